@@ -41,7 +41,7 @@ type PrivateKey struct {
 }
 
 // A PublicKey verifies composite signatures. It is immutable and safe for
-// concurrent use; a parsed key holds about 33 KB.
+// concurrent use; a parsed key holds about 40 KB.
 type PublicKey struct {
 	raw   [PublicKeySize]byte
 	mldsa mldsa65.PublicKey
@@ -107,14 +107,14 @@ func ParsePublicKey(raw []byte) (*PublicKey, error) {
 	k := &PublicKey{raw: [PublicKeySize]byte(raw)}
 	k.ed = k.raw[mldsa65.PublicKeySize:]
 	k.mldsa.Unpack((*[mldsa65.PublicKeySize]byte)(k.raw[:mldsa65.PublicKeySize]))
-	if err := checkEd25519(k.ed); err != nil {
+	if err := CheckEd25519(k.ed); err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-// checkEd25519 accepts canonical points outside the small subgroup.
-func checkEd25519(raw []byte) error {
+// CheckEd25519 accepts canonical points outside the small subgroup.
+func CheckEd25519(raw []byte) error {
 	point, err := new(edwards25519.Point).SetBytes(raw)
 	if err != nil {
 		return errors.New("public key: the Ed25519 half is not a point")

@@ -16,7 +16,7 @@ const (
 	LifetimeMax     = 400 * 24 * time.Hour // from time to expiry
 )
 
-// Reasons for which Parse and CheckItems refuse an envelope.
+// Reasons for which ParseEnvelope and Split refuse an envelope.
 var (
 	ErrFrame  = errors.New("envelope frame")  // sizes, trailing bytes
 	ErrHeader = errors.New("envelope header") // encoding, version, limits
@@ -108,8 +108,14 @@ func NewEnvelope(header Header, items [][]byte, key *PrivateKey) (*Envelope, err
 }
 
 func encodeItems(items [][]byte) (encoded []byte, leaves []Hash, err error) {
+	if len(items) == 0 || len(items) > ItemsMax {
+		return nil, nil, fmt.Errorf("%w: %d, want 1 to %d", ErrItems, len(items), ItemsMax)
+	}
 	leaves = make([]Hash, len(items))
 	for i, item := range items {
+		if item == nil {
+			item = []byte{} // nil would become CBOR's null
+		}
 		b, err := canon.Marshal(item)
 		if err != nil {
 			return nil, nil, fmt.Errorf("encode item %d: %w", i, err)
@@ -248,15 +254,18 @@ func cutItem(b []byte) (item, rest []byte, err error) {
 	}
 	head, n := 1, uint64(b[0]&0x1f)
 	if n >= 24 {
-		width := map[uint64]int{24: 1, 25: 2, 26: 4}[n]
-		if width == 0 || len(b) < 1+width {
+		if n > 26 { // more than 4 bytes of length, or an indefinite one
+			return nil, nil, errors.New("bad length")
+		}
+		width, least := 1<<(n-24), [...]uint64{24, 1 << 8, 1 << 16}[n-24]
+		if len(b) < 1+width {
 			return nil, nil, errors.New("bad length")
 		}
 		n = 0
 		for _, c := range b[1 : 1+width] {
 			n = n<<8 | uint64(c)
 		}
-		if n < map[int]uint64{1: 24, 2: 1 << 8, 4: 1 << 16}[width] {
+		if n < least {
 			return nil, nil, canon.ErrNotCanonical
 		}
 		head += width

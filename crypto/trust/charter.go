@@ -1,0 +1,183 @@
+package trust
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
+)
+
+// A Coordinator is one of those who decide about a region. Its key is an
+// admission key that is kept offline, never a daemon's key.
+type Coordinator struct {
+	Name string `cbor:"1,keyasint"`
+	Key  []byte `cbor:"2,keyasint"` // composite public key, 1984 bytes
+}
+
+// A Charter is a region's constitution. The hash of the first, the genesis, is
+// the region's name, which members pin. The field numbers are wire format.
+type Charter struct {
+	Version      uint8             `cbor:"1,keyasint"`
+	Name         string            `cbor:"2,keyasint"`
+	Number       uint64            `cbor:"3,keyasint"` // 1 is the genesis
+	Prev         crypto.Hash       `cbor:"4,keyasint"` // hash of the charter before, zero for the genesis
+	Coordinators []Coordinator     `cbor:"5,keyasint"` // 1 to CoordinatorsMax, sorted by key
+	Threshold    uint8             `cbor:"6,keyasint"` // how many of them must agree
+	MinVersion   uint8             `cbor:"7,keyasint"` // lowest protocol version that writers may use
+	Created      int64             `cbor:"8,keyasint"` // ms since 1970
+	Voters       []crypto.MemberID `cbor:"9,keyasint,omitempty"`
+	RegionRoles  []Role            `cbor:"10,keyasint,omitempty"` // of bridge, supplier: those that may take part in the region audience
+
+	raw  []byte
+	hash crypto.Hash
+}
+
+// A Draft is a charter that not all of its coordinators have signed yet.
+type Draft struct {
+	charter    *Charter
+	signatures []signature
+}
+
+// NewCharter returns the draft of a genesis charter. Version, Number and Prev
+// of c are filled in, its lists are sorted; everything else is the caller's.
+func NewCharter(c Charter) (*Draft, error) {
+	c.Version, c.Number, c.Prev = Version, 1, crypto.Hash{}
+	c.Coordinators, c.Voters, c.RegionRoles = slices.Clone(c.Coordinators), slices.Clone(c.Voters), slices.Clone(c.RegionRoles)
+	slices.SortFunc(c.Coordinators, compareCoordinators)
+	slices.SortFunc(c.Voters, compareMembers)
+	slices.Sort(c.RegionRoles)
+	raw, err := canon.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode charter: %w", err)
+	}
+	charter, err := parseCharter(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &Draft{charter: charter}, nil
+}
+
+// Charter returns what is to be signed.
+func (d *Draft) Charter() *Charter { return d.charter }
+
+// Sign adds the signature of one of the listed coordinators.
+func (d *Draft) Sign(key *crypto.PrivateKey) error {
+	list, err := addSignature(d.signatures, d.charter.Coordinators, charterContext, d.charter.raw, key)
+	if err != nil {
+		return fmt.Errorf("sign charter: %w", err)
+	}
+	d.signatures = list
+	return nil
+}
+
+// Record returns the finished record. A genesis charter must be signed by all
+// coordinators it lists: nobody is made one without knowing.
+func (d *Draft) Record() ([]byte, error) {
+	if n := len(d.charter.Coordinators); len(d.signatures) < n {
+		return nil, fmt.Errorf("%w: the charter is a draft until all %d coordinators have signed, %d did", ErrThreshold, n, len(d.signatures))
+	}
+	return encodeRecord(typeCharter, charterRecord{Charter: d.charter.raw, Signatures: d.signatures})
+}
+
+// Region returns the name of the region that this genesis charter founds.
+func (c *Charter) Region() crypto.Region { return crypto.Region(c.hash) }
+
+// Hash returns the charter's hash. That of a genesis is the region's name.
+func (c *Charter) Hash() crypto.Hash { return c.hash }
+
+// Allows reports whether members of a role may take part in an audience.
+// Bridges and suppliers get the region audience only where the charter says so.
+func (c *Charter) Allows(role Role, audience crypto.Audience) bool {
+	if !role.known() || audience < crypto.AudienceNamed || audience > crypto.AudienceCommunity {
+		return false
+	}
+	return audience != crypto.AudienceRegion || role == RoleHospital || role == RoleCoordinator || slices.Contains(c.RegionRoles, role)
+}
+
+type charterRecord struct {
+	Charter    []byte      `cbor:"1,keyasint"`
+	Signatures []signature `cbor:"2,keyasint"`
+}
+
+// A genesis charter is signed under the zero region: the region's name does
+// not exist before it.
+var charterContext = crypto.Context("charter", crypto.Region{})
+
+// parseCharter decodes and checks a charter, but not who signed it.
+func parseCharter(raw []byte) (*Charter, error) {
+	c := &Charter{}
+	if err := canon.Unmarshal(raw, c); err != nil {
+		return nil, fmt.Errorf("charter: %w", err)
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("charter: %w", err)
+	}
+	c.raw, c.hash = raw, crypto.SumContext("charter", crypto.Region{}, raw)
+	return c, nil
+}
+
+func (c *Charter) check() error {
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	switch n := len(c.Coordinators); {
+	case c.Version != Version:
+		return fmt.Errorf("version %d, this build knows %d", c.Version, Version)
+	case c.Number != 1 || c.Prev != crypto.Hash{}:
+		return fmt.Errorf("number %d: this version follows a region's first charter only", c.Number)
+	case n < 1 || n > CoordinatorsMax:
+		return fmt.Errorf("%d coordinators, want 1 to %d", n, CoordinatorsMax)
+	case c.Threshold < 1 || int(c.Threshold) > n:
+		return fmt.Errorf("a threshold of %d among %d coordinators", c.Threshold, n)
+	case c.MinVersion > crypto.Version:
+		return fmt.Errorf("minimal protocol version %d, this build knows %d", c.MinVersion, crypto.Version)
+	case c.Created < 0:
+		return errors.New("created before 1970")
+	case len(c.Voters) > VotersMax:
+		return fmt.Errorf("%d voters, at most %d", len(c.Voters), VotersMax)
+	case !ascending(c.Coordinators, compareCoordinators):
+		return errors.New("coordinators are not sorted by distinct keys")
+	case !ascending(c.Voters, compareMembers):
+		return errors.New("voters are not sorted and distinct")
+	case !ascending(c.RegionRoles, cmp.Compare[Role]):
+		return errors.New("roles are not sorted and distinct")
+	}
+	for _, r := range c.RegionRoles {
+		if r != RoleBridge && r != RoleSupplier {
+			return fmt.Errorf("%v needs no leave for the region audience", r)
+		}
+	}
+	names := map[string]bool{}
+	for _, o := range c.Coordinators {
+		if err := checkName(o.Name); err != nil {
+			return fmt.Errorf("coordinator: %w", err)
+		}
+		if names[o.Name] {
+			return fmt.Errorf("two coordinators are called %q", o.Name)
+		}
+		names[o.Name] = true
+		if _, err := crypto.ParsePublicKey(o.Key); err != nil {
+			return fmt.Errorf("coordinator %q: %w", o.Name, err)
+		}
+	}
+	return nil
+}
+
+func compareCoordinators(a, b Coordinator) int { return bytes.Compare(a.Key, b.Key) }
+
+func compareMembers(a, b crypto.MemberID) int { return bytes.Compare(a[:], b[:]) }
+
+// ascending reports whether each element is strictly greater than the one
+// before, so that a set has one encoding.
+func ascending[T any](list []T, compare func(a, b T) int) bool {
+	for i := 1; i < len(list); i++ {
+		if compare(list[i-1], list[i]) >= 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,58 @@
+package trust
+
+import (
+	"fmt"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
+)
+
+// Types of records. The numbers are wire format; 3 revocation, 4 endorsement
+// and 5 fork proof are reserved.
+const (
+	typeCharter    = 1
+	typeCredential = 2
+)
+
+// record is the envelope of everything a roster is built from.
+type record struct {
+	Type    uint8  `cbor:"1,keyasint"`
+	Payload []byte `cbor:"2,keyasint"` // canonical CBOR of the type
+}
+
+func encodeRecord(kind uint8, payload any) ([]byte, error) {
+	inner, err := canon.Marshal(payload)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	raw, err := canon.Marshal(record{Type: kind, Payload: inner})
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	if len(raw) > RecordSizeMax {
+		return nil, fmt.Errorf("encode record: %d bytes, at most %d", len(raw), RecordSizeMax)
+	}
+	return raw, nil
+}
+
+func decodeRecord(raw []byte) (record, error) {
+	var r record
+	if len(raw) > RecordSizeMax {
+		return r, fmt.Errorf("trust record has %d bytes: at most %d", len(raw), RecordSizeMax)
+	}
+	if err := canon.Unmarshal(raw, &r); err != nil {
+		return r, fmt.Errorf("trust record: %w", err)
+	}
+	if r.Type != typeCharter && r.Type != typeCredential {
+		return r, fmt.Errorf("trust record: %w: %d", ErrUnknownType, r.Type)
+	}
+	return r, nil
+}
+
+// recordID names what a record says and under which batch, but not its
+// signatures: they are hedged and any m of n will do, so an id over them would
+// give one statement many names and rosters would never agree.
+func recordID(region crypto.Region, kind uint8, statement, batch []byte) crypto.Hash {
+	a, b := crypto.LeafHash(statement), crypto.LeafHash(batch)
+	return crypto.SumContext("record", region, append(append([]byte{kind}, a[:]...), b[:]...))
+}

@@ -1,0 +1,55 @@
+package intel_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/watchward/watchward/node/intel"
+)
+
+func TestSniff(t *testing.T) {
+	for head, want := range map[string]string{
+		`{"Event": {"uuid": "x"`:                             intel.FormatMISP,
+		"\xef\xbb\xbf {\r\n \"response\" : [":                intel.FormatMISP,
+		`[{"Event": {`:                                       intel.FormatMISP,
+		`{"id": "1", "orgc_id": "2", "info": "x"`:            intel.FormatMISP,
+		`{"type": "bundle", "id": "bundle--1", "objects": [`: intel.FormatSTIX,
+		`[{"type": "indicator", "spec_version": "2.1"`:       intel.FormatSTIX,
+		`{"a": 1}`:                               intel.FormatJSON,
+		`{}`:                                     intel.FormatJSON,
+		`[]`:                                     intel.FormatJSON,
+		`["evil.example"]`:                       intel.FormatJSON,
+		`{`:                                      intel.FormatJSON,
+		"":                                       intel.FormatText,
+		"evil.example\n":                         intel.FormatText,
+		"[options=\"header\"]\n|===":             intel.FormatText,
+		"[[anchor]]\nText":                       intel.FormatText,
+		"{46E4D4E6-8B81-84CA-93DA-BB29377B2AC0}": intel.FormatText,
+		"[2001:db8::7]:443":                      intel.FormatText,
+		"\xff\xfee\x00":                          intel.FormatUTF16,
+		"\xfe\xff\x00e":                          intel.FormatUTF16,
+		"PK\x03\x04":                             intel.FormatZip,
+		"\x1f\x8b\x08":                           intel.FormatGzip,
+		"%PDF-1.7":                               intel.FormatPDF,
+		"<?xml version=\"1.0\"?>":                intel.FormatXML,
+		"MZ\x90\x00\x03":                         intel.FormatBinary,
+	} {
+		if got := intel.Sniff([]byte(head)); got != want {
+			t.Errorf("Sniff(%q) = %s, want %s", head, got, want)
+		}
+	}
+}
+
+func TestShow(t *testing.T) {
+	for s, want := range map[string]string{
+		"evil.example":          "evil.example",
+		" a\tb\n":               "a\uFFFDb\uFFFD",
+		"\x1b[31mred":           "\uFFFD[31mred",
+		"a\u202eb\xff":          "a\uFFFDb\uFFFD",
+		strings.Repeat("ä", 99): strings.Repeat("ä", 58) + "…",
+	} {
+		if got := intel.Show(s); got != want || len(got) > intel.ShowMax {
+			t.Errorf("Show(%q) = %q, want %q", s, got, want)
+		}
+	}
+}

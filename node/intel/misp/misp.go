@@ -1,0 +1,290 @@
+// Package misp reads MISP events in JSON: a bare event, {"Event": …},
+// {"response": [{"Event": …}, …]}, an array of events, or several of these one
+// after the other. Every attribute of a type known here becomes a notice of
+// the kind indicator, whatever else stands in the event: import is not seeing.
+//
+// The file streams by; memory is bounded by one event's attributes, which are
+// held until the event ends, since its marking and its galaxies usually stand
+// after them. An attribute that cannot be taken is refused alone, with its
+// place. Where a key comes twice the last one counts; unknown keys are skipped.
+//
+// Decisions:
+//   - Markings are the tlp: tags of the event and of the attribute; the
+//     strictest counts. Other tags that start so (tlp:ex:chr) are ignored.
+//   - Deleted attributes, and those in deleted objects, are passed over.
+//   - to_ids: many publishers set it nowhere. An event where it is true at
+//     least once means it: there, attributes with false are refused as context
+//     unless Options.All. In an event where it is never true it says nothing.
+//   - Context (family, tool, technique) comes from misp-galaxy tags: the
+//     attribute's own, else the event's where it has just one. An event that
+//     lists thirty techniques says nothing about one hash.
+//   - Addresses of victims (email-dst, target-…) are refused, always.
+//   - A file that breaks off gives the events before the break and an error
+//     with the byte and the place. Nothing of the broken event is taken: its
+//     marking may be in the part that is missing.
+package misp
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// Limits of one event. What comes after is refused, attribute by attribute.
+const (
+	attributesMax = 200_000
+	heldBytesMax  = 64 << 20 // bytes of attributes held
+	tagsMax       = 1_000    // tags of the event, and of each attribute
+	tagBytesMax   = 500      // a longer tag is ignored
+
+	nameMax        = 100 // bytes of an organisation's name; a longer one is left out
+	attributeBytes = 256 // what an attribute takes beside its texts, about
+)
+
+// Options of Read.
+type Options struct {
+	// Indicator says which special addresses are taken.
+	Indicator notice.Options
+	// All takes attributes that the event's author marked as context only
+	// (to_ids false where other attributes have true).
+	All bool
+}
+
+// Read calls yield for every indicator and every refusal in r, in order. An
+// error of yield ends the reading and is returned as it is; any other error
+// says that r is not whole or not MISP, with byte and place.
+func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
+	in := &reader{scanner: newScanner(r), options: o, yield: yield}
+	if bom, _ := in.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
+		_, _ = in.r.Discard(3)
+		in.offset += 3
+	}
+	for {
+		if err := in.container(); err != nil {
+			return in.explain(err)
+		}
+		if more, err := in.more(); err != nil || !more {
+			return err
+		}
+	}
+}
+
+type reader struct {
+	*scanner
+	options Options
+	yield   func(intel.Found) error
+	stopped error // what yield returned
+	event   *event
+}
+
+// An event collects what is needed of one until it ends.
+type event struct {
+	place      string
+	known      bool // has at least one key of MISP
+	uuid       string
+	org, orgc  string
+	tags       tags
+	attributes []attribute
+	heldBytes  int
+	flagged    bool // to_ids is true somewhere
+}
+
+// found passes a result on and remembers why the receiver wants no more.
+func (in *reader) found(f intel.Found) error {
+	if err := in.yield(f); err != nil {
+		in.stopped = err
+		return err
+	}
+	return nil
+}
+
+// explain adds to an error what it means for the event it happened in.
+func (in *reader) explain(err error) error {
+	if in.stopped != nil {
+		return in.stopped
+	}
+	if in.event != nil && len(in.event.attributes) > 0 {
+		return fmt.Errorf("read MISP event: %w (the %d attributes before it in this event are not taken: its marking may be missing)",
+			err, len(in.event.attributes))
+	}
+	return fmt.Errorf("read MISP event: %w", err)
+}
+
+// container reads one of the shapes that hold events.
+func (in *reader) container() error {
+	c, err := in.peek()
+	switch {
+	case err != nil:
+		return err
+	case c == '[':
+		return in.array(func(int) error { return in.container() })
+	case c != '{':
+		return in.errorf("%q is not the start of an event: want { or [", c)
+	}
+	// An object may be an event, or hold events, or both.
+	outer := in.event
+	ev := &event{place: strings.Join(in.path, "")}
+	in.event = ev
+	holds := false
+	err = in.object(func(key string) error {
+		if key == "Event" || key == "response" {
+			holds = true
+			return in.container()
+		}
+		return in.eventField(ev, key)
+	})
+	if err != nil {
+		return err
+	}
+	if err := in.finish(ev); err != nil {
+		return err
+	}
+	in.event = outer
+	if !ev.known && !holds {
+		return in.errorf("this is JSON but not a MISP event: it has none of Event, response, Attribute, Object, Orgc")
+	}
+	return nil
+}
+
+func (in *reader) eventField(ev *event, key string) (err error) {
+	switch key {
+	case "Attribute", "Object", "Orgc", "Tag", "Galaxy", "orgc_id", "threat_level_id":
+		ev.known = true
+	}
+	switch key {
+	case "uuid":
+		ev.uuid, err = in.uuid()
+	case "Orgc":
+		ev.orgc, err = in.name()
+	case "Org":
+		ev.org, err = in.name()
+	case "Tag":
+		err = in.tagList(&ev.tags)
+	case "Galaxy":
+		err = in.galaxies(&ev.tags)
+	case "Attribute":
+		err = in.each(func(i int) error { return in.attribute(ev, -1, i) })
+	case "Object":
+		err = in.each(func(i int) error { return in.mispObject(ev, i) })
+	default:
+		err = in.skip()
+	}
+	return err
+}
+
+func (in *reader) mispObject(ev *event, index int) error {
+	before, bytes, gone := len(ev.attributes), ev.heldBytes, false
+	err := in.fields(func(key string) (err error) {
+		switch key {
+		case "Attribute":
+			err = in.each(func(i int) error { return in.attribute(ev, index, i) })
+		case "deleted":
+			gone, err = in.flag()
+		default:
+			err = in.skip()
+		}
+		return err
+	})
+	if gone {
+		ev.attributes, ev.heldBytes = ev.attributes[:before], bytes
+	}
+	return err
+}
+
+// attribute reads one attribute and holds it until its event ends.
+func (in *reader) attribute(ev *event, object, index int) error {
+	a := attribute{object: object, index: index}
+	gone, flagged := false, false
+	err := in.fields(func(key string) (err error) {
+		var t text
+		switch key {
+		case "type":
+			t, err = in.text()
+			a.kind = t.s
+		case "value":
+			t, err = in.text()
+			a.value, a.long = t.s, t.long
+		case "uuid":
+			a.uuid, err = in.uuid()
+		case "to_ids":
+			flagged, err = in.flag()
+			a.context = !flagged
+		case "deleted":
+			gone, err = in.flag()
+		case "first_seen":
+			a.firstSeen, err = in.time()
+		case "last_seen":
+			a.lastSeen, err = in.time()
+		case "Tag":
+			err = in.tagList(&a.tags)
+		case "Galaxy":
+			err = in.galaxies(&a.tags)
+		default:
+			err = in.skip()
+		}
+		return err
+	})
+	if err != nil || gone {
+		return err
+	}
+	ev.flagged = ev.flagged || flagged
+	size := attributeBytes + len(a.kind) + len(a.value) + len(a.uuid) + a.tags.size()
+	if len(ev.attributes) >= attributesMax || ev.heldBytes+size > heldBytesMax {
+		return in.found(intel.Found{Place: ev.placeOf(&a), Value: intel.Show(a.value),
+			Reason: fmt.Sprintf("the event is too large: split it into events of up to %d attributes", attributesMax)})
+	}
+	ev.heldBytes += size
+	ev.attributes = append(ev.attributes, a)
+	return nil
+}
+
+// name reads the name of an organisation, or "" if it is not fit to be stored.
+func (in *reader) name() (name string, err error) {
+	err = in.fields(func(key string) error {
+		if key != "name" {
+			return in.skip()
+		}
+		t, err := in.text()
+		if name = strings.TrimSpace(t.s); len(name) > nameMax || !notice.Printable(name) {
+			name = ""
+		}
+		return err
+	})
+	return name, err
+}
+
+// uuid reads an id and drops it if it does not look like one: it becomes part
+// of what others store.
+func (in *reader) uuid() (string, error) {
+	t, err := in.text()
+	id := strings.ToLower(t.s)
+	if len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
+		id = ""
+	}
+	return id, err
+}
+
+// flag reads a truth value in any of MISP's ways: true, "1", 1.
+func (in *reader) flag() (bool, error) {
+	t, err := in.text()
+	switch strings.ToLower(t.s) {
+	case "true", "1":
+		return true, err
+	}
+	return false, err
+}
+
+// time reads an ISO 8601 time as ms, or 0.
+func (in *reader) time() (int64, error) {
+	t, err := in.text()
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05-0700", "2006-01-02"} {
+		if at, bad := time.Parse(layout, t.s); bad == nil && at.UnixMilli() > 0 {
+			return at.UnixMilli(), err
+		}
+	}
+	return 0, err
+}

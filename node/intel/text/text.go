@@ -1,0 +1,223 @@
+// Package text reads indicators from plain text: lists with one value a line,
+// and prose such as an e-mail or a report. What it finds becomes notices of the
+// kind indicator with the origin "text".
+//
+// The first 64 KiB decide which of the two a file is: a list, if more than half
+// of its lines start with a value.
+//
+// In a list a line may be "value", "value # comment", "value,comment", "value
+// name" (as sha256sum prints it), "type,value", or a line of a hosts file. A
+// line that gives nothing is refused with its number. Lines that start with #,
+// ; or // are comments.
+//
+// In prose only what nobody writes by chance is taken: defanged URLs, names and
+// e-mail addresses, IP addresses, hashes, JA4 fingerprints and Bitcoin
+// addresses, and a name that stands alone on its line. A link that still works
+// is refused with its line: in prose it mostly leads to the report, not to the
+// attacker. Lines that give nothing are no refusals.
+//
+// A line that is only a marking ("TLP:AMBER", also as a comment) marks the
+// file: anywhere in its first 64 KiB all of it, later what follows. The
+// strictest counts.
+package text
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+const (
+	lineMax = 1 << 20  // bytes; a longer line is refused and never held
+	headMax = 64 << 10 // bytes looked at before the first line is read
+	bom     = "\xef\xbb\xbf"
+)
+
+// Options of Read.
+type Options struct {
+	// Indicator says which special addresses are taken.
+	Indicator notice.Options
+}
+
+// Read calls yield for every indicator and every refusal in r, in order. An
+// error of yield ends the reading and is returned as it is; other errors are
+// those of r, or say that r is no text.
+func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
+	buffered := bufio.NewReaderSize(r, headMax)
+	head, err := buffered.Peek(headMax)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read text: %w", err)
+	}
+	switch format := intel.Sniff(head); format {
+	case intel.FormatUTF16, intel.FormatZip, intel.FormatGzip, intel.FormatPDF:
+		return fmt.Errorf("read text: this is %s, not plain text: save it as UTF-8 text", format)
+	}
+	if bytes.HasPrefix(head, []byte(bom)) {
+		_, _ = buffered.Discard(len(bom))
+		head = head[len(bom):]
+	}
+	in := &reader{options: o, yield: yield}
+	in.survey(head)
+	for number := 1; ; number++ {
+		line, long, err := readLine(buffered)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read text: line %d: %w", number, err)
+		}
+		in.place = "line " + strconv.Itoa(number)
+		if long {
+			err = in.refuse(string(line), "the line is longer than 1 MiB: break it up")
+		} else {
+			err = in.line(line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+type reader struct {
+	options Options
+	yield   func(intel.Found) error
+	list    bool // most lines are values
+	tlp     notice.TLP
+	place   string
+}
+
+// readLine returns the next line without its end, or the start of one that is
+// too long. It returns io.EOF only when nothing is left.
+func readLine(r *bufio.Reader) (line []byte, long bool, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		switch {
+		case long: // read on to its end and drop it
+		case len(line)+len(part) > lineMax+2:
+			line, long = append(line, part...)[:intel.ShowMax], true
+		default:
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && (len(line) > 0 || long):
+			return line, long, nil
+		case err != nil:
+			return nil, false, err
+		}
+		return bytes.TrimRight(line, "\r\n"), long, nil
+	}
+}
+
+// survey decides from the start of the file whether it is a list, and looks
+// for its marking.
+func (in *reader) survey(head []byte) {
+	lines := bytes.Split(head, []byte("\n"))
+	if len(head) >= headMax-len(bom) && len(lines) > 1 {
+		lines = lines[:len(lines)-1] // cut in the middle
+	}
+	all, starting := 0, 0
+	for _, raw := range lines {
+		line := strings.TrimSpace(string(raw))
+		if tlp, ok := marking(line); ok {
+			in.tlp = notice.Stricter(in.tlp, tlp)
+			continue
+		}
+		if line == "" || comment(line) {
+			continue
+		}
+		all++
+		if startsWithValue(line) {
+			starting++
+		}
+	}
+	in.list = 2*starting > all
+}
+
+// startsWithValue reports whether a line looks like one of a list.
+func startsWithValue(line string) bool {
+	line = cutComment(line)
+	first, _, more := strings.Cut(line, " ")
+	if !more && !strings.ContainsAny(first, "\t,") {
+		return !strings.HasPrefix(first, "|") && !strings.HasPrefix(first, "[") // one word; no AsciiDoc
+	}
+	for _, v := range []string{first, field(line)} {
+		if i, err := notice.Detect(v, notice.Options{AllowSpecial: true}); err == nil && i.Type != notice.TypeFilename {
+			return true
+		}
+	}
+	if _, err := notice.ParseType(strings.TrimSuffix(field(line), ":")); err == nil {
+		return true
+	}
+	// A file's name with spaces: from the drive on, or a few words.
+	i, err := notice.Detect(line, notice.Options{AllowSpecial: true})
+	return err == nil && i.Type == notice.TypeFilename &&
+		(strings.HasPrefix(line[1:], `:\`) || !strings.Contains(line, `\`) && strings.Count(line, " ") < 6)
+}
+
+// markingLine is a line that has a marking and nothing else but signs.
+var markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*:\s*(clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
+
+func marking(line string) (notice.TLP, bool) {
+	if len(line) > 100 {
+		return 0, false
+	}
+	match := markingLine.FindStringSubmatch(line)
+	if match == nil {
+		return 0, false
+	}
+	tlp, err := notice.ParseTLP(match[1])
+	return tlp, err == nil
+}
+
+func comment(line string) bool {
+	return strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") || strings.HasPrefix(line, "//")
+}
+
+// line reads one line of any kind.
+func (in *reader) line(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
+	}
+	line := strings.TrimSpace(string(raw))
+	if tlp, ok := marking(line); ok {
+		in.tlp = notice.Stricter(in.tlp, tlp)
+		return nil
+	}
+	if line == "" || comment(line) {
+		return nil
+	}
+	if !in.list {
+		_, err := in.prose(line)
+		return err
+	}
+	value, indicator, err := listValue(line, in.options.Indicator)
+	if err == nil {
+		return in.take(value, indicator)
+	}
+	// A sentence in a list: "1. hxxp://evil[.]example" still has something.
+	if found, err := in.prose(line); found || err != nil {
+		return err
+	}
+	return in.refuse(value, intel.Reason(err))
+}
+
+func (in *reader) take(value string, indicator notice.Indicator) error {
+	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Notice: &notice.Notice{
+		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: "text", TLP: in.tlp},
+	}})
+}
+
+func (in *reader) refuse(value, reason string) error {
+	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Reason: reason})
+}

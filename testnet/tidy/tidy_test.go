@@ -1,0 +1,167 @@
+// Package tidy_test lints the repository as a whole: who may import whom, what
+// may lie at the top level, and that each package says what it is.
+package tidy_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/watchward/watchward/"
+	root   = "../.."
+)
+
+// A law forbids a package's non-test files to import something. A package path
+// that ends in "/..." covers what lies below it.
+type law struct{ of, forbids, reason string }
+
+var laws = []law{
+	{"crypto/...", module + "mesh", "floor 0 knows no network"},
+	{"crypto/...", module + "ledger", "floor 0 knows no ledger"},
+	{"crypto/...", module + "node", "floor 0 knows no domain: its items are opaque"},
+	{"crypto/...", "github.com/libp2p", "the trusted core stays small enough to read"},
+	{"crypto/...", "github.com/dgraph-io/badger", "the trusted core keeps nothing"},
+	{"mesh/...", module + "node", "the mesh carries envelopes and does not know what they say"},
+	{"mesh/...", module + "ledger", "gossip never waits for the ledger"},
+	{"mesh/...", "github.com/dgraph-io/badger", "what is kept is the store's matter"},
+	{"ledger/...", module + "mesh", "the ledger works whatever carries its traffic"},
+	{"ledger/...", module + "node", "the ledger orders ids and does not know what they mean"},
+	{"ledger/verify", "github.com/hashicorp/raft", "a verifier needs no cluster"},
+	{"ledger/verify", "github.com/dgraph-io/badger", "a verifier needs no database"},
+	{"node/notice", module + "mesh", "the domain is pure"},
+	{"node/notice", module + "node/", "the domain is the lowest room of its floor"},
+	{"node/intel/...", module + "node/store", "mappings are pure"},
+	{"node/intel/...", module + "mesh", "mappings are pure"},
+	{"node/intel/...", "net/http", "mappings are pure"},
+	{"node/store", module + "node/api", "the store serves; it does not know whom"},
+	{"node/api/...", module + "mesh", "only package node joins mesh, ledger and store"},
+	{"node/api/...", module + "node/store", "only package node joins mesh, ledger and store"},
+	{"node/...", module + "cmd", "a library does not know its command"},
+	{"node/...", module + "testnet", "nothing shipped depends on tests"},
+	{"cmd/...", module + "testnet", "nothing shipped depends on tests"},
+	{"cmd/...", module + "crypto/testkit", "nothing shipped depends on tests"},
+	{"node/...", module + "crypto/testkit", "nothing shipped depends on tests"},
+	{"mesh/...", module + "crypto/testkit", "nothing shipped depends on tests"},
+}
+
+// joiners may import mesh, ledger and store together.
+var joiners = map[string]bool{"node": true}
+
+func TestImportLaw(t *testing.T) {
+	packages := parse(t)
+	used := make([]bool, len(laws))
+	for dir, p := range packages {
+		joins := 0
+		for imported, at := range p.imports {
+			for i, l := range laws {
+				if !covers(l.of, dir) {
+					continue
+				}
+				used[i] = true
+				if strings.HasPrefix(imported+"/", l.forbids+"/") || strings.HasSuffix(l.forbids, "/") && strings.HasPrefix(imported, l.forbids) {
+					t.Errorf("%s: %s must not import %s: %s", at, dir, imported, l.reason)
+				}
+			}
+			switch imported {
+			case module + "mesh", module + "ledger", module + "node/store":
+				joins++
+			}
+		}
+		// The store keeps the mesh's frontier, so those two alone join nothing.
+		if joins > 1 && !joiners[dir] && !strings.HasPrefix(dir, "testnet") {
+			t.Errorf("%s joins mesh, ledger or store: only package node does", dir)
+		}
+	}
+	for i, l := range laws {
+		if !used[i] && packages[strings.TrimSuffix(l.of, "/...")] != nil {
+			t.Errorf("the law for %s covers no import at all: is it misspelt?", l.of)
+		}
+	}
+}
+
+func TestEachPackageSaysWhatItIs(t *testing.T) {
+	for dir, p := range parse(t) {
+		if !p.doc {
+			t.Errorf("%s has no package comment", dir)
+		}
+	}
+}
+
+func TestTopLevel(t *testing.T) {
+	allowed := map[string]bool{
+		"node": true, "mesh": true, "crypto": true, "ledger": true, "cmd": true, "testnet": true,
+		"go.mod": true, "go.sum": true, "README.md": true, "LICENSE": true, "CHANGELOG.md": true,
+		"CONTRIBUTING.md": true, "SECURITY.md": true, "Makefile": true,
+		"watchward": true, "watchward.exe": true, "watchward-dev": true, // what the README's commands make
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !allowed[e.Name()] && !strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s does not belong at the top level", e.Name())
+		}
+	}
+}
+
+type pkg struct {
+	imports map[string]token.Position // by path, of non-test files
+	doc     bool
+}
+
+func parse(t *testing.T) map[string]*pkg {
+	t.Helper()
+	packages := map[string]*pkg{}
+	files := token.NewFileSet()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != root || d.Name() == "testdata" || d.Name() == "watchward-dev") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(files, path, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		dir = filepath.ToSlash(dir)
+		p := packages[dir]
+		if p == nil {
+			p = &pkg{imports: map[string]token.Position{}}
+			packages[dir] = p
+		}
+		p.doc = p.doc || f.Doc != nil
+		if strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		for _, imported := range f.Imports {
+			p.imports[strings.Trim(imported.Path.Value, `"`)] = files.Position(imported.Pos())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
+}
+
+func covers(of, dir string) bool {
+	if prefix, below := strings.CutSuffix(of, "/..."); below {
+		return dir == prefix || strings.HasPrefix(dir, prefix+"/")
+	}
+	return dir == of
+}
