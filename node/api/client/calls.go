@@ -1,0 +1,183 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/watchward/watchward/node/api"
+)
+
+// lookupBytesMax bounds the values of one request. A server with a smaller limit
+// says so, and gets less at a time.
+const lookupBytesMax = 1 << 20
+
+// SubmitOptions hold for all notices of a call.
+type SubmitOptions struct {
+	TLP          string // marking of the notices that have none
+	Local        bool   // keep them on the node
+	DryRun       bool
+	AllowSpecial bool
+	Idempotency  string
+}
+
+// Submit states at most api.SubmissionsMax notices. That all were refused is
+// not an error: Refused says why.
+func (c *Client) Submit(ctx context.Context, items []api.Submission, o SubmitOptions) (api.SubmitAnswer, error) {
+	query := url.Values{}
+	if o.TLP != "" {
+		query.Set("tlp", o.TLP)
+	}
+	if o.Local {
+		query.Set("share", "false")
+	}
+	if o.DryRun {
+		query.Set("dry_run", "true")
+	}
+	if o.AllowSpecial {
+		query.Set("allow_special", "true")
+	}
+	header := http.Header{}
+	if o.Idempotency != "" {
+		header.Set("Idempotency-Key", o.Idempotency)
+	}
+	var out api.SubmitAnswer
+	err := c.call(ctx, http.MethodPost, "/v1/notices", query, header, api.Submissions{Notices: items}, &out)
+	var e *Error
+	if errors.As(err, &e) && e.Problem != nil && len(e.Problem.Refused) > 0 {
+		return api.SubmitAnswer{Notices: []api.NoticeView{}, Refused: e.Problem.Refused}, nil
+	}
+	return out, err
+}
+
+// LookupOptions hold for all values of a lookup.
+type LookupOptions struct {
+	Hosts     bool // a URL or e-mail address also matches by its host
+	KnownOnly bool
+}
+
+// Lookup answers any number of values in their order, in several requests if
+// need be. yield gets the answers as they come; an error from it ends the lookup.
+func (c *Client) Lookup(ctx context.Context, values []string, o LookupOptions, yield func(api.LookupAnswer) error) error {
+	limit := lookupBytesMax
+	for len(values) > 0 {
+		n, size := 0, 0
+		for n < len(values) && n < api.LookupMax && (n == 0 || size+len(values[n]) <= limit) {
+			size += len(values[n]) + 4
+			n++
+		}
+		var out api.LookupAnswers
+		q := api.LookupRequest{Values: values[:n], Hosts: o.Hosts, KnownOnly: o.KnownOnly}
+		err := c.call(ctx, http.MethodPost, "/v1/lookup", nil, nil, q, &out)
+		var e *Error
+		if n > 1 && errors.As(err, &e) && e.Problem != nil && e.Problem.Status == http.StatusRequestEntityTooLarge {
+			limit = size / 4
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, a := range out.Answers {
+			if err := yield(a); err != nil {
+				return err
+			}
+		}
+		values = values[n:]
+	}
+	return nil
+}
+
+// NoticesQuery selects notices; zero values select all.
+type NoticesQuery struct {
+	Kind   string
+	Mine   bool
+	Search string
+	Since  time.Time
+	Limit  int // 1 … api.PageMax; 0 = the server's default
+	Next   string
+}
+
+// Notices returns a page, newest first.
+func (c *Client) Notices(ctx context.Context, q NoticesQuery) (out api.NoticesAnswer, err error) {
+	query := page(q.Since, q.Limit, q.Next)
+	set(query, "kind", q.Kind)
+	set(query, "search", q.Search)
+	if q.Mine {
+		query.Set("author", "me")
+	}
+	err = c.call(ctx, http.MethodGet, "/v1/notices", query, nil, nil, &out)
+	return out, err
+}
+
+// Alerts returns a page, newest first.
+func (c *Client) Alerts(ctx context.Context, since time.Time, limit int, next string) (out api.AlertsAnswer, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/alerts", page(since, limit, next), nil, nil, &out)
+	return out, err
+}
+
+func page(since time.Time, limit int, next string) url.Values {
+	query := url.Values{}
+	if !since.IsZero() {
+		query.Set("since", since.UTC().Format(time.RFC3339Nano))
+	}
+	if limit > 0 {
+		query.Set("limit", strconv.Itoa(limit))
+	}
+	set(query, "next", next)
+	return query
+}
+
+func set(query url.Values, key, value string) {
+	if value != "" {
+		query.Set(key, value)
+	}
+}
+
+// Notice returns one notice with its proof.
+func (c *Client) Notice(ctx context.Context, id string) (out api.NoticeAnswer, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/notices/"+url.PathEscape(id), nil, nil, nil, &out)
+	return out, err
+}
+
+// Indicator returns what is known of a value; an empty type is detected.
+func (c *Client) Indicator(ctx context.Context, typ, value string) (out api.IndicatorView, err error) {
+	query := url.Values{"value": {value}}
+	set(query, "type", typ)
+	err = c.call(ctx, http.MethodGet, "/v1/indicators", query, nil, nil, &out)
+	return out, err
+}
+
+// Status returns how the node is.
+func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/status", nil, nil, nil, &out)
+	return out, err
+}
+
+// Members returns who is in the region.
+func (c *Client) Members(ctx context.Context) ([]api.MemberView, error) {
+	var out api.MembersAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/members", nil, nil, nil, &out)
+	return out.Members, err
+}
+
+// Tokens lists the node's tokens.
+func (c *Client) Tokens(ctx context.Context) ([]api.TokenView, error) {
+	var out api.TokensAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/tokens", nil, nil, nil, &out)
+	return out.Tokens, err
+}
+
+// CreateToken makes a token; its secret is in the answer and nowhere else.
+func (c *Client) CreateToken(ctx context.Context, q api.TokenRequest) (out api.NewToken, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/tokens", nil, nil, q, &out)
+	return out, err
+}
+
+// RevokeToken revokes a token by its id or name.
+func (c *Client) RevokeToken(ctx context.Context, idOrName string) (out api.TokenView, err error) {
+	err = c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(idOrName), nil, nil, nil, &out)
+	return out, err
+}

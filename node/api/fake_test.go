@@ -1,0 +1,315 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/notice"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// knownID is the id of the fake node's one AMBER notice.
+const knownID = "00112233445566778899aabbccddeeff00112233"
+
+// fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
+// events so that streams can resume.
+type fakeNode struct {
+	mu        sync.Mutex
+	events    []api.Event
+	arrived   chan struct{} // closed and replaced with each event
+	submitted []api.Submission
+	options   api.SubmitOptions
+	query     api.Query
+	lookedUp  []string
+	notReady  error
+	fail      error
+	panics    bool
+	block     chan struct{} // Status waits for it, unless nil
+	blocked   chan struct{} // closed when Status waits
+}
+
+func newFakeNode() *fakeNode { return &fakeNode{arrived: make(chan struct{})} }
+
+func (f *fakeNode) add(seq uint64, values ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := api.Event{Seq: seq}
+	for _, v := range values {
+		e.Notices = append(e.Notices, view(v))
+	}
+	f.events = append(f.events, e)
+	close(f.arrived)
+	f.arrived = make(chan struct{})
+}
+
+func view(value string) api.NoticeView {
+	return api.NoticeView{
+		ID: knownID, Kind: "sighting", Indicator: &api.Indicator{Type: "domain", Value: value},
+		TLP: "AMBER", Audience: "region", Author: strings.Repeat("ab", 32), AuthorName: "St Anna",
+		Created: 1_700_000_000_123, Received: 1_700_000_000_456, FirstSeen: 1_700_000_000_000, LastSeen: 1_700_000_000_000,
+		Count: 1, State: api.StateSigned,
+	}
+}
+
+func (f *fakeNode) Ready(context.Context) error { return f.notReady }
+
+func (f *fakeNode) Status(ctx context.Context, ceiling notice.TLP) (api.Status, error) {
+	if f.panics {
+		panic("insides of the node")
+	}
+	if f.block != nil {
+		close(f.blocked)
+		<-f.block
+	}
+	s := api.Status{Name: "St Anna", Ready: true, Notices: 1}
+	if ceiling < notice.TLPAmber {
+		s.Notices = 0
+	}
+	return s, f.fail
+}
+
+func (f *fakeNode) Submit(_ context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.submitted, f.options = items, o
+	var out api.SubmitResult
+	for _, item := range items {
+		switch item.Value {
+		case "192.168.1.4":
+			out.Refused = append(out.Refused, api.Refused{Index: item.Index, Value: item.Value, Field: "value", Reason: "a private address", Fix: "pass allow_special"})
+		case "known.example":
+			v := view(item.Value)
+			v.Known = true
+			out.Notices = append(out.Notices, v)
+		default:
+			out.Notices = append(out.Notices, view(item.Value))
+		}
+	}
+	return out, f.fail
+}
+
+func (f *fakeNode) Notice(_ context.Context, id string, ceiling notice.TLP) (api.NoticeView, *api.Proof, bool, error) {
+	if id != knownID || ceiling < notice.TLPAmber {
+		return api.NoticeView{}, nil, false, nil
+	}
+	return view("evil.example"), &api.Proof{Item: []byte{1}, Count: 1, Path: [][]byte{}, Root: []byte{2}, Header: []byte{3}, Signature: []byte{4}}, true, nil
+}
+
+func (f *fakeNode) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.query = q
+	if q.Next == "broken" {
+		return nil, "", &notice.FieldError{Field: "query.next", Reason: "not a cursor", Fix: "start again without next"}
+	}
+	if f.fail != nil || q.Ceiling < notice.TLPAmber {
+		return nil, "", f.fail
+	}
+	return []api.NoticeView{view("evil.example")}, "more", nil
+}
+
+func (f *fakeNode) Lookup(_ context.Context, values []string, o api.LookupOptions) ([]api.LookupAnswer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lookedUp = values
+	out := make([]api.LookupAnswer, len(values))
+	for i, v := range values {
+		out[i] = api.LookupAnswer{Value: v, Type: "domain"}
+		if v == "evil.example" && o.Ceiling >= notice.TLPAmber {
+			out[i].Known, out[i].Summary = true, &api.Summary{Sightings: 3, Members: 2, FirstSeen: 1_700_000_000_000, TLP: "AMBER"}
+		}
+	}
+	return out, nil
+}
+
+func (f *fakeNode) Indicator(_ context.Context, typ, value string, ceiling notice.TLP) (api.IndicatorView, bool, error) {
+	if value != "evil.example" || ceiling < notice.TLPAmber {
+		return api.IndicatorView{}, false, nil
+	}
+	return api.IndicatorView{Indicator: api.Indicator{Type: "domain", Value: value}}, true, nil
+}
+
+func (f *fakeNode) Members(context.Context) ([]api.MemberView, error) {
+	return []api.MemberView{{ID: "aa", Name: "St Anna", Self: true, Roles: []string{"hospital"}}}, nil
+}
+
+func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {
+	return nil, "", nil
+}
+
+func (f *fakeNode) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(api.Event) error) error {
+	f.mu.Lock()
+	next := 0
+	var now uint64
+	if after == api.FromNow {
+		if next = len(f.events); next > 0 {
+			now = f.events[next-1].Seq
+		}
+	}
+	f.mu.Unlock()
+	if after == api.FromNow {
+		if err := yield(api.Event{Seq: now}); err != nil {
+			return err
+		}
+	}
+	for {
+		f.mu.Lock()
+		events, arrived := f.events[next:], f.arrived
+		f.mu.Unlock()
+		for _, e := range events {
+			next++
+			if after != api.FromNow && e.Seq <= after || ceiling < notice.TLPAmber {
+				continue
+			}
+			if err := yield(e); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// service is a running server with a token of each role.
+type service struct {
+	*api.Server
+	node   *fakeNode
+	tokens *token.Tokens
+	dir    string
+	secret map[string]string
+}
+
+func start(t *testing.T, edit func(*api.Config)) *service {
+	t.Helper()
+	dir := t.TempDir()
+	tokens, err := token.Open(filepath.Join(dir, "tokens.json"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{node: newFakeNode(), tokens: tokens, dir: dir, secret: map[string]string{}}
+	for name, rights := range map[string]struct {
+		role    token.Role
+		ceiling notice.TLP
+	}{
+		"reader": {token.Reader, notice.TLPRed}, "reporter": {token.Reporter, notice.TLPRed},
+		"admin": {token.Admin, notice.TLPRed}, "green": {token.Admin, notice.TLPGreen},
+	} {
+		secret, _, err := tokens.Create(name, rights.role, rights.ceiling, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.secret[name] = secret
+	}
+	registry := prometheus.NewRegistry()
+	c := api.Config{Node: s.node, Tokens: tokens, Listen: "127.0.0.1:0", Registerer: registry, Gatherer: registry, Version: "0.0.0"}
+	if edit != nil {
+		edit(&c)
+	}
+	if s.Server, err = api.New(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// answer is a response whose body was read.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (a answer) problem(t *testing.T) *api.Problem {
+	t.Helper()
+	if ct := a.Header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Fatalf("status %d with content type %q, want a problem: %s", a.StatusCode, ct, a.body)
+	}
+	p := &api.Problem{}
+	if err := json.Unmarshal([]byte(a.body), p); err != nil {
+		t.Fatalf("problem: %v: %s", err, a.body)
+	}
+	if p.Status != a.StatusCode || p.Title == "" || p.Detail == "" || !strings.HasPrefix(p.Type, "urn:watchward:problem:") {
+		t.Fatalf("incomplete problem: %s", a.body)
+	}
+	return p
+}
+
+func (a answer) decode(t *testing.T, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.body), into); err != nil {
+		t.Fatalf("status %d: %v: %s", a.StatusCode, err, a.body)
+	}
+}
+
+// ask sends a request with the token of the given name ("" = none).
+func (s *service) ask(t *testing.T, who, method, path, body string, headers ...string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if who != "" {
+		r.Header.Set("Authorization", "Bearer "+s.secret[who])
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		switch headers[i] {
+		case "Host":
+			r.Host = headers[i+1]
+			continue
+		case "Chunked":
+			r.ContentLength = -1
+			continue
+		}
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.Header.Get("Content-Type") == "text/event-stream" {
+		return answer{Response: res}
+	}
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{res, string(text)}
+}
+
+// dialSocket returns a client for the Unix socket.
+func dialSocket(path string) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}
+}

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"github.com/watchward/watchward/node/notice"
+)
+
+// Node is what the API serves. Every method must be safe for concurrent use and
+// return promptly when ctx ends.
+//
+// A ceiling is the strictest marking the caller may see. What is marked
+// stricter does not exist for that caller: it is not found, not listed and not
+// counted. A notice without a marking never left this node and is visible to
+// every ceiling.
+//
+// Errors that the caller can put right are a *notice.FieldError (422) or an
+// *Unavailable (503). Every other error is logged and answered as a plain 500,
+// so an error text never carries the node's insides to a client.
+type Node interface {
+	// Ready returns nil when the store is open and the identity is loaded.
+	// Having no peers is not a failure: local lookup must go on.
+	Ready(ctx context.Context) error
+	// Status returns the node's own state; its counts keep to the ceiling.
+	Status(ctx context.Context, ceiling notice.TLP) (Status, error)
+	// Submit states notices. One bad submission never stops the others. It
+	// returns when everything taken is durable here.
+	Submit(ctx context.Context, items []Submission, o SubmitOptions) (SubmitResult, error)
+	// Notice returns one notice by its id of 40 hexadecimal digits. The proof
+	// is nil as long as no envelope carries the notice.
+	Notice(ctx context.Context, id string, ceiling notice.TLP) (NoticeView, *Proof, bool, error)
+	// Notices returns a page, newest first, and the cursor of the next page, ""
+	// when there is none.
+	Notices(ctx context.Context, q Query) ([]NoticeView, string, error)
+	// Lookup answers each value in its place.
+	Lookup(ctx context.Context, values []string, o LookupOptions) ([]LookupAnswer, error)
+	// Indicator returns what is known of one value; an empty type is detected.
+	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
+	// Members returns every member this node knows of, by name.
+	Members(ctx context.Context) ([]MemberView, error)
+	// Alerts returns a page, newest first, and the cursor of the next page.
+	Alerts(ctx context.Context, q AlertQuery) ([]AlertView, string, error)
+	// Follow yields what arrived after the local sequence after, then what
+	// arrives, until ctx ends or yield returns an error, which it returns.
+	// FromNow skips what is stored; the first event then has the present Seq and
+	// no notices, so that a client cut off before anything arrives knows where to
+	// go on. Events come in order of Seq; a slow yield must hold no lock and no
+	// transaction.
+	Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(Event) error) error
+}
+
+// FromNow makes Follow start with what arrives next.
+const FromNow = math.MaxUint64
+
+// SubmitOptions hold for all submissions of a request.
+type SubmitOptions struct {
+	TLP          notice.TLP // marking of items that have none; 0 = the node's default
+	Idempotency  string     // the same key within 7 days returns the same ids; "" = none
+	DryRun       bool       // check everything, store nothing
+	AllowSpecial bool       // take private and special-use addresses
+	Local        bool       // keep on this node, share with nobody
+	Ceiling      notice.TLP // a reference above it is not found
+	Caller       string     // name of the token, for the security log
+}
+
+// SubmitResult says what became of each submission: it is in Notices, in the
+// order of submission, or in Refused.
+type SubmitResult struct {
+	Notices []NoticeView
+	Refused []Refused
+}
+
+// Query selects notices.
+type Query struct {
+	Kind    notice.Kind // 0 = all
+	Mine    bool        // only this node's own
+	Search  string      // part of a value
+	Since   int64       // ms of local arrival; 0 = everything
+	Limit   int         // 1 … 1,000
+	Next    string      // cursor of the previous page
+	Ceiling notice.TLP
+}
+
+// LookupOptions hold for all values of a lookup.
+type LookupOptions struct {
+	Ceiling notice.TLP
+	Hosts   bool // a URL or an e-mail address also matches by its host
+}
+
+// AlertQuery selects alerts.
+type AlertQuery struct {
+	Since   int64 // ms
+	Limit   int   // 1 … 1,000
+	Next    string
+	Ceiling notice.TLP
+}
+
+// Event is what one durable write added. Seq is the local sequence, which rises
+// without being dense. An event without notices only moves the position.
+type Event struct {
+	Seq     uint64
+	Notices []NoticeView
+}
+
+// Unavailable says that the node cannot do this now, and what helps. The API
+// answers 503.
+type Unavailable struct {
+	Reason, Fix string
+}
+
+func (e *Unavailable) Error() string { return e.Reason + ": " + e.Fix }
+
+// problemOf turns an error of the node into what the client is told. The second
+// result is an error to be logged, nil when the client has been told everything.
+func problemOf(err error) (*Problem, error) {
+	var p *Problem
+	var field *notice.FieldError
+	var unavailable *Unavailable
+	switch {
+	case errors.As(err, &p):
+		return p, nil
+	case errors.As(err, &field):
+		p := problem(422, "bad-value", "A value is refused", field.Reason, field.Fix)
+		p.Errors = []Detail{{Location: field.Field, Message: field.Reason}}
+		return p, nil
+	case errors.As(err, &unavailable):
+		return problem(503, "unavailable", "The node cannot do this now", unavailable.Reason, unavailable.Fix), nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return problem(503, "too-slow", "The node took too long", "the request ran into its time limit", "ask for less at once, or try again"), nil
+	case errors.Is(err, context.Canceled):
+		return problem(503, "stopping", "The request was cut off", "the client went away or the node is stopping", "try again"), nil
+	}
+	return internalProblem(), err
+}
+
+func internalProblem() *Problem {
+	return problem(500, "internal", "Internal error", "the node could not answer", "the node's log says why")
+}

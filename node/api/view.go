@@ -1,0 +1,238 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Time is an instant in milliseconds since 1970. In JSON it is RFC 3339 in UTC
+// with exactly three decimals, and 0 is left out.
+type Time int64
+
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+// String returns the JSON form without quotes.
+func (t Time) String() string { return time.UnixMilli(int64(t)).UTC().Format(timeFormat) }
+
+// MarshalText returns the JSON form without quotes.
+func (t Time) MarshalText() ([]byte, error) {
+	return time.UnixMilli(int64(t)).UTC().AppendFormat(nil, timeFormat), nil
+}
+
+// UnmarshalText reads any RFC 3339 time and keeps the milliseconds.
+func (t *Time) UnmarshalText(text []byte) error {
+	parsed, err := parseTime(string(text))
+	if err != nil {
+		return err
+	}
+	*t = parsed
+	return nil
+}
+
+// Schema describes the JSON form to OpenAPI.
+func (Time) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Description: "RFC 3339, UTC, milliseconds"}
+}
+
+func parseTime(s string) (Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a time: write it as 2026-01-31T12:00:00Z (RFC 3339)", shorten(s))
+	}
+	if y := t.UTC().Year(); y < 1970 || y > 9999 {
+		return 0, fmt.Errorf("%q is outside the years 1970 to 9999", shorten(s))
+	}
+	return Time(t.UnixMilli()), nil
+}
+
+// Indicator is a canonical value with its type.
+type Indicator struct {
+	Type  string `json:"type" doc:"ipv4, ipv6, cidr, domain, url, email, md5, sha1, sha256, sha512, ja3, ja4, cert-sha256, asn, filename, mutex, registry-key or btc"`
+	Value string `json:"value" doc:"The canonical value"`
+}
+
+// Context says what an indicator belongs to.
+type Context struct {
+	Family    string `json:"family,omitempty" doc:"Malware family"`
+	Tool      string `json:"tool,omitempty" doc:"Tool of the attacker"`
+	Technique string `json:"technique,omitempty" doc:"ATT&CK technique: T1059 or T1059.001"`
+	CVE       string `json:"cve,omitempty" doc:"CVE-2021-44228"`
+}
+
+// Origin says where an imported notice comes from.
+type Origin struct {
+	Source string `json:"source" doc:"Who said it first: misp:ESET"`
+	ID     string `json:"id,omitempty" doc:"The origin's own id; makes repeated imports harmless"`
+	TLP    string `json:"tlp,omitempty" doc:"The origin's marking"`
+}
+
+// States of a notice.
+const (
+	StateLocal   = "local"   // stays on this node
+	StateWaiting = "waiting" // durable here, to be signed and sent in a moment
+	StateSigned  = "signed"  // in an envelope under its author's signature
+)
+
+// NoticeView is a notice as the API and every command show it.
+type NoticeView struct {
+	ID         string     `json:"id" doc:"40 hexadecimal digits"`
+	Kind       string     `json:"kind" doc:"indicator, sighting, retraction or dispute"`
+	Indicator  *Indicator `json:"indicator,omitempty"`
+	TLP        string     `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
+	Audience   string     `json:"audience" doc:"local, named, region or community"`
+	Author     string     `json:"author" doc:"Member id of the author"`
+	AuthorName string     `json:"author_name,omitempty"`
+	Created    Time       `json:"created" doc:"By the author's clock"`
+	Received   Time       `json:"received" doc:"By this node's clock"`
+	FirstSeen  Time       `json:"first_seen,omitempty"`
+	LastSeen   Time       `json:"last_seen,omitempty"`
+	Count      uint64     `json:"count,omitempty" doc:"How often it was seen"`
+	ValidUntil Time       `json:"valid_until,omitempty"`
+	Context    *Context   `json:"context,omitempty"`
+	Origin     *Origin    `json:"origin,omitempty"`
+	Ref        string     `json:"ref,omitempty" doc:"Id of the notice this one is about"`
+	Reason     string     `json:"reason,omitempty"`
+	State      string     `json:"state" doc:"local, waiting or signed"`
+	Marks      []string   `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
+	Exercise   bool       `json:"exercise,omitempty" doc:"Part of a drill"`
+	Known      bool       `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
+}
+
+// Proof shows that an author signed a notice. Whoever has the author's
+// credential can check it without this node: the leaf is SHA-256(0x00 ‖ item),
+// its path (RFC 6962) leads to root, root is in header, and the signature is
+// over header. Bytes are base64 in JSON.
+type Proof struct {
+	Item      []byte   `json:"item" doc:"The item, canonical CBOR"`
+	Index     int      `json:"index" doc:"Place of the item in its envelope, from 0"`
+	Count     int      `json:"count" doc:"Items in the envelope"`
+	Path      [][]byte `json:"path" doc:"RFC 6962 inclusion path, leaf to root, 32 bytes each"`
+	Root      []byte   `json:"root" doc:"Root of the envelope's items, 32 bytes"`
+	Header    []byte   `json:"header" doc:"The envelope's header, canonical CBOR"`
+	Signature []byte   `json:"signature" doc:"Composite signature over the header"`
+}
+
+// Submission is one notice to be stated. The server fills in Index; it is the
+// place in the request and not part of the JSON.
+type Submission struct {
+	Index      int      `json:"-"`
+	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others"`
+	Value      string   `json:"value,omitempty" maxLength:"2048" doc:"What was seen; defanged is fine (hxxp://evil[.]example)"`
+	Type       string   `json:"type,omitempty" doc:"Type of value; detected when left out"`
+	TLP        string   `json:"tlp,omitempty" doc:"Marking; needed to share"`
+	FirstSeen  Time     `json:"first_seen,omitempty"`
+	LastSeen   Time     `json:"last_seen,omitempty"`
+	Count      uint64   `json:"count,omitempty" maximum:"999999999" doc:"How often it was seen"`
+	ValidUntil Time     `json:"valid_until,omitempty"`
+	Context    *Context `json:"context,omitempty"`
+	Origin     *Origin  `json:"origin,omitempty"`
+	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute"`
+	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
+}
+
+// Refused names one thing that was not taken.
+type Refused struct {
+	At     string `json:"at" doc:"Where: notices[3]; for files line 12 or the like"`
+	Index  int    `json:"index" doc:"Place in the request, from 0"`
+	Value  string `json:"value" doc:"What was given, shortened"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+// Summary is what is known of an indicator within the caller's ceiling.
+// Members and Sightings count only what was observed, per author once;
+// imported knowledge is in Reports.
+type Summary struct {
+	FirstSeen Time   `json:"first_seen,omitempty"`
+	LastSeen  Time   `json:"last_seen,omitempty"`
+	Sightings uint64 `json:"sightings" doc:"Sum of the counts of all sightings"`
+	Members   int    `json:"members" doc:"Distinct members who saw it"`
+	Reports   int    `json:"reports" doc:"Indicator notices: knowledge from elsewhere"`
+	Disputes  int    `json:"disputes" doc:"Members who call it a false positive"`
+	TLP       string `json:"tlp,omitempty" doc:"The strictest marking among what is counted here"`
+}
+
+// LookupAnswer answers one value.
+type LookupAnswer struct {
+	Value   string     `json:"value" doc:"As asked"`
+	Type    string     `json:"type,omitempty" doc:"Type the value was read as"`
+	Known   bool       `json:"known"`
+	Matched *Indicator `json:"matched,omitempty" doc:"What it matched, when that is not the value itself: a parent domain, a network"`
+	Summary *Summary   `json:"summary,omitempty"`
+	Reason  string     `json:"reason,omitempty" doc:"Why the value could not be looked up"`
+}
+
+// IndicatorView is one indicator with its evidence, newest first.
+type IndicatorView struct {
+	Indicator Indicator    `json:"indicator"`
+	Matched   *Indicator   `json:"matched,omitempty" doc:"What it matched, when that is not the value itself"`
+	Summary   Summary      `json:"summary"`
+	Evidence  []NoticeView `json:"evidence" doc:"The notices behind it, at most 100"`
+	More      bool         `json:"more,omitempty" doc:"There is more evidence than shown"`
+}
+
+// MemberView is one member of the region, or of an endorsed one.
+type MemberView struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Region    string   `json:"region"`
+	Roles     []string `json:"roles" doc:"hospital, coordinator, bridge, supplier"`
+	Self      bool     `json:"self,omitempty" doc:"This node"`
+	Connected bool     `json:"connected" doc:"A connection is open now"`
+	Hub       bool     `json:"hub,omitempty" doc:"Others can dial it"`
+	PeerID    string   `json:"peer_id,omitempty"`
+	Address   string   `json:"address,omitempty"`
+	LatencyMS float64  `json:"latency_ms,omitempty"`
+	LastWord  Time     `json:"last_word,omitempty" doc:"When its last notice arrived here"`
+	LastSync  Time     `json:"last_sync,omitempty"`
+	Marks     []string `json:"marks,omitempty" doc:"What a reader should know: credential expired, contradicts itself …"`
+}
+
+// AlertView is something a person should know.
+type AlertView struct {
+	ID       string   `json:"id"`
+	Time     Time     `json:"time"`
+	Kind     string   `json:"kind"`
+	Severity string   `json:"severity" doc:"info, warning or critical"`
+	TLP      string   `json:"tlp,omitempty" doc:"The strictest marking among its sources"`
+	Text     string   `json:"text"`
+	Refs     []string `json:"refs,omitempty" doc:"Ids of the notices behind it"`
+}
+
+// Status answers "am I well?".
+type Status struct {
+	Name     string      `json:"name"`
+	Version  string      `json:"version"`
+	Member   string      `json:"member" doc:"This node's member id"`
+	Region   string      `json:"region"`
+	PeerID   string      `json:"peer_id"`
+	Ready    bool        `json:"ready"`
+	Started  Time        `json:"started"`
+	Now      Time        `json:"now" doc:"This node's clock"`
+	Peers    int         `json:"peers" doc:"Open connections to members"`
+	Members  int         `json:"members" doc:"Members known, this node included"`
+	LastIn   Time        `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
+	LastOut  Time        `json:"last_out,omitempty" doc:"When this node's last word was sent"`
+	Waiting  int         `json:"waiting" doc:"Notices to be signed and sent"`
+	Notices  int64       `json:"notices" doc:"Notices within the caller's ceiling"`
+	Disk     DiskStatus  `json:"disk"`
+	Clock    ClockStatus `json:"clock"`
+	Listen   []string    `json:"listen" doc:"Addresses of the mesh, with the peer id"`
+	Warnings []string    `json:"warnings" doc:"What a person should look at; empty when all is well"`
+}
+
+// DiskStatus is the room the store takes and has, in bytes.
+type DiskStatus struct {
+	Used int64 `json:"used_bytes"`
+	Free int64 `json:"free_bytes"`
+}
+
+// ClockStatus compares this node's clock with the members'.
+type ClockStatus struct {
+	OffsetMS int64 `json:"offset_ms" doc:"How far the median of the members is ahead of this clock"`
+	Members  int   `json:"members" doc:"How many members the median is taken from"`
+	OK       bool  `json:"ok"`
+}

@@ -1,0 +1,205 @@
+// Package config is the node's configuration: one strict TOML file.
+//
+// Every default is safe, so an empty file with a name is enough. An unknown key,
+// a wrong type or a value that cannot work is an error with file, line, column,
+// key and the fix; nothing is guessed and nothing is ignored.
+//
+// The table of fields (fields.go) is the one place that knows what a key means:
+// the commented file of Write, the output of Show and REFERENCE.md come from it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// fileBytesMax bounds the file; a real one has a few kilobytes.
+const fileBytesMax = 1 << 20
+
+// Config is a node's configuration. REFERENCE.md describes every key.
+type Config struct {
+	Name    string  `toml:"name"`
+	API     API     `toml:"api"`
+	Mesh    Mesh    `toml:"mesh"`
+	Share   Share   `toml:"share"`
+	Log     Log     `toml:"log"`
+	Metrics Metrics `toml:"metrics"`
+}
+
+// API configures the HTTP API.
+type API struct {
+	Listen    string   `toml:"listen"`
+	Socket    string   `toml:"socket"` // relative paths start at the node's directory
+	Hosts     []string `toml:"hosts"`
+	TLSCert   string   `toml:"tls_cert"`
+	TLSKey    string   `toml:"tls_key"`
+	Plaintext bool     `toml:"plaintext"`
+	BodyMax   int64    `toml:"body_max"` // bytes
+}
+
+// Mesh configures the connections to other members.
+type Mesh struct {
+	Listen       []string `toml:"listen"`
+	Announce     []string `toml:"announce"`
+	Seeds        []string `toml:"seeds"`
+	Hub          bool     `toml:"hub"`
+	OutboundOnly bool     `toml:"outbound_only"`
+}
+
+// Share configures what leaves the node.
+type Share struct {
+	TLP string `toml:"tlp"` // "" = a notice without a marking is refused
+}
+
+// Log configures the log on standard error.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Metrics configures /metrics.
+type Metrics struct {
+	Public bool `toml:"public"`
+}
+
+// Default returns the configuration of a node whose file is empty. It has no
+// name and so does not pass Validate.
+func Default() Config {
+	return Config{
+		API: API{
+			Listen: "127.0.0.1:8460", Socket: defaultSocket, Hosts: []string{}, BodyMax: 8 << 20,
+		},
+		Mesh: Mesh{
+			Listen:   []string{"/ip4/0.0.0.0/udp/8461/quic-v1", "/ip4/0.0.0.0/tcp/8461", "/ip6/::/udp/8461/quic-v1", "/ip6/::/tcp/8461"},
+			Announce: []string{}, Seeds: []string{},
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}
+
+// Error is one thing wrong with a file. Line and Column start at 1 and are 0
+// when the key is not in the file.
+type Error struct {
+	File         string
+	Line, Column int
+	Key          string // "" when the text is no TOML
+	Reason, Fix  string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
+		}
+		b.WriteString(": ")
+	}
+	if e.Key != "" {
+		b.WriteString(e.Key + ": ")
+	}
+	b.WriteString(e.Reason)
+	if e.Fix != "" {
+		b.WriteString(": " + e.Fix)
+	}
+	return b.String()
+}
+
+// Load reads, completes with defaults and validates the file at path. The error
+// joins an *Error for each thing that is wrong, in the order of the file.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, &Error{File: path, Reason: "the file does not exist", Fix: "make one: watchward init --dir DIRECTORY --name NAME"}
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, text)
+}
+
+// Parse is Load for a text that was read before; path is for the errors.
+func Parse(path string, text []byte) (Config, error) {
+	if len(text) > fileBytesMax {
+		return Config{}, &Error{File: path, Reason: fmt.Sprintf("the file is larger than %d bytes", fileBytesMax), Fix: "is it a configuration?"}
+	}
+	places, err := locate(path, text)
+	if err != nil {
+		return Config{}, err
+	}
+	c := Default()
+	d := toml.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return Config{}, decodeErrors(path, err)
+	}
+	if problems := c.check(); len(problems) > 0 {
+		return Config{}, join(path, problems, places)
+	}
+	return c, nil
+}
+
+// Validate reports what cannot work, as Load does, for a configuration made by
+// a program. The errors name no file.
+func (c Config) Validate() error {
+	return join("", c.check(), nil)
+}
+
+func join(path string, problems []problem, places map[string]place) error {
+	list := make([]*Error, 0, len(problems))
+	for _, p := range problems {
+		e := &Error{File: path, Key: p.key, Reason: p.reason, Fix: p.fix}
+		if at, ok := find(places, p.key); ok {
+			e.Line, e.Column = at.line, at.column
+		}
+		list = append(list, e)
+	}
+	slices.SortStableFunc(list, func(a, b *Error) int { return a.Line - b.Line })
+	var errs []error
+	for _, e := range list {
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+// decodeErrors turns go-toml's errors into ours.
+func decodeErrors(path string, err error) error {
+	var strict *toml.StrictMissingError
+	var decode *toml.DecodeError
+	switch {
+	case errors.As(err, &strict):
+		var errs []error
+		for i := range strict.Errors {
+			e := &strict.Errors[i]
+			key := strings.Join(e.Key(), ".")
+			line, column := e.Position()
+			errs = append(errs, &Error{File: path, Line: line, Column: column, Key: key, Reason: "this key is not known", Fix: suggest(key)})
+		}
+		return errors.Join(errs...)
+	case errors.As(err, &decode):
+		line, column := decode.Position()
+		key := strings.Join(decode.Key(), ".")
+		e := &Error{File: path, Line: line, Column: column, Key: key, Reason: strings.TrimPrefix(decode.Error(), "toml: "), Fix: wantType(key)}
+		if rest, ok := strings.CutPrefix(e.Reason, "cannot decode TOML "); ok {
+			found, _, _ := strings.Cut(rest, " into") // what follows are Go's words
+			e.Reason = "found a value of type " + found
+		}
+		if strings.Contains(e.Reason, "already defined") {
+			e.Fix = "keep one of the two"
+		}
+		return e
+	}
+	return fmt.Errorf("read configuration %s: %w", path, err)
+}

@@ -1,0 +1,237 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+)
+
+// field describes a key. The order is that of the written file.
+type field struct {
+	key string
+	doc string // one sentence a line
+}
+
+func fields() []field {
+	return []field{
+		{"name", "The hospital's name as others see it, 1 to 100 characters.\nRequired."},
+		{"api.listen", "TCP address of the API; port 0 picks a free one, \"\" is none.\nAnything but loopback needs tls_cert and tls_key, or plaintext."},
+		{"api.socket", "Path of a Unix socket, \"\" is none; relative paths start at the node's directory.\nWhoever can open it is admin: its mode is 0660, so its group decides."},
+		{"api.hosts", "Host names that requests may be for, besides localhost and IP addresses.\nOthers are refused, against DNS rebinding."},
+		{"api.tls_cert", "PEM file of the certificate chain; read again when it changes."},
+		{"api.tls_key", "PEM file of the certificate's key."},
+		{"api.plaintext", "Allows plain HTTP on addresses other than loopback.\nOnly for a proxy in front that does TLS: tokens cross this network readable."},
+		{"api.body_max", "Largest body of a request in bytes, 65536 to 1073741824."},
+		{"mesh.listen", "Multiaddrs on which other members may connect: QUIC, TCP and, with /tls/ws behind tcp/PORT, WebSocket."},
+		{"mesh.announce", "Multiaddrs to tell others besides those found: a forwarded port, a public name."},
+		{"mesh.seeds", "Multiaddrs of members to dial first, each ending in /p2p/ and the peer id."},
+		{"mesh.hub", "Keeps more connections, for a node that others can dial."},
+		{"mesh.outbound_only", "Never listens, only dials; mesh.listen is not used then."},
+		{"share.tlp", "Marking of what is shared without one: CLEAR, GREEN, AMBER, AMBER+STRICT or RED.\n\"\" refuses to share what has no marking."},
+		{"log.level", "debug, info, warn or error."},
+		{"log.format", "text or json."},
+		{"metrics.public", "Shows /metrics without a token to all who reach the API."},
+	}
+}
+
+// Write makes the initial file of a node. It writes every key with what it
+// means; a key at its default is commented out, so that a later version may
+// bring a better one. It never overwrites: the error is then fs.ErrExist.
+func Write(path string, c Config) (err error) {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	err = render(f, c, true)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("write configuration %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// Show writes the effective configuration as TOML that Load takes, with what
+// each key means.
+func Show(w io.Writer, c Config) error { return render(w, c, false) }
+
+func render(w io.Writer, c Config, initial bool) error {
+	var b strings.Builder
+	if initial {
+		b.WriteString("# Configuration of a Watchward node. Check it: watchward config validate\n")
+		b.WriteString("# A line that starts with #key = shows the default.\n\n")
+	}
+	standard := Default()
+	section := ""
+	for _, f := range fields() {
+		table, name := split(f.key)
+		if table != section {
+			section = table
+			fmt.Fprintf(&b, "[%s]\n", table)
+		}
+		for line := range strings.SplitSeq(f.doc, "\n") {
+			b.WriteString("# " + line + "\n")
+		}
+		value, usual := literal(lookup(c, f.key)), literal(lookup(standard, f.key))
+		if initial && value == usual {
+			b.WriteByte('#')
+		}
+		fmt.Fprintf(&b, "%s = %s\n\n", name, value)
+	}
+	_, err := io.WriteString(w, strings.TrimSuffix(b.String(), "\n"))
+	return err
+}
+
+// Reference returns the description of all keys, in Markdown.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Configuration\n\nOne TOML file, `config.toml` in the node's directory. Everything has a default but the name.\n")
+	b.WriteString("An unknown key or a value that cannot work is an error with its line, never ignored.\n")
+	standard := Default()
+	section := "-"
+	for _, f := range fields() {
+		table, name := split(f.key)
+		if table != section {
+			section = table
+			if table != "" {
+				fmt.Fprintf(&b, "\n## [%s]\n", table)
+			}
+			b.WriteString("\n| key | default | meaning |\n| --- | --- | --- |\n")
+		}
+		v := lookup(standard, f.key)
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", name, literal(v), strings.ReplaceAll(f.doc, "\n", " "))
+	}
+	return b.String()
+}
+
+func split(key string) (table, name string) {
+	if i := strings.LastIndexByte(key, '.'); i >= 0 {
+		return key[:i], key[i+1:]
+	}
+	return "", key
+}
+
+// lookup returns the value of a key in c.
+func lookup(c Config, key string) reflect.Value {
+	v := reflect.ValueOf(c)
+	for name := range strings.SplitSeq(key, ".") {
+		v = member(v, name)
+	}
+	return v
+}
+
+func member(v reflect.Value, name string) reflect.Value {
+	t := v.Type()
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("toml") == name {
+			return v.Field(i)
+		}
+	}
+	panic("config: fields and Config disagree about " + name) // a test covers every field
+}
+
+// literal returns v as TOML.
+func literal(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return quote(v.String())
+	case reflect.Slice:
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = literal(v.Index(i))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// quote returns a TOML basic string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// suggest names the key that was probably meant.
+func suggest(key string) string {
+	best, distance := "", 4
+	_, name := split(key)
+	for _, f := range fields() {
+		_, known := split(f.key)
+		if d := min(edits(key, f.key), edits(name, known)); d < distance {
+			best, distance = f.key, d
+		}
+	}
+	if best != "" {
+		return "did you mean " + best + "?"
+	}
+	return "remove it, or see watchward config show for all keys"
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// wantType says what type a key takes.
+func wantType(key string) string {
+	for _, f := range fields() {
+		if f.key != key {
+			continue
+		}
+		switch lookup(Default(), key).Kind() {
+		case reflect.String:
+			return key + ` takes a text in quotes: "…"`
+		case reflect.Slice:
+			return key + ` takes a list of texts: ["…", "…"]`
+		case reflect.Bool:
+			return key + " takes true or false"
+		default:
+			return key + " takes a whole number"
+		}
+	}
+	return "see https://toml.io for the syntax"
+}
