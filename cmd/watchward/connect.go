@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api/client"
+)
+
+// connect returns a client for the node that the flags name.
+func connect(cmd *cobra.Command) (*client.Client, error) {
+	flag := func(name string) string {
+		value, _ := cmd.Flags().GetString(name)
+		return value
+	}
+	dir, url, tokenFile := flag("dir"), flag("api"), flag("token-file")
+	switch {
+	case url != "":
+		if tokenFile == "" {
+			return nil, usage("--api needs --token-file: make a token with watchward token create on the node's machine")
+		}
+		token, err := client.ReadToken(tokenFile)
+		if err != nil {
+			return nil, err
+		}
+		return client.New(client.Config{URL: url, Token: token})
+	case tokenFile != "":
+		return nil, usage("--token-file goes with --api")
+	case dir == "":
+		return nil, usage("which node? Say --dir DIRECTORY (or set WATCHWARD_DIR), or --api URL --token-file FILE")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, usage("%s: there is no such directory", dir)
+	}
+	return client.Open(dir)
+}
+
+// needDir returns --dir for commands that work on files.
+func needDir(cmd *cobra.Command) (string, error) {
+	dir, _ := cmd.Flags().GetString("dir")
+	if dir == "" {
+		return "", usage("which node? Say --dir DIRECTORY (or set WATCHWARD_DIR)")
+	}
+	return dir, nil
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/watchward/watchward/node"
+)
+
+// devHospitalsMax keeps a region in one process within a laptop's means.
+const devHospitalsMax = 50
+
+func newDev() *cobra.Command {
+	var o devOptions
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Start a region of hospitals on this machine, to try things out",
+		Long: `Start a whole region in one process on loopback: real nodes, real keys, real
+mesh. Each hospital's complete state is in DIR/hospital-K, and the same command
+again goes on with all data. Ctrl-C stops it cleanly.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.json = jsonFlag(cmd)
+			return runDev(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	c.Flags().IntVar(&o.hospitals, "hospitals", 3, "how many hospitals")
+	c.Flags().StringVar(&o.dir, "dir", "watchward-dev", "directory of the region's state")
+	c.Flags().IntVar(&o.port, "port", 0, "first hospital's API port; its mesh takes the next one, the next hospital ten more (0: free ports)")
+	return c
+}
+
+type devOptions struct {
+	hospitals int
+	dir       string
+	port      int
+	json      bool
+}
+
+// devNames are the first hospitals' names; further ones are numbered.
+var devNames = []string{"St Anna", "Riverside General", "University Hospital"}
+
+func devName(k int) string {
+	if k <= len(devNames) {
+		return devNames[k-1]
+	}
+	return fmt.Sprintf("Hospital %d", k)
+}
+
+// devReady is the line that --json prints for each hospital.
+type devReady struct {
+	Name   string `json:"name"`
+	Dir    string `json:"dir"`
+	API    string `json:"api"`
+	PeerID string `json:"peer_id"`
+}
+
+func runDev(ctx context.Context, o devOptions, out io.Writer) error {
+	if o.hospitals < 1 || o.hospitals > devHospitalsMax {
+		return usage("--hospitals %d: choose 1 to %d", o.hospitals, devHospitalsMax)
+	}
+	if last := o.port + 10*(o.hospitals-1) + 1; o.port < 0 || last > 65535 {
+		return usage("--port %d: the last hospital would need port %d, and 65535 is the highest", o.port, last)
+	}
+	dirs, err := makeDevRegion(o)
+	if err != nil {
+		return err
+	}
+	nodes := make([]*node.Node, len(dirs))
+	defer func() {
+		var group errgroup.Group
+		for _, n := range nodes {
+			if n != nil {
+				group.Go(n.Close)
+			}
+		}
+		if err := group.Wait(); err == nil && !o.json && ctx.Err() != nil {
+			fmt.Fprintln(out, "\nStopped. The same command goes on with all data.")
+		}
+	}()
+	for i, dir := range dirs {
+		n, err := openNode(dir, nodeOptions{listen: devListen(o.port, i)})
+		if err != nil {
+			return err
+		}
+		nodes[i] = n
+	}
+	// All listen; now each learns where the others are.
+	var seeds []string
+	for _, n := range nodes {
+		seeds = append(seeds, n.MeshAddrs()...)
+	}
+	for _, n := range nodes {
+		if err := n.Start(seeds); err != nil {
+			return err
+		}
+	}
+	for _, n := range nodes {
+		if err := n.AwaitPeers(ctx, len(nodes)-1); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		for i, n := range nodes {
+			if err := printJSON(out, devReady{Name: n.Name(), Dir: dirs[i], API: n.APIURL(), PeerID: n.PeerID()}); err != nil {
+				return err
+			}
+		}
+	} else {
+		greet(out, dirs, nodes)
+	}
+	return waitAll(ctx, nodes)
+}
+
+// waitAll returns when ctx ends, or with the error of the first node that stops
+// by itself.
+func waitAll(ctx context.Context, nodes []*node.Node) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	for _, n := range nodes {
+		group.Go(func() error {
+			defer cancel()
+			return n.Wait(ctx)
+		})
+	}
+	return group.Wait()
+}
+
+func devListen(port, i int) *listen {
+	if port == 0 {
+		return nil
+	}
+	api := port + 10*i
+	return &listen{api: net.JoinHostPort("127.0.0.1", strconv.Itoa(api)), mesh: meshListen("127.0.0.1", api+1)}
+}
+
+// makeDevRegion makes what is missing of the region: nodes, a charter, and an
+// admission for each, by the same steps that a real region takes.
+func makeDevRegion(o devOptions) ([]string, error) {
+	dirs := make([]string, o.hospitals)
+	for i := range dirs {
+		dirs[i] = filepath.Join(o.dir, fmt.Sprintf("hospital-%d", i+1))
+		if err := initDev(dirs[i], devName(i+1), o.port, i); err != nil {
+			return nil, err
+		}
+	}
+	key := filepath.Join(o.dir, "dev-only-admission.key")
+	if _, err := os.Stat(key); os.IsNotExist(err) {
+		if _, err := node.CreateRegion(dirs[0], "Watchward dev", key, nil, nil, now()); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range dirs[1:] {
+		if node.Joined(dir) {
+			continue
+		}
+		request, err := os.ReadFile(filepath.Join(dir, node.RequestFile))
+		if err != nil {
+			return nil, err
+		}
+		admission, err := admit(dirs[0], key, request, "hospital", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := node.Join(dir, admission); err != nil {
+			return nil, err
+		}
+	}
+	return dirs, nil
+}
+
+func initDev(dir, name string, port, i int) error {
+	if _, err := os.Stat(filepath.Join(dir, node.ConfigFile)); err == nil {
+		return nil
+	}
+	l := devListen(port, i)
+	if l == nil {
+		l = &listen{api: "127.0.0.1:0", mesh: meshListen("127.0.0.1", 0)}
+	}
+	return node.Init(dir, node.InitOptions{Name: name, API: l.api, Mesh: l.mesh, TLP: "GREEN"})
+}
+
+func greet(out io.Writer, dirs []string, nodes []*node.Node) {
+	t := table{header: []string{"HOSPITAL", "API", "DIRECTORY"}}
+	for i, n := range nodes {
+		t.add(n.Name(), n.APIURL(), dirs[i])
+	}
+	fmt.Fprintf(out, "%s in one region, ready.\n\n", plural(int64(len(nodes)), "hospital"))
+	t.print(out)
+	self := invocation()
+	last := dirs[len(dirs)-1]
+	fmt.Fprintf(out, "\nTry, in another terminal:\n")
+	fmt.Fprintf(out, "  %s report evil.example --dir %s\n", self, dirs[0])
+	fmt.Fprintf(out, "  %s lookup evil.example --dir %s\n", self, last)
+	fmt.Fprintf(out, "  %s status --dir %s\n", self, last)
+	fmt.Fprintf(out, "\nCtrl-C stops the region; its data stays in %s.\n", filepath.Dir(dirs[0]))
+}
+
+// invocation is how the reader most likely started this program, so that the
+// commands to copy work.
+func invocation() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/watchward"
+	}
+	return os.Args[0]
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+)
+
+func newList() *cobra.Command {
+	var mine bool
+	var search, next string
+	var since time.Duration
+	var limit int
+	c := &cobra.Command{
+		Use:     "list [KIND]",
+		Short:   "List notices, newest first",
+		Example: "  watchward list sighting --search evil --since 24h",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			q := client.NoticesQuery{Mine: mine, Search: search, Next: next}
+			if len(args) == 1 {
+				q.Kind = args[0]
+			}
+			if since > 0 {
+				q.Since = now().Add(-since)
+			}
+			page := api.NoticesAnswer{Notices: []api.NoticeView{}}
+			for len(page.Notices) < limit {
+				q.Limit = min(limit-len(page.Notices), api.PageMax)
+				more, err := c.Notices(cmd.Context(), q)
+				if err != nil {
+					return err
+				}
+				page.Notices, page.Next = append(page.Notices, more.Notices...), more.Next
+				if q.Next = more.Next; more.Next == "" {
+					break
+				}
+			}
+			return showList(cmd, page)
+		},
+	}
+	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
+	c.Flags().StringVar(&search, "search", "", "only values that contain this")
+	c.Flags().DurationVar(&since, "since", 0, "only what arrived within this time: 24h")
+	c.Flags().IntVar(&limit, "limit", 50, "at most so many")
+	c.Flags().StringVar(&next, "next", "", "go on where the last page ended")
+	return c
+}
+
+func showList(cmd *cobra.Command, page api.NoticesAnswer) error {
+	out := cmd.OutOrStdout()
+	if jsonFlag(cmd) {
+		return printJSON(out, page)
+	}
+	if len(page.Notices) == 0 {
+		fmt.Fprintln(out, "Nothing here.")
+		return nil
+	}
+	t := table{header: []string{"ID", "ARRIVED", "KIND", "ABOUT", "TLP", "BY", "NOTE"}}
+	for _, v := range page.Notices {
+		t.add(noticeRow(v)...)
+	}
+	t.print(out)
+	if page.Next != "" {
+		fmt.Fprintf(out, "\nThere is more: --next %s\n", plain(page.Next))
+	}
+	return nil
+}
+
+func noticeRow(v api.NoticeView) []string {
+	notes := append([]string(nil), v.Marks...)
+	if v.Exercise {
+		notes = append(notes, "EXERCISE")
+	}
+	if c := v.Context; c != nil {
+		for _, s := range []string{c.Family, c.Tool, c.Technique, c.CVE} {
+			if s != "" {
+				notes = append(notes, s)
+			}
+		}
+	}
+	if v.Reason != "" {
+		notes = append(notes, v.Reason)
+	}
+	by := v.AuthorName
+	if by == "" {
+		by = v.Author[:min(12, len(v.Author))]
+	}
+	tlp := v.TLP
+	if v.Audience == "local" {
+		tlp = strings.TrimSpace(tlp + " local")
+	}
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), tlp, by, strings.Join(notes, ", ")}
+}
+
+func stamp(t api.Time) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(t))
+}

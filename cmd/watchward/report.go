@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+)
+
+// sayOptions are the flags of every command that states something.
+type sayOptions struct {
+	tlp          string
+	local        bool
+	dryRun       bool
+	allowSpecial bool
+}
+
+func (o *sayOptions) flags(c *cobra.Command) {
+	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region)")
+	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check and show it, store nothing")
+}
+
+func newReport() *cobra.Command {
+	var o sayOptions
+	var s api.Submission
+	var context api.Context
+	c := &cobra.Command{
+		Use:   "report VALUE…",
+		Short: "Say that this hospital saw something: addresses, domains, URLs, hashes …",
+		Long: `Report that VALUE was observed here. Defanged values are fine: hxxp://evil[.]example.
+The marking decides who hears it; without --tlp the node's default applies
+(share.tlp in its configuration). What others told you belongs to import.`,
+		Example: "  watchward report evil.example 198.51.100.7 --tlp AMBER --family Qakbot",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, values []string) error {
+			s.Kind = "sighting"
+			if context != (api.Context{}) {
+				s.Context = &context
+			}
+			submissions := make([]api.Submission, len(values))
+			for i, v := range values {
+				submissions[i] = s
+				submissions[i].Value = v
+			}
+			return say(cmd, submissions, o)
+		},
+	}
+	o.flags(c)
+	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
+	c.Flags().StringVar(&s.Type, "type", "", "type of the values (default: detected)")
+	c.Flags().Uint64Var(&s.Count, "count", 0, "how often it was seen (default 1)")
+	c.Flags().StringVar(&context.Family, "family", "", "malware family")
+	c.Flags().StringVar(&context.Tool, "tool", "", "tool of the attacker")
+	c.Flags().StringVar(&context.Technique, "technique", "", "ATT&CK technique: T1059.001")
+	c.Flags().StringVar(&context.CVE, "cve", "", "vulnerability: CVE-2021-44228")
+	return c
+}
+
+func newDispute() *cobra.Command {
+	var o sayOptions
+	var reason string
+	c := &cobra.Command{
+		Use:   "dispute ID|VALUE",
+		Short: "Say that something is a false positive, and why",
+		Long: `Dispute a notice by its id, or every notice about a value. Anybody may dispute;
+only the author can retract. A dispute of a notice travels as far as the notice.`,
+		Example: `  watchward dispute cdn.example --reason "our own update server"`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return say(cmd, []api.Submission{about("dispute", args[0], reason)}, o)
+		},
+	}
+	o.flags(c)
+	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
+	c.Flags().StringVar(&reason, "reason", "", "why")
+	return c
+}
+
+func newRetract() *cobra.Command {
+	var o sayOptions
+	var reason string
+	c := &cobra.Command{
+		Use:   "retract ID…",
+		Short: "Take your own words back, everywhere",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			submissions := make([]api.Submission, len(args))
+			for i, id := range args {
+				if !isID(id) {
+					return usage("%q is not an id: copy one of 40 hexadecimal digits from watchward list --mine", id)
+				}
+				submissions[i] = about("retraction", id, reason)
+			}
+			return say(cmd, submissions, o)
+		},
+	}
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it, store nothing")
+	c.Flags().StringVar(&reason, "reason", "", "why")
+	return c
+}
+
+func about(kind, what, reason string) api.Submission {
+	if isID(what) {
+		return api.Submission{Kind: kind, Ref: strings.ToLower(what), Reason: reason}
+	}
+	return api.Submission{Kind: kind, Value: what, Reason: reason}
+}
+
+// isID tells an id from a value: SHA-1 has as many digits, so what looks like
+// both is an id only where one is asked for or where a notice has it.
+func isID(s string) bool {
+	if len(s) != 40 {
+		return false
+	}
+	return strings.Trim(strings.ToLower(s), "0123456789abcdef") == ""
+}
+
+// say submits and shows what became of each submission.
+func say(cmd *cobra.Command, submissions []api.Submission, o sayOptions) error {
+	c, err := connect(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	answer, err := c.Submit(cmd.Context(), submissions, client.SubmitOptions{TLP: o.tlp, Local: o.local, DryRun: o.dryRun, AllowSpecial: o.allowSpecial})
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if jsonFlag(cmd) {
+		if err := printJSON(out, answer); err != nil {
+			return err
+		}
+	} else {
+		showSaid(cmd, answer, o)
+	}
+	if len(answer.Refused) > 0 {
+		return differs()
+	}
+	return nil
+}
+
+func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
+	out, errOut := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	if len(answer.Notices) > 0 {
+		t := table{header: []string{"ID", "KIND", "ABOUT", "TLP", "TO", ""}}
+		for _, v := range answer.Notices {
+			note := ""
+			switch {
+			case o.dryRun:
+				note = "dry run: not stored"
+			case v.Known:
+				note = "said before"
+			}
+			t.add(v.ID, v.Kind, subject(v), v.TLP, reach(v.Audience), note)
+		}
+		t.print(out)
+	}
+	for _, r := range answer.Refused {
+		fmt.Fprintf(errOut, "%s %s: %s\n", paint(errOut, "31", "refused"), plain(r.Value), plain(r.Reason))
+		if r.Fix != "" {
+			fmt.Fprintf(errOut, "  %s\n", plain(r.Fix))
+		}
+	}
+}
+
+// subject says in one cell what a notice speaks of.
+func subject(v api.NoticeView) string {
+	switch {
+	case v.Indicator != nil:
+		return v.Indicator.Value
+	case v.Ref != "":
+		return "notice " + v.Ref[:min(len(v.Ref), 12)] + "…"
+	}
+	return ""
+}
+
+// reach says who hears an audience.
+func reach(audience string) string {
+	switch audience {
+	case "local":
+		return "this node"
+	case "region":
+		return "this region"
+	case "community":
+		return "endorsed regions"
+	}
+	return audience
+}

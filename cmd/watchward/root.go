@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// now is the command's clock.
+func now() time.Time { return time.Now() }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "watchward",
+		Short: "A peer alert mesh between hospitals, with no server in the middle",
+		Long: `Watchward tells the other hospitals of your region what you see, under your
+signature, and tells you what they see. Every node answers from its own disk:
+it works when central services are down.
+
+Start with:  watchward dev`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: true,
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.String("dir", os.Getenv("WATCHWARD_DIR"), "the node's directory (default $WATCHWARD_DIR)")
+	flags.String("api", "", "URL of the node's API, instead of --dir")
+	flags.String("token-file", "", "file with the token for --api")
+	flags.Bool("json", false, "print JSON for programs")
+	root.AddGroup(
+		&cobra.Group{ID: "words", Title: "See and say:"},
+		&cobra.Group{ID: "node", Title: "The node:"},
+		&cobra.Group{ID: "region", Title: "The region:"},
+	)
+	for id, commands := range map[string][]*cobra.Command{
+		"words":  {newReport(), newLookup(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newAlerts()},
+		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newToken(), newVersion()},
+		"region": {newRegion(), newJoin(), newMembers()},
+	} {
+		for _, c := range commands {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	return root
+}
+
+func jsonFlag(c *cobra.Command) bool {
+	on, _ := c.Flags().GetBool("json")
+	return on
+}

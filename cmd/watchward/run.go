@@ -1,0 +1,215 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/config"
+)
+
+// defaultMeshPort is the port that firewalls are asked to open.
+const defaultMeshPort = 8461
+
+func newInit() *cobra.Command {
+	var o node.InitOptions
+	var host string
+	var port int
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make a node: its directory, keys, configuration and join request",
+		Long: `Make the directory of a new node. Without --mesh-host it dials out only, which
+needs no open port; a coordinator needs an address that the others can reach.`,
+		Example: `  watchward init --dir /var/lib/watchward --name "St Anna"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := needDir(cmd)
+			if err != nil {
+				return err
+			}
+			if host != "" {
+				if net.ParseIP(host) == nil {
+					return usage("--mesh-host %q is no IP address: give the address to listen on, 0.0.0.0 for all", host)
+				}
+				o.Mesh = meshListen(host, port)
+			}
+			if err := node.Init(dir, o); err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if jsonFlag(cmd) {
+				return printJSON(out, map[string]string{"dir": dir, "name": o.Name, "request": filepath.Join(dir, node.RequestFile)})
+			}
+			fmt.Fprintf(out, "Made %s in %s. Next, one of:\n", plain(o.Name), dir)
+			fmt.Fprintf(out, "  found a region:  watchward region init --dir %s --name \"My region\" --key FILE\n", dir)
+			fmt.Fprintf(out, "  join one:        hand %s to a coordinator,\n", filepath.Join(dir, node.RequestFile))
+			fmt.Fprintf(out, "                   then watchward join --dir %s --in ADMISSION\n", dir)
+			fmt.Fprintf(out, "  start alone:     watchward run --dir %s\n", dir)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.Name, "name", "", "the hospital's name, as others will see it")
+	c.Flags().StringVar(&o.API, "api-listen", "", "address of the API (default 127.0.0.1:8460)")
+	c.Flags().StringVar(&host, "mesh-host", "", "IP address to listen on for other members (default: dial out only)")
+	c.Flags().IntVar(&port, "mesh-port", defaultMeshPort, "port for other members, UDP and TCP")
+	c.Flags().StringVar(&o.TLP, "tlp", "", "marking of what is shared without one: GREEN or AMBER (default: none, so each must say)")
+	_ = c.MarkFlagRequired("name")
+	return c
+}
+
+// meshListen is QUIC and TCP on one port.
+func meshListen(host string, port int) []string {
+	family := "ip4"
+	if net.ParseIP(host).To4() == nil {
+		family = "ip6"
+	}
+	p := strconv.Itoa(port)
+	return []string{"/" + family + "/" + host + "/udp/" + p + "/quic-v1", "/" + family + "/" + host + "/tcp/" + p}
+}
+
+func newRun() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the node until it is told to stop",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := needDir(cmd)
+			if err != nil {
+				return err
+			}
+			n, err := openNode(dir, nodeOptions{log: cmd.ErrOrStderr()})
+			if err != nil {
+				return err
+			}
+			if err := n.Start(nil); err != nil {
+				return closeAfter(n, err)
+			}
+			if jsonFlag(cmd) {
+				err = printJSON(cmd.OutOrStdout(), devReady{Name: n.Name(), Dir: dir, API: n.APIURL(), PeerID: n.PeerID()})
+			} else {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: %s\n", plain(n.Name()), n.APIURL())
+			}
+			if err == nil {
+				err = n.Wait(cmd.Context())
+			}
+			return closeAfter(n, err)
+		},
+	}
+}
+
+func closeAfter(n *node.Node, err error) error {
+	if e := n.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+type nodeOptions struct {
+	listen *listen   // instead of the configured addresses
+	log    io.Writer // nil = errors only, on standard error
+}
+
+// listen overrides where a node listens.
+type listen struct {
+	api  string
+	mesh []string
+}
+
+func openNode(dir string, o nodeOptions) (*node.Node, error) {
+	settings, err := config.Load(filepath.Join(dir, node.ConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	if o.listen != nil {
+		settings.API.Listen, settings.Mesh.Listen = o.listen.api, o.listen.mesh
+	}
+	return node.Open(node.Options{Dir: dir, Settings: settings, Version: version(), Log: logger(settings, o.log)})
+}
+
+func logger(c config.Config, w io.Writer) *slog.Logger {
+	level := slog.LevelError
+	if w == nil {
+		w = os.Stderr
+	} else if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// version is what the build knows of itself.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && v == "devel" {
+			v += "-" + s.Value[:12]
+		}
+	}
+	return v
+}
+
+func newConfig() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Check or show the configuration"}
+	load := func(cmd *cobra.Command, args []string) (config.Config, string, error) {
+		if len(args) == 1 {
+			c, err := config.Load(args[0])
+			return c, args[0], err
+		}
+		dir, err := needDir(cmd)
+		if err != nil {
+			return config.Config{}, "", err
+		}
+		path := filepath.Join(dir, node.ConfigFile)
+		c, err := config.Load(path)
+		return c, path, err
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "validate [FILE]",
+		Short: "Check the configuration: every error with line, key and fix",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, path, err := load(cmd, args)
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"file": path, "valid": true})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is fine.\n", path)
+			return nil
+		},
+	}, &cobra.Command{
+		Use:   "show [FILE]",
+		Short: "Show the configuration in effect, defaults included, with what each key means",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			settings, _, err := load(cmd, args)
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), settings)
+			}
+			return config.Show(cmd.OutOrStdout(), settings)
+		},
+	})
+	return c
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+)
+
+func newShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID|VALUE",
+		Short: "Show a notice with its proof, or what is known of a value",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if isID(args[0]) {
+				return showNotice(cmd, c, strings.ToLower(args[0]))
+			}
+			return showIndicator(cmd, c, args[0])
+		},
+	}
+}
+
+// isMissing reports whether the node says that there is no such thing.
+func isMissing(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Problem != nil && e.Problem.Status == http.StatusNotFound
+}
+
+func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
+	n, err := c.Notice(cmd.Context(), id)
+	if isMissing(err) { // a SHA-1 value has 40 digits too
+		return showIndicator(cmd, c, id)
+	}
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if jsonFlag(cmd) {
+		return printJSON(out, n)
+	}
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(out, "%-12s %s\n", name, plain(value))
+		}
+	}
+	v := n.NoticeView
+	line("notice", v.ID)
+	line("kind", v.Kind)
+	if v.Indicator != nil {
+		line("about", v.Indicator.Type+" "+v.Indicator.Value)
+	}
+	line("about notice", v.Ref)
+	line("by", fmt.Sprintf("%s (member %s…)", v.AuthorName, v.Author[:min(16, len(v.Author))]))
+	line("marking", "TLP:"+v.TLP)
+	if v.TLP == "" {
+		line("marking", "none")
+	}
+	line("heard by", reach(v.Audience))
+	line("said", v.Created.String())
+	line("arrived", v.Received.String())
+	if v.FirstSeen != 0 {
+		line("seen", fmt.Sprintf("%s, first %s, last %s", plural(int64(v.Count), "time"), v.FirstSeen, v.LastSeen))
+	}
+	if v.ValidUntil != 0 {
+		line("valid until", v.ValidUntil.String())
+	}
+	if v.Context != nil {
+		line("family", v.Context.Family)
+		line("tool", v.Context.Tool)
+		line("technique", v.Context.Technique)
+		line("cve", v.Context.CVE)
+	}
+	if v.Origin != nil {
+		line("origin", strings.TrimSpace(v.Origin.Source+" "+v.Origin.ID+" "+v.Origin.TLP))
+	}
+	line("reason", v.Reason)
+	line("note", strings.Join(v.Marks, ", "))
+	switch {
+	case n.Proof != nil:
+		line("proof", fmt.Sprintf("item %d of %d, signed by the author (ML-DSA-65 + Ed25519); --json prints it", n.Proof.Index+1, n.Proof.Count))
+	case v.State == api.StateWaiting:
+		line("proof", "not yet: it is about to be signed")
+	case v.State == api.StateLocal:
+		line("proof", "none: it never left this node")
+	}
+	return nil
+}
+
+func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
+	v, err := c.Indicator(cmd.Context(), "", value)
+	if isMissing(err) {
+		if !jsonFlag(cmd) {
+			fmt.Fprintf(cmd.OutOrStdout(), "Nobody has said anything about %s.\n", plain(value))
+		}
+		return differs()
+	}
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if jsonFlag(cmd) {
+		return printJSON(out, v)
+	}
+	fmt.Fprintf(out, "%s %s\n", v.Indicator.Type, plain(v.Indicator.Value))
+	if v.Matched != nil {
+		fmt.Fprintf(out, "matched by %s %s\n", v.Matched.Type, plain(v.Matched.Value))
+	}
+	fmt.Fprintf(out, "Seen by %s, %s; reported %s; disputed by %s.\n\n",
+		plural(int64(v.Summary.Members), "hospital"), plural(int64(v.Summary.Sightings), "time"),
+		plural(int64(v.Summary.Reports), "time"), plural(int64(v.Summary.Disputes), "member"))
+	return showList(cmd, api.NoticesAnswer{Notices: v.Evidence})
+}
+
+func newTail() *cobra.Command {
+	var after uint64
+	c := &cobra.Command{
+		Use:   "tail",
+		Short: "Follow notices as they arrive",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			from := after
+			if !cmd.Flags().Changed("after") {
+				from = api.FromNow
+			}
+			out, asJSON := cmd.OutOrStdout(), jsonFlag(cmd)
+			err = c.Tail(cmd.Context(), from, func(v api.NoticeView) error {
+				if asJSON {
+					return printJSON(out, v)
+				}
+				row := noticeRow(v)
+				at := stamp(v.Received).Local().Format(time.TimeOnly)
+				_, err := fmt.Fprintf(out, "%s  %-10s  %-6s %s  by %s  %s\n", at, plain(row[2]), plain(row[4]), plain(row[3]), plain(row[5]), plain(row[6]))
+				return err
+			})
+			if cmd.Context().Err() != nil { // Ctrl-C is how it ends
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().Uint64Var(&after, "after", 0, "start after this local sequence; 0 replays everything (default: from now on)")
+	return c
+}
+
+func newMembers() *cobra.Command {
+	return &cobra.Command{
+		Use:   "members",
+		Short: "Who is in the region, and when they were last heard",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			members, err := c.Members(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), api.MembersAnswer{Members: members})
+			}
+			t := table{header: []string{"NAME", "ROLE", "CONNECTED", "LAST WORD", "MEMBER", "NOTE"}}
+			for _, m := range members {
+				connected := "no"
+				switch {
+				case m.Self:
+					connected = "this node"
+				case m.Connected:
+					connected = "yes"
+				}
+				last := "none yet"
+				if m.LastWord != 0 {
+					last = ago(stamp(m.LastWord), now())
+				}
+				t.add(m.Name, strings.Join(m.Roles, ", "), connected, last, m.ID[:min(16, len(m.ID))]+"…", strings.Join(m.Marks, ", "))
+			}
+			t.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+}
+
+// alertsShown is how many alerts one page has.
+const alertsShown = 100
+
+func newAlerts() *cobra.Command {
+	return &cobra.Command{
+		Use:   "alerts",
+		Short: "What a person should know about, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			list, err := c.Alerts(cmd.Context(), time.Time{}, alertsShown, "")
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if jsonFlag(cmd) {
+				return printJSON(out, list)
+			}
+			if len(list.Alerts) == 0 {
+				fmt.Fprintln(out, "No alerts.")
+				return nil
+			}
+			t := table{header: []string{"WHEN", "SEVERITY", "KIND", "WHAT"}}
+			for _, a := range list.Alerts {
+				t.add(ago(stamp(a.Time), now()), a.Severity, a.Kind, a.Text)
+			}
+			t.print(out)
+			return nil
+		},
+	}
+}
+
+func newStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Am I well? Version, peers, members, last words, disk, clock",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				if err := printJSON(cmd.OutOrStdout(), s); err != nil {
+					return err
+				}
+			} else {
+				showStatus(cmd.OutOrStdout(), s)
+			}
+			if len(s.Warnings) > 0 {
+				return differs()
+			}
+			return nil
+		},
+	}
+}
+
+func showStatus(out io.Writer, s api.Status) {
+	word := paint(out, "32", "well")
+	if len(s.Warnings) > 0 {
+		word = paint(out, "31", "needs a look")
+	}
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(out, "%-10s %s\n", name, plain(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintf(out, "%s is %s.\n", plain(s.Name), word)
+	for _, w := range s.Warnings {
+		fmt.Fprintf(out, "  ! %s\n", plain(w))
+	}
+	line("version", "%s", s.Version)
+	line("region", "%s", s.Region)
+	line("members", "%d, of whom %d are connected", s.Members, s.Peers)
+	line("last in", "%s", ago(stamp(s.LastIn), now()))
+	line("last out", "%s", ago(stamp(s.LastOut), now()))
+	if s.Waiting > 0 {
+		line("waiting", "%s to be signed and sent", plural(int64(s.Waiting), "notice"))
+	}
+	line("notices", "%d", s.Notices)
+	line("disk", "%s used, %s free", size(s.Disk.Used), size(s.Disk.Free))
+	clock := fmt.Sprintf("%d ms from the median of %s", s.Clock.OffsetMS, plural(int64(s.Clock.Members), "member"))
+	if s.Clock.Members == 0 {
+		clock = "nobody to compare with"
+	}
+	line("clock", "%s (%s)", s.Now, clock)
+	line("peer id", "%s", s.PeerID)
+	for _, l := range s.Listen {
+		line("listens", "%s", l)
+	}
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"version": version()})
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "watchward", version())
+			return nil
+		},
+	}
+}

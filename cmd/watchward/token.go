@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api"
+)
+
+func newToken() *cobra.Command {
+	c := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens for the API"}
+	c.AddCommand(newTokenCreate(), newTokenList(), newTokenRevoke())
+	return c
+}
+
+func newTokenCreate() *cobra.Command {
+	var q api.TokenRequest
+	var life time.Duration
+	c := &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Make a token; it is shown once and kept only as a hash",
+		Example: "  watchward token create siem --role reader --ceiling GREEN",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			q.Name = args[0]
+			if life > 0 {
+				q.Expires = api.Time(now().Add(life).UnixMilli())
+			}
+			made, err := c.CreateToken(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), made)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), made.Token)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, sees up to TLP:%s. Keep the line above: it cannot be shown again.\n", plain(made.Name), made.Role, made.Ceiling)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&q.Role, "role", "reader", "reader, reporter (may also state) or admin")
+	c.Flags().StringVar(&q.Ceiling, "ceiling", "GREEN", "the strictest marking it may see")
+	c.Flags().DurationVar(&life, "life", 0, "how long it is valid: 720h (default: until it is revoked)")
+	return c
+}
+
+func newTokenList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List tokens; secrets are not kept",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			tokens, err := c.Tokens(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), api.TokensAnswer{Tokens: tokens})
+			}
+			t := table{header: []string{"ID", "NAME", "ROLE", "SEES UP TO", "MADE", "EXPIRES"}}
+			for _, x := range tokens {
+				expires := "never"
+				if x.Expires != 0 {
+					expires = ago(stamp(x.Expires), now())
+				}
+				t.add(x.ID, x.Name, x.Role, "TLP:"+x.Ceiling, ago(stamp(x.Created), now()), expires)
+			}
+			t.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+}
+
+func newTokenRevoke() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke ID|NAME",
+		Short: "Revoke a token at once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			gone, err := c.RevokeToken(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), gone)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Revoked %s (%s).\n", plain(gone.Name), gone.ID)
+			return nil
+		},
+	}
+}

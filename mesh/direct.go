@@ -1,0 +1,503 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"golang.org/x/time/rate"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+// Urgent words have a stream of their own, so that no bulk stands before them.
+const (
+	protocolUrgent protocol.ID = "/watchward/urgent/0"
+	protocolDirect protocol.ID = "/watchward/direct/0"
+	protocolPull   protocol.ID = "/watchward/pull/0"
+)
+
+// Bounds and times of direct streams.
+const (
+	lineQueue     = 256             // messages that wait for one peer on one stream
+	lineIdle      = 5 * time.Minute // an idle stream is closed
+	writeTime     = 30 * time.Second
+	slowLatency   = 400 * time.Millisecond // beyond it a link is slow: the id goes first
+	pullTime      = 60 * time.Second
+	proveTime     = 3 * time.Second
+	pullHedge     = time.Second // then the next announcer is asked as well
+	pullsMax      = 64          // envelopes that are being pulled
+	announcerMax  = 8
+	gapPatience   = 2 * time.Second
+	gapsMax       = 256      // chains whose gap is being watched
+	pullEnvelopes = 4096     // envelopes of one answer
+	pullBytes     = 16 << 20 // of one answer; gaps beyond it are left to sync
+	pullStep      = 1 << 20  // read from the store at once
+	servedMax     = 32       // pulls that are answered at once
+	sentMax       = 4096     // envelopes that were sent on
+	messageRate   = 64       // messages per second of one peer's stream, after a burst of messageBurst
+	messageBurst  = 512
+)
+
+// direct is what travels from peer to peer beside gossip and sync.
+type direct struct {
+	m      *Mesh
+	recent *lru.Cache[crypto.EnvelopeID, struct{}] // sent on already: each travels once from here
+	served chan struct{}                           // one for each pull that is being answered
+
+	mu    sync.Mutex
+	lines map[lineKey]*line
+	pulls map[crypto.EnvelopeID]*pulling
+	gaps  map[crypto.ChainID]bool
+}
+
+type lineKey struct {
+	peer     peer.ID
+	protocol protocol.ID
+}
+
+// A line is the queue of messages to one peer on one protocol; one goroutine
+// sends them while there are any.
+type line struct {
+	queue chan outgoing
+}
+
+type outgoing struct {
+	kind    byte
+	message any
+}
+
+type pulling struct {
+	announcers []peer.ID
+	more       chan struct{} // one was added
+}
+
+func newDirect(m *Mesh) *direct {
+	recent, err := lru.New[crypto.EnvelopeID, struct{}](sentMax)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &direct{m: m, recent: recent, served: make(chan struct{}, servedMax), lines: map[lineKey]*line{}, pulls: map[crypto.EnvelopeID]*pulling{}, gaps: map[crypto.ChainID]bool{}}
+}
+
+func (d *direct) listen() {
+	d.m.host.SetStreamHandler(protocolUrgent, d.handle)
+	d.m.host.SetStreamHandler(protocolDirect, d.handle)
+	d.m.host.SetStreamHandler(protocolPull, d.handlePull)
+}
+
+// push sends an urgent envelope to every connected peer but the one it came
+// from. Over a slow link only its id goes, since somebody else may have been
+// faster.
+func (d *direct) push(e *crypto.Envelope, from peer.ID) {
+	if known, _ := d.recent.ContainsOrAdd(e.ID, struct{}{}); known {
+		return
+	}
+	for _, id := range d.m.connected() {
+		switch {
+		case id == from || !d.m.mayHear(id, e.Header.Region, e.Header.Audience):
+		case d.m.host.Peerstore().LatencyEWMA(id) > slowLatency:
+			d.send(id, protocolUrgent, wire.KindAnnounce, announcement(e))
+		default:
+			d.send(id, protocolUrgent, wire.KindPush, &wire.Push{Raw: e.Raw})
+		}
+	}
+}
+
+// announce tells every connected peer but one of an envelope that is too large
+// for gossip.
+func (d *direct) announce(e *crypto.Envelope, from peer.ID) {
+	if known, _ := d.recent.ContainsOrAdd(e.ID, struct{}{}); known {
+		return
+	}
+	for _, id := range d.m.connected() {
+		if id != from && d.m.mayHear(id, e.Header.Region, e.Header.Audience) {
+			d.send(id, protocolDirect, wire.KindAnnounce, announcement(e))
+		}
+	}
+}
+
+func announcement(e *crypto.Envelope) *wire.Announce {
+	return &wire.Announce{Chain: e.Header.Chain(), Seq: e.Header.Seq, ID: e.ID, Urgent: e.Header.Urgent}
+}
+
+// send queues a message. A full queue drops it: sync brings what it spoke of.
+func (d *direct) send(id peer.ID, p protocol.ID, kind byte, message any) {
+	key := lineKey{id, p}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.m.ctx.Err() != nil {
+		return
+	}
+	l := d.lines[key]
+	if l == nil {
+		l = &line{queue: make(chan outgoing, lineQueue)}
+		d.lines[key] = l
+		d.m.wait.Go(func() { d.run(key, l) })
+	}
+	select {
+	case l.queue <- outgoing{kind, message}:
+	default:
+		d.m.metrics.result("dropped_outbound")
+	}
+}
+
+// run sends a line's messages until it is idle or breaks.
+func (d *direct) run(key lineKey, l *line) {
+	defer func() {
+		d.mu.Lock()
+		delete(d.lines, key)
+		d.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(d.m.ctx, writeTime)
+	s, err := d.m.host.NewStream(ctx, key.peer, key.protocol)
+	cancel()
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	idle := time.NewTimer(lineIdle)
+	defer idle.Stop()
+	for {
+		select {
+		case <-d.m.ctx.Done():
+			_ = s.Reset()
+			return
+		case <-idle.C:
+			return
+		case out := <-l.queue:
+			_ = s.SetWriteDeadline(time.Now().Add(writeTime))
+			if _, err := wire.Write(s, out.kind, out.message); err != nil {
+				_ = s.Reset()
+				return
+			}
+			idle.Reset(lineIdle)
+		}
+	}
+}
+
+// handle reads a peer's urgent or direct stream.
+func (d *direct) handle(s network.Stream) {
+	defer s.Close()
+	from := s.Conn().RemotePeer()
+	limit := wire.FrameMax
+	if s.Protocol() == protocolUrgent {
+		limit = UrgentMax + 1<<10
+	}
+	pace := rate.NewLimiter(messageRate, messageBurst)
+	for {
+		if pace.Wait(d.m.ctx) != nil {
+			_ = s.Reset()
+			return
+		}
+		_ = s.SetReadDeadline(time.Now().Add(2 * lineIdle))
+		kind, body, err := wire.Read(s, limit)
+		if err == nil {
+			var message any
+			if message, err = wire.DecodeDirect(kind, body); err == nil {
+				err = d.take(message, from)
+			}
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) && d.m.ctx.Err() == nil {
+				d.m.log.Debug("direct stream", slog.String("peer", from.String()), slog.Any("err", err))
+			}
+			_ = s.Reset()
+			return
+		}
+	}
+}
+
+func (d *direct) take(message any, from peer.ID) error {
+	switch x := message.(type) {
+	case *wire.Push:
+		return d.receive([][]byte{x.Raw}, from)
+	case *wire.Announce:
+		d.announced(x, from)
+		return nil
+	case *wire.Book:
+		d.m.book.learn(x, d.m.gate.member, d.m.now())
+		d.m.nudge()
+		return nil
+	}
+	return errProtocol
+}
+
+// receive checks and admits envelopes that a peer pushed or was asked for.
+func (d *direct) receive(raws [][]byte, from peer.ID) error {
+	var batch []*Checked
+	var senders []peer.ID
+	for _, raw := range raws {
+		checked, err := d.m.c.Path.Check(raw, ViaDirect, crypto.Region{}, 0)
+		if err != nil {
+			if d.m.judge(err, raw, from) {
+				return err
+			}
+			continue
+		}
+		batch, senders = append(batch, checked), append(senders, from)
+	}
+	if len(batch) > 0 {
+		d.m.admit(batch, senders)
+	}
+	return nil
+}
+
+// announced pulls an envelope that a peer says it holds, unless it is here.
+func (d *direct) announced(a *wire.Announce, from peer.ID) {
+	if h, _ := d.m.c.Frontier.Get(a.Chain); h.Has(a.Seq) || !d.m.mayHear(d.m.self, a.Chain.Region, a.Chain.Audience) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.pulls[a.ID]; p != nil {
+		if len(p.announcers) < announcerMax {
+			p.announcers = append(p.announcers, from)
+			select {
+			case p.more <- struct{}{}:
+			default:
+			}
+		}
+		return
+	}
+	if len(d.pulls) >= pullsMax || d.m.ctx.Err() != nil {
+		return // sync brings it
+	}
+	p := &pulling{announcers: []peer.ID{from}, more: make(chan struct{}, 1)}
+	d.pulls[a.ID] = p
+	d.m.wait.Go(func() { d.pullOne(a, p) })
+}
+
+// pullOne asks one announcer after the other, the next one already when the
+// one before takes longer than a second.
+func (d *direct) pullOne(a *wire.Announce, p *pulling) {
+	ctx, cancel := context.WithTimeout(d.m.ctx, pullTime)
+	defer cancel()
+	defer func() {
+		d.mu.Lock()
+		delete(d.pulls, a.ID)
+		d.mu.Unlock()
+	}()
+	done := make(chan struct{}, announcerMax)
+	asked, running := 0, 0
+	for {
+		d.mu.Lock()
+		var next peer.ID
+		if asked < len(p.announcers) {
+			next = p.announcers[asked]
+			asked++
+		}
+		d.mu.Unlock()
+		if next != "" {
+			running++
+			d.m.wait.Go(func() {
+				d.pull(ctx, next, a.Chain, []Range{{a.Seq, a.Seq}})
+				done <- struct{}{}
+			})
+		}
+		hedge := time.NewTimer(pullHedge)
+		select {
+		case <-ctx.Done():
+			hedge.Stop()
+			return
+		case <-done:
+			running--
+		case <-hedge.C:
+		case <-p.more:
+		}
+		hedge.Stop()
+		if h, _ := d.m.c.Frontier.Get(a.Chain); h.Has(a.Seq) {
+			return
+		}
+		d.mu.Lock()
+		exhausted := running == 0 && asked == len(p.announcers)
+		d.mu.Unlock()
+		if exhausted {
+			return
+		}
+	}
+}
+
+// pull asks a peer for ranges of a chain and admits what comes.
+func (d *direct) pull(ctx context.Context, from peer.ID, chain crypto.ChainID, want []Range) {
+	s, err := d.ask(ctx, from, chain, want)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	for range pullEnvelopes {
+		push, err := readPush(s)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil || d.receive([][]byte{push.Raw}, from) != nil {
+			_ = s.Reset()
+			return
+		}
+	}
+	_ = s.Reset()
+}
+
+// ask opens a pull stream and sends what is wanted.
+func (d *direct) ask(ctx context.Context, from peer.ID, chain crypto.ChainID, want []Range) (network.Stream, error) {
+	s, err := d.m.host.NewStream(ctx, from, protocolPull)
+	if err != nil {
+		return nil, err
+	}
+	_ = s.SetDeadline(time.Now().Add(pullTime))
+	if _, err = wire.Write(s, wire.KindPull, &wire.Pull{Chain: chain, Ranges: toWire(want)}); err == nil {
+		err = s.CloseWrite()
+	}
+	if err != nil {
+		_ = s.Reset()
+		return nil, err
+	}
+	return s, nil
+}
+
+func readPush(r io.Reader) (*wire.Push, error) {
+	kind, body, err := wire.Read(r, wire.FrameMax)
+	if err != nil {
+		return nil, err
+	}
+	message, err := wire.DecodeDirect(kind, body)
+	if err != nil {
+		return nil, err
+	}
+	push, ok := message.(*wire.Push)
+	if !ok {
+		return nil, fmt.Errorf("%w: %T as the answer to a pull", errProtocol, message)
+	}
+	return push, nil
+}
+
+// handlePull answers a peer's Pull from the store.
+func (d *direct) handlePull(s network.Stream) {
+	defer s.Close()
+	select {
+	case d.served <- struct{}{}:
+		defer func() { <-d.served }()
+	default: // the peer asks another one
+		_ = s.Reset()
+		return
+	}
+	_ = s.SetDeadline(time.Now().Add(pullTime))
+	kind, body, err := wire.Read(s, wire.PageBytes*2)
+	if err != nil {
+		_ = s.Reset()
+		return
+	}
+	message, err := wire.DecodeDirect(kind, body)
+	want, ok := message.(*wire.Pull)
+	if err != nil || !ok || !d.m.mayHear(s.Conn().RemotePeer(), want.Chain.Region, want.Chain.Audience) {
+		d.m.metrics.rejected("pull")
+		_ = s.Reset()
+		return
+	}
+	left, bytes := pullEnvelopes, pullBytes
+	for _, r := range fromWire(want.Ranges) {
+		for left > 0 && bytes > 0 && r.From <= r.To {
+			n, size, last, err := d.serve(s, want.Chain, r, left)
+			if err != nil {
+				_ = s.Reset()
+				return
+			}
+			if n == 0 {
+				break
+			}
+			left, bytes, r.From = left-n, bytes-size, last+1
+		}
+	}
+}
+
+// serve sends at most limit envelopes and about pullStep bytes of a range. They
+// are read first and sent then, so that a slow peer does not hold up the store.
+func (d *direct) serve(w io.Writer, chain crypto.ChainID, r Range, limit int) (n, size int, last uint64, err error) {
+	var raws [][]byte
+	err = d.m.c.Path.Read(chain, r, false, func(seq uint64, raw []byte) bool {
+		raws, size, last = append(raws, slices.Clone(raw)), size+len(raw), seq
+		return len(raws) < limit && size < pullStep
+	})
+	for _, raw := range raws {
+		if err == nil {
+			_, err = wire.Write(w, wire.KindPush, &wire.Push{Raw: raw})
+		}
+	}
+	return len(raws), size, last, err
+}
+
+// prove asks a peer for the envelope at the end of one of this node's own
+// chains, of which it claims to hold more than this node, and checks that it
+// is really signed by this node.
+func (d *direct) prove(from peer.ID, own *trust.Credential, claim wire.Held) error {
+	ctx, cancel := context.WithTimeout(d.m.ctx, proveTime)
+	defer cancel()
+	chain := crypto.ChainID{Region: own.Region, Author: own.Member, Serial: own.Serial, Audience: claim.Audience, Epoch: claim.Epoch}
+	s, err := d.ask(ctx, from, chain, []Range{{claim.Seq, claim.Seq}})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	push, err := readPush(s)
+	if err != nil {
+		return err
+	}
+	e, err := crypto.ParseEnvelope(push.Raw)
+	if err != nil {
+		return err
+	}
+	if e.ID != claim.ID || e.Header.Chain() != chain || e.Header.Seq != claim.Seq {
+		return errors.New("another envelope than the one it claims to hold")
+	}
+	key, err := d.m.c.Roster.Key(own)
+	if err != nil {
+		return err
+	}
+	return e.Verify(key)
+}
+
+// gap watches a chain in which an envelope left a hole. If it is still open
+// after a moment, whoever sent the later envelope is asked for the rest.
+func (d *direct) gap(e *crypto.Envelope, from peer.ID) {
+	chain := e.Header.Chain()
+	if h, _ := d.m.c.Frontier.Get(chain); len(h.Gaps()) == 0 || from == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gaps[chain] || len(d.gaps) >= gapsMax || d.m.ctx.Err() != nil {
+		return
+	}
+	d.gaps[chain] = true
+	d.m.wait.Go(func() {
+		defer func() {
+			d.mu.Lock()
+			delete(d.gaps, chain)
+			d.mu.Unlock()
+		}()
+		select {
+		case <-d.m.ctx.Done():
+			return
+		case <-time.After(gapPatience):
+		}
+		h, _ := d.m.c.Frontier.Get(chain)
+		if gaps := h.Gaps(); len(gaps) > 0 {
+			ctx, cancel := context.WithTimeout(d.m.ctx, pullTime)
+			defer cancel()
+			d.pull(ctx, from, chain, gaps)
+		}
+	})
+}

@@ -1,0 +1,358 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	libp2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
+
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+const protocolShow protocol.ID = "/watchward/show/0"
+
+// What a peer that is not in the roster may use until it has shown who it is.
+const (
+	strangerTime   = 5 * time.Second
+	strangerBytes  = 32 << 10
+	strangersMax   = 16 // at once
+	strangersPerIP = 4  // at once
+	showsPerMinute = 12 // from one IP address, after a burst of showsBurst
+	showsBurst     = 16
+	showsTracked   = 4096 // IP addresses
+)
+
+// errStranger is what opening a stream to or from a peer outside the roster ends with.
+var errStranger = errors.New("peer is not a member")
+
+// gate decides who may connect. Members may; anybody else gets one short
+// stream to show a credential that the region's coordinators have signed.
+type gate struct {
+	m *Mesh
+
+	mu        sync.Mutex
+	strangers map[peer.ID]stranger
+	shown     map[string]*rate.Limiter // connections of strangers, by IP address
+	seeds     map[peer.ID]bool         // may be dialled although not in the roster yet
+}
+
+type stranger struct {
+	ip    string
+	until time.Time // after that the entry counts no more, even if no connection came of it
+}
+
+func newGate(m *Mesh) *gate {
+	return &gate{m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{}}
+}
+
+func (g *gate) member(id peer.ID) bool {
+	_, ok := g.m.c.Roster.ByPeer(string(id))
+	return ok
+}
+
+// InterceptPeerDial implements connmgr.ConnectionGater.
+func (g *gate) InterceptPeerDial(id peer.ID) bool {
+	g.mu.Lock()
+	seed := g.seeds[id]
+	g.mu.Unlock()
+	return seed || g.member(id)
+}
+
+// InterceptAddrDial implements connmgr.ConnectionGater.
+func (g *gate) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+
+// InterceptAccept implements connmgr.ConnectionGater.
+func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, at network.ConnMultiaddrs) bool {
+	if g.member(id) || direction == network.DirOutbound { // InterceptPeerDial let it pass: a seed
+		return true
+	}
+	key, err := id.ExtractPublicKey()
+	if err != nil || key.Type() != libp2pcrypto.Ed25519 {
+		return false
+	}
+	from := "?"
+	if addr, err := manet.ToNetAddr(at.RemoteMultiaddr()); err == nil {
+		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
+			from = host
+		}
+	}
+	return g.admits(id, from)
+}
+
+// admits takes note of a stranger, unless there are too many.
+func (g *gate) admits(id peer.ID, ip string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now, same := time.Now(), 0
+	for other, s := range g.strangers {
+		switch {
+		case now.After(s.until):
+			delete(g.strangers, other)
+		case s.ip == ip:
+			same++
+		}
+	}
+	if _, twice := g.strangers[id]; twice || len(g.strangers) >= strangersMax || same >= strangersPerIP {
+		return false
+	}
+	if len(g.shown) >= showsTracked {
+		clear(g.shown) // a flood from so many addresses is for the resource manager
+	}
+	if g.shown[ip] == nil {
+		g.shown[ip] = rate.NewLimiter(rate.Every(time.Minute/showsPerMinute), showsBurst)
+	}
+	if !g.shown[ip].Allow() {
+		return false
+	}
+	g.strangers[id] = stranger{ip, now.Add(2 * strangerTime)}
+	return true
+}
+
+// InterceptUpgraded implements connmgr.ConnectionGater.
+func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+
+// listen takes up the gate's work on the host.
+func (g *gate) listen() {
+	bare := g.m.host.(gatedHost).Host
+	bare.SetStreamHandler(protocolShow, g.handleShow)
+	bare.Network().Notify(&network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, c network.Conn) { g.connected(c) },
+		DisconnectedF: func(_ network.Network, c network.Conn) { g.forget(c.RemotePeer()) },
+	})
+	g.m.wait.Go(g.watch)
+}
+
+// connected greets a new connection: the side that dialled shows itself and
+// asks the other to.
+func (g *gate) connected(c network.Conn) {
+	id := c.RemotePeer()
+	if g.m.ctx.Err() != nil {
+		return
+	}
+	if c.Stat().Direction == network.DirOutbound {
+		g.m.wait.Go(func() {
+			ctx, cancel := context.WithTimeout(g.m.ctx, strangerTime)
+			defer cancel()
+			if err := g.show(ctx, id); err != nil {
+				if g.m.ctx.Err() == nil {
+					g.m.log.Debug("show", slog.String("peer", id.String()), slog.Any("err", err))
+				}
+				if !g.member(id) {
+					_ = c.Close()
+				}
+				return
+			}
+			g.m.met(id)
+		})
+		return
+	}
+	if g.member(id) {
+		return
+	}
+	g.m.wait.Go(func() {
+		timer := time.NewTimer(strangerTime)
+		defer timer.Stop()
+		select {
+		case <-g.m.ctx.Done():
+		case <-timer.C:
+			if !g.member(id) {
+				_ = c.Close()
+			}
+		}
+	})
+}
+
+func (g *gate) forget(id peer.ID) {
+	g.mu.Lock()
+	delete(g.strangers, id)
+	g.mu.Unlock()
+}
+
+// watch drops live connections of peers that the roster no longer knows.
+func (g *gate) watch() {
+	for {
+		changed := g.m.c.Roster.Changed()
+		select {
+		case <-g.m.ctx.Done():
+			return
+		case <-changed:
+		}
+		for _, c := range g.m.host.Network().Conns() {
+			g.mu.Lock()
+			_, stranger := g.strangers[c.RemotePeer()]
+			seed := g.seeds[c.RemotePeer()]
+			g.mu.Unlock()
+			if !g.member(c.RemotePeer()) && !stranger && !seed {
+				_ = c.Close()
+			}
+		}
+	}
+}
+
+// One byte each way says whether the speaker knows the other.
+const (
+	sayKnown   = 1
+	sayUnknown = 0
+)
+
+// show is the greeting of the side that dialled. Where either side did not know
+// the other and does now, the connection is closed, since other protocols have
+// been refused on it: the next one finds both known.
+func (g *gate) show(ctx context.Context, id peer.ID) error {
+	bare := g.m.host.(gatedHost).Host
+	s, err := bare.NewStream(ctx, id, protocolShow)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := s.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	return g.greet(s, id, true)
+}
+
+func (g *gate) handleShow(s network.Stream) {
+	defer s.Close()
+	if err := s.SetDeadline(time.Now().Add(strangerTime)); err != nil {
+		_ = s.Reset()
+		return
+	}
+	if err := g.greet(s, s.Conn().RemotePeer(), false); err != nil {
+		g.m.log.Debug("show", slog.String("peer", s.Conn().RemotePeer().String()), slog.Any("err", err))
+		_ = s.Reset()
+		if !g.member(s.Conn().RemotePeer()) {
+			g.m.metrics.rejected("stranger")
+			_ = s.Conn().Close()
+		}
+	}
+}
+
+// greet lets the side that dialled show itself first: a node says who it is only
+// to peers that it dialled or that have proved to be members.
+func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
+	known := g.member(id)
+	say := byte(sayUnknown)
+	if known {
+		say = sayKnown
+	}
+	if _, err := s.Write([]byte{say}); err != nil {
+		return err
+	}
+	var theirs [1]byte
+	if _, err := s.Read(theirs[:]); err != nil {
+		return err
+	}
+	if !known && !dialled {
+		if err := g.learn(s, id); err != nil {
+			return err
+		}
+	}
+	if theirs[0] == sayUnknown {
+		own, ok := g.m.c.Roster.ByPeer(string(g.m.self))
+		if !ok {
+			return errors.New("this node has no credential to show")
+		}
+		record, ok := g.m.c.Roster.Record(own.RecordID())
+		if !ok {
+			return errors.New("this node's credential has no record")
+		}
+		if _, err := wire.Write(s, wire.KindShow, &wire.Show{Records: [][]byte{record}}); err != nil {
+			return err
+		}
+	}
+	if !known && dialled {
+		if err := g.learn(s, id); err != nil {
+			return err
+		}
+	}
+	if known && theirs[0] == sayKnown {
+		return nil
+	}
+	// The last word of each side must arrive before the connection goes.
+	if err := s.CloseWrite(); err != nil {
+		return err
+	}
+	_, _ = s.Read(theirs[:])
+	g.forget(id)
+	defer g.m.nudge()
+	return s.Conn().Close()
+}
+
+// learn reads the credential that a stranger shows.
+func (g *gate) learn(s network.Stream, id peer.ID) error {
+	kind, body, err := wire.Read(s, strangerBytes)
+	if err != nil {
+		return err
+	}
+	message, err := wire.DecodeDirect(kind, body)
+	if err != nil {
+		return err
+	}
+	shown, ok := message.(*wire.Show)
+	if !ok {
+		return fmt.Errorf("%T instead of a credential", message)
+	}
+	if err := g.m.c.Path.AddTrust(g.m.ctx, shown.Records); err != nil {
+		return fmt.Errorf("credential of a stranger: %w", err)
+	}
+	if !g.member(id) {
+		return errors.New("the credential shown is for another peer")
+	}
+	g.m.log.Info("new member", slog.String("peer", id.String()))
+	return nil
+}
+
+// gatedHost is the host that every protocol gets: it refuses streams from and
+// to peers outside the roster, in one place.
+type gatedHost struct {
+	host.Host
+	gate *gate
+}
+
+// SetStreamHandler implements host.Host.
+func (h gatedHost) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
+	h.Host.SetStreamHandler(id, h.guard(handle))
+}
+
+// SetStreamHandlerMatch implements host.Host.
+func (h gatedHost) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID) bool, handle network.StreamHandler) {
+	h.Host.SetStreamHandlerMatch(id, match, h.guard(handle))
+}
+
+func (h gatedHost) guard(handle network.StreamHandler) network.StreamHandler {
+	return func(s network.Stream) {
+		if !h.gate.member(s.Conn().RemotePeer()) {
+			h.gate.m.metrics.rejected("stranger")
+			_ = s.Reset()
+			return
+		}
+		handle(s)
+	}
+}
+
+// NewStream implements host.Host.
+func (h gatedHost) NewStream(ctx context.Context, id peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	if !h.gate.member(id) {
+		return nil, errStranger
+	}
+	// Whom to dial is the supervisor's business alone.
+	return h.Host.NewStream(network.WithNoDial(ctx, "stream"), id, protocols...)
+}

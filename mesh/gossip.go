@@ -1,0 +1,245 @@
+package mesh
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// Bounds of gossip.
+const (
+	validateQueue = 1024
+	outboundQueue = 512
+	subscription  = 1024 // checked envelopes that wait to be admitted
+	messageIDSize = 20
+	seenTTL       = 12 * time.Minute // longer than the clock window, else messages loop (pubsub#573)
+)
+
+type topic struct {
+	region   crypto.Region
+	audience crypto.Audience
+	topic    *pubsub.Topic
+	sub      *pubsub.Subscription
+}
+
+// topicName is one topic for each origin region and audience, so that those who
+// do not endorse a region never relay for it.
+func topicName(r crypto.Region, a crypto.Audience) string {
+	return fmt.Sprintf("watchward/%d/%s/%s", crypto.Version, r, a)
+}
+
+func (m *Mesh) joinTopics() error {
+	region := m.c.Roster.Region()
+	audiences := []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity}
+	names := make([]string, len(audiences))
+	scores := map[string]*pubsub.TopicScoreParams{}
+	for i, a := range audiences {
+		names[i] = topicName(region, a)
+		scores[names[i]] = topicScore()
+	}
+	router, err := pubsub.NewGossipSub(m.ctx, m.host,
+		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), // envelopes are signed by their authors
+		pubsub.WithNoAuthor(),
+		pubsub.WithMessageIdFn(messageID),
+		pubsub.WithMaxMessageSize(GossipMax+4<<10),
+		pubsub.WithSubscriptionFilter(pubsub.NewAllowlistSubscriptionFilter(names...)),
+		pubsub.WithPeerFilter(func(id peer.ID, topic string) bool {
+			i := slices.Index(names, topic)
+			return i >= 0 && m.mayHear(id, region, audiences[i])
+		}),
+		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11}, pubsub.GossipSubDefaultFeatures),
+		pubsub.WithLogger(m.log),
+		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)), // it would write what messages say
+		pubsub.WithGossipSubParams(m.degree()),
+		pubsub.WithFloodPublish(true),
+		pubsub.WithSeenMessagesTTL(seenTTL),
+		pubsub.WithValidateQueueSize(validateQueue),
+		pubsub.WithValidateThrottle(validateQueue),
+		pubsub.WithValidateWorkers(runtime.GOMAXPROCS(0)),
+		pubsub.WithPeerOutboundQueueSize(outboundQueue),
+		pubsub.WithPeerScore(m.scoring(scores), &pubsub.PeerScoreThresholds{
+			GossipThreshold: -500, PublishThreshold: -1000, GraylistThreshold: -2500, AcceptPXThreshold: 1000, OpportunisticGraftThreshold: 5,
+		}),
+		pubsub.WithRawTracer(tracer{m.metrics}),
+	)
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	for i, a := range audiences {
+		t := &topic{region: region, audience: a}
+		if err := router.RegisterTopicValidator(names[i], m.validator(t)); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+		if t.topic, err = router.Join(names[i]); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+		if t.sub, err = t.topic.Subscribe(pubsub.WithBufferSize(subscription)); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+		m.topics = append(m.topics, t)
+		m.wait.Go(func() { m.receive(t) })
+	}
+	return nil
+}
+
+// messageID is over the topic and the whole message. pubsub marks an id seen
+// before it validates: an id over the signed part alone would let any relay
+// censor an envelope by sending it first under a broken signature, and one
+// without the topic by sending it first in another topic.
+func messageID(message *pb.Message) string {
+	h := sha256.New()
+	h.Write([]byte(message.GetTopic()))
+	h.Write([]byte{0})
+	h.Write(message.Data)
+	return string(h.Sum(nil)[:messageIDSize])
+}
+
+// degree is how many peers a node gossips with. A hub carries its spokes'
+// traffic; a spoke only its own.
+func (m *Mesh) degree() pubsub.GossipSubParams {
+	p := pubsub.DefaultGossipSubParams()
+	p.HeartbeatInitialDelay = 50 * time.Millisecond // a region is ready in seconds
+	switch {
+	case m.c.Hub:
+		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
+	case len(m.c.Listen) == 0 && m.c.Host == nil:
+		p.D, p.Dlo, p.Dhi, p.Dout = 4, 3, 6, 1
+	}
+	return p
+}
+
+// scoring punishes what is provably bad (P4, P7) and nothing that sparse
+// traffic would look like (P3).
+func (m *Mesh) scoring(topics map[string]*pubsub.TopicScoreParams) *pubsub.PeerScoreParams {
+	return &pubsub.PeerScoreParams{
+		Topics: topics, TopicScoreCap: 50,
+		AppSpecificScore: func(id peer.ID) float64 {
+			if m.gate.member(id) {
+				return 0
+			}
+			return -10_000
+		},
+		AppSpecificWeight:      1,
+		BehaviourPenaltyWeight: -10, BehaviourPenaltyThreshold: 6, BehaviourPenaltyDecay: 0.9,
+		DecayInterval: time.Second, DecayToZero: 0.01, RetainScore: 30 * time.Minute,
+	}
+}
+
+func topicScore() *pubsub.TopicScoreParams {
+	return &pubsub.TopicScoreParams{
+		TopicWeight:      1,
+		TimeInMeshWeight: 0.01, TimeInMeshQuantum: time.Second, TimeInMeshCap: 300,
+		FirstMessageDeliveriesWeight: 0.1, FirstMessageDeliveriesDecay: 0.9, FirstMessageDeliveriesCap: 100,
+		InvalidMessageDeliveriesWeight: -100, InvalidMessageDeliveriesDecay: 0.999,
+	}
+}
+
+// validator runs the accept order before anything is relayed.
+func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
+	return func(_ context.Context, from peer.ID, message *pubsub.Message) pubsub.ValidationResult {
+		if from == m.self { // admitted before it was published
+			return pubsub.ValidationAccept
+		}
+		checked, err := m.c.Path.Check(message.Data, ViaGossip, t.region, t.audience)
+		if err == nil {
+			message.ValidatorData = checked
+			return pubsub.ValidationAccept
+		}
+		if m.judge(err, message.Data, from) {
+			return pubsub.ValidationReject
+		}
+		return pubsub.ValidationIgnore
+	}
+}
+
+// judge counts why an envelope was not taken, parks one of an unknown author,
+// and reports whether its sender is to blame.
+func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		m.metrics.rejected(refusal.Reason)
+		m.log.Warn("envelope refused", slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
+		return refusal.provable()
+	case errors.Is(err, ErrUnknownAuthor):
+		m.park(raw, from)
+		m.metrics.result("parked")
+	case errors.Is(err, ErrDuplicate):
+		m.metrics.result("duplicate")
+	case errors.Is(err, ErrStale):
+		m.metrics.result("stale")
+	case errors.Is(err, ErrHeld):
+		m.metrics.result("held")
+	default:
+		m.log.Error("check envelope", slog.Any("err", err))
+	}
+	return false
+}
+
+// receive admits what gossip brings, as much at once as is waiting.
+func (m *Mesh) receive(t *topic) {
+	incoming := make(chan *pubsub.Message, admitMax)
+	m.wait.Go(func() {
+		defer close(incoming)
+		for {
+			message, err := t.sub.Next(m.ctx)
+			if err != nil {
+				return
+			}
+			if message.ValidatorData == nil { // our own
+				continue
+			}
+			select {
+			case incoming <- message:
+			case <-m.ctx.Done():
+				return
+			}
+		}
+	})
+	for message := range incoming {
+		batch, from := []*Checked{message.ValidatorData.(*Checked)}, []peer.ID{message.ReceivedFrom}
+		size := len(message.Data)
+	more:
+		for len(batch) < admitMax && size < admitBytes {
+			select {
+			case next, ok := <-incoming:
+				if !ok {
+					break more
+				}
+				batch, from = append(batch, next.ValidatorData.(*Checked)), append(from, next.ReceivedFrom)
+				size += len(next.Data)
+			default:
+				break more
+			}
+		}
+		m.admit(batch, from)
+	}
+}
+
+// admit hands a batch to the path and sends on what travels by other ways.
+// from has the sender of each.
+func (m *Mesh) admit(batch []*Checked, from []peer.ID) {
+	if err := m.c.Path.Admit(m.ctx, batch); err != nil {
+		if m.ctx.Err() == nil {
+			m.log.Error("admit", slog.Int("envelopes", len(batch)), slog.Any("err", err))
+		}
+		return
+	}
+	m.metrics.results("accepted", len(batch))
+	for i, c := range batch {
+		m.forward([]*Checked{c}, from[i])
+		m.direct.gap(c.Envelope, from[i])
+	}
+}

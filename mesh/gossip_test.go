@@ -1,0 +1,181 @@
+package mesh_test
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/libp2p/go-libp2p"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/mesh"
+)
+
+// bare returns a plain libp2p host under a peer key, for a hostile peer.
+func bare(t *testing.T, seed [32]byte) host.Host {
+	t.Helper()
+	key, err := p2pcrypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(seed[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hostWith(t, key)
+}
+
+func hostWith(t *testing.T, key p2pcrypto.PrivKey) host.Host {
+	t.Helper()
+	h, err := libp2p.New(libp2p.Identity(key), libp2p.NoListenAddrs, libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func infoOf(t *testing.T, n *node) peer.AddrInfo {
+	t.Helper()
+	info, err := peer.AddrInfoFromString(n.Addrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *info
+}
+
+func TestEveryTransportCarries(t *testing.T) {
+	for name, listen := range map[string]string{
+		"quic-v1": quicAny, "tcp": "/ip4/127.0.0.1/tcp/0", "ws": "/ip4/127.0.0.1/tcp/0/tls/ws",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := testkit.NewRegion(t, "a", "b")
+			a := start(t, r, 0, func(c *mesh.Config) { c.Listen = []string{listen} })
+			b := start(t, r, 1, spoke(a))
+			awaitPeers(t, 1, a, b)
+			if at := b.Peers()[0].Addr; !strings.Contains(at, "/"+name) {
+				t.Errorf("connected by %s, want %s", at, name)
+			}
+			awaitGossip(t, a, b)
+			awaitGossip(t, b, a)
+		})
+	}
+}
+
+// All ports of a hospital may be one.
+func TestOnePort(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b", "c")
+	a := start(t, r, 0, func(c *mesh.Config) { c.Listen = []string{"/ip4/127.0.0.1/tcp/0"} })
+	tcp := a.Addrs()[0]
+	a.stop(t)
+	plain := tcp[:strings.Index(tcp, "/p2p/")]
+	a = start(t, r, 0, func(c *mesh.Config) {
+		c.Listen = []string{plain, plain + "/tls/ws", strings.Replace(plain, "/tcp/", "/udp/", 1) + "/quic-v1"}
+	})
+	if len(a.Addrs()) != 3 {
+		t.Fatalf("listens on %v", a.Addrs())
+	}
+}
+
+func TestGossipReachesAll(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b", "c", "d", "e", "f")
+	hub := start(t, r, 0, func(c *mesh.Config) { c.Hub = true })
+	nodes := []*node{hub}
+	for i := 1; i < len(r.Members); i++ {
+		change := seed(hub)
+		if i%2 == 0 {
+			change = spoke(hub)
+		}
+		nodes = append(nodes, start(t, r, i, change))
+	}
+	awaitPeers(t, 1, nodes...)
+	for _, n := range nodes {
+		for _, audience := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
+			n.last = nil
+			awaitAll(t, n.say(t, crypto.Header{Audience: audience}, []byte(n.member.Credential.Name)), nodes...)
+		}
+	}
+}
+
+// hostile joins a topic as a member would, with the rules of pubsub alone.
+func hostile(t *testing.T, seed [32]byte, victim *node, topics ...string) []*pubsub.Topic {
+	t.Helper()
+	h := bare(t, seed)
+	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
+		t.Fatal(err)
+	}
+	router, err := pubsub.NewGossipSub(t.Context(), h, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
+		pubsub.WithMessageIdFn(func(m *pb.Message) string { return string(m.Data) }), pubsub.WithFloodPublish(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]*pubsub.Topic, len(topics))
+	for i, name := range topics {
+		if out[i], err = router.Join(name); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the victim in the topic", func() bool { return len(out[i].ListPeers()) > 0 })
+	}
+	return out
+}
+
+func topicName(r *testkit.Region, a crypto.Audience) string {
+	return fmt.Sprintf("watchward/0/%s/%s", r.ID, a)
+}
+
+// A relay that sends an envelope first, with a broken signature or in another
+// topic, must not stop the genuine one.
+func TestRelayCannotCensor(t *testing.T) {
+	r := testkit.NewRegion(t, "victim", "author", "relay")
+	victim := start(t, r, 0, nil)
+	author := start(t, r, 1, spoke(victim))
+	awaitGossip(t, author, victim)
+	topics := hostile(t, r.Members[2].PeerSeed, victim, topicName(r, crypto.AudienceRegion), topicName(r, crypto.AudienceCommunity))
+
+	genuine := author.sign(t, crypto.Header{}, []byte("we are under attack"))
+	broken := append([]byte(nil), genuine.Raw...)
+	broken[len(genuine.Signed)+100] ^= 1
+	if err := topics[0].Publish(t.Context(), broken); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "refused for its signature", func() bool { return victim.refused("signature") > 0 })
+	if err := topics[1].Publish(t.Context(), genuine.Raw); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "refused in the wrong topic", func() bool { return victim.refused("region") > 0 })
+
+	if err := author.Publish(t.Context(), genuine); err != nil {
+		t.Fatal(err)
+	}
+	awaitAll(t, genuine, victim)
+	if via := victim.came(genuine); via != mesh.ViaGossip {
+		t.Errorf("the genuine envelope came by way %d, want gossip", via)
+	}
+}
+
+// What a member may not say on a topic never reaches the others.
+func TestBadEnvelopesStop(t *testing.T) {
+	r := testkit.NewRegion(t, "victim", "other", "relay")
+	victim := start(t, r, 0, nil)
+	other := start(t, r, 1, spoke(victim))
+	awaitGossip(t, victim, other)
+	topic := hostile(t, r.Members[2].PeerSeed, victim, topicName(r, crypto.AudienceRegion))[0]
+	before := other.refused("frame") + other.refused("signature")
+	for _, raw := range [][]byte{{}, []byte("no envelope"), make([]byte, mesh.GossipMax)} {
+		if err := topic.Publish(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "refused", func() bool { return victim.refused("frame") >= 3 })
+	awaitGossip(t, victim, other)
+	if after := other.refused("frame") + other.refused("signature"); after != before {
+		t.Errorf("%d bad messages were relayed", after-before)
+	}
+}

@@ -1,0 +1,356 @@
+// Package mesh is who talks to whom: one libp2p host that carries gossip for
+// speed, frontier sync for certainty and direct streams for what must overtake,
+// between members of the roster only. It carries envelopes and does not know
+// what they say; the node above decides by the Path what is admitted.
+//
+// See DESIGN.md.
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
+)
+
+// Sizes in bytes of what travels which way.
+const (
+	GossipMax = 32 << 10 // larger envelopes are announced and pulled
+	UrgentMax = 16 << 10 // larger envelopes cannot be urgent
+)
+
+// Via says how an envelope came.
+type Via uint8
+
+const (
+	ViaGossip Via = 1 + iota
+	ViaSync
+	ViaDirect
+)
+
+// Checked is an envelope that passed steps 1 to 9 of the accept order.
+type Checked struct {
+	Envelope *crypto.Envelope
+	Items    [][]byte // nil when erased
+	ClockOff bool     // urgent, and its author's clock is off
+	Received int64    // ms, this node's clock
+}
+
+// Path is the accept order (design, Envelope) as the node implements it. All
+// methods must be safe for concurrent use.
+type Path interface {
+	// Check runs steps 1 to 9 on raw, which is kept and must not change. The
+	// region and audience are those of the topic; the zero region means any.
+	// It returns ErrDuplicate, ErrStale, ErrHeld, ErrUnknownAuthor, or a
+	// *Refusal for what no honest peer sends.
+	Check(raw []byte, via Via, region crypto.Region, audience crypto.Audience) (*Checked, error)
+	// Admit runs steps 10 to 12 and returns when the batch is durable. What is
+	// stored already is no error.
+	Admit(ctx context.Context, batch []*Checked) error
+	// Read yields stored messages of a chain within r until yield returns
+	// false. One whose items were erased comes without them.
+	Read(chain crypto.ChainID, r Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error
+	// AddTrust keeps and applies trust records. Bad ones are refused alone; the
+	// error joins why.
+	AddTrust(ctx context.Context, records [][]byte) error
+}
+
+// What Check says of envelopes that are not admitted now.
+var (
+	ErrDuplicate     = errors.New("envelope is here already")
+	ErrStale         = errors.New("envelope is too old for gossip")
+	ErrHeld          = errors.New("envelope is from the future and waits")
+	ErrUnknownAuthor = errors.New("envelope of an author whose credential is not known yet")
+)
+
+// A Refusal says that an envelope is never taken.
+type Refusal struct {
+	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items
+	Err    error
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("envelope refused (%s): %v", r.Reason, r.Err) }
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// provable reports whether whoever sent the envelope must have known better.
+// The other reasons depend on clocks and trust records, in which honest nodes
+// differ for a while.
+func (r *Refusal) provable() bool {
+	switch r.Reason {
+	case "frame", "header", "region", "audience", "tlp", "signature", "items":
+		return true
+	}
+	return false
+}
+
+// Config of a Mesh. Identity, Roster, Frontier and Path are required.
+type Config struct {
+	Identity   [32]byte // seed of the libp2p Ed25519 key
+	Listen     []string // multiaddresses; none = outbound only, a spoke
+	Announce   []string // told to others instead of what is listened on
+	Seeds      []string // multiaddresses that end in /p2p/ID, dialled first
+	BookPath   string   // address book; "" = in memory
+	Hub        bool     // many others depend on this node: large gossip degree
+	Roster     *trust.Roster
+	Frontier   *Frontier
+	Path       Path
+	Now        func() time.Time      // nil = time.Now
+	Log        *slog.Logger          // nil = none
+	Registerer prometheus.Registerer // nil = no metrics
+	Host       host.Host             // tests: a ready host instead of one made here
+}
+
+// A Mesh is one node's place among its peers. It is safe for concurrent use.
+type Mesh struct {
+	c       Config
+	log     *slog.Logger
+	host    host.Host // refuses peers outside the roster on every protocol
+	gate    *gate
+	self    peer.ID
+	topics  []*topic
+	book    *book
+	metrics *metrics
+	direct  *direct
+	redial  chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+	closed sync.Once
+
+	mu      sync.Mutex
+	syncing map[peer.ID]bool // sessions this side began
+	sync    map[peer.ID]syncState
+	mine    map[crypto.Audience]position
+	parked  parking
+	pulled  map[crypto.MemberID]int64 // bytes of each author today
+	day     int64
+}
+
+type syncState struct {
+	last   int64 // ms
+	offset int64 // ms that the peer's clock is ahead
+}
+
+// position is the end of one of this node's own chains as a peer holds it.
+type position struct {
+	epoch uint32
+	seq   uint64
+	id    crypto.EnvelopeID
+}
+
+// Bounds of concurrent work.
+const (
+	sessionsMax  = 8 // sync sessions at once, both ways
+	admitMax     = 64
+	admitBytes   = 4 << 20
+	syncInterval = 30 * time.Second
+)
+
+// New makes the host and listens. Start joins the mesh.
+func New(c Config) (*Mesh, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	m := &Mesh{
+		c: c, log: c.Log, redial: make(chan struct{}, 1),
+		syncing: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
+		mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.gate = newGate(m)
+	bare := c.Host
+	if bare == nil {
+		var err error
+		if bare, err = newHost(c, m.gate); err != nil {
+			return nil, fmt.Errorf("mesh: %w", err)
+		}
+	}
+	m.host, m.self = gatedHost{bare, m.gate}, bare.ID()
+	err := m.open()
+	if err != nil {
+		m.cancel()
+		return nil, errors.Join(fmt.Errorf("mesh: %w", err), bare.Close())
+	}
+	return m, nil
+}
+
+func (m *Mesh) open() error {
+	var err error
+	if m.metrics, err = newMetrics(m, m.c.Registerer); err != nil {
+		return err
+	}
+	if m.book, err = openBook(m.c.BookPath); err != nil {
+		return err
+	}
+	if err := m.AddSeeds(m.c.Seeds); err != nil {
+		return err
+	}
+	m.direct = newDirect(m)
+	return nil
+}
+
+// Start opens the protocols, joins the topics and begins to dial.
+func (m *Mesh) Start() error {
+	m.gate.listen()
+	m.direct.listen()
+	m.host.SetStreamHandler(protocolSync, m.handleSync)
+	if err := m.joinTopics(); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	ping.NewPingService(m.host) // behind the gate: members only
+	m.wait.Go(m.supervise)
+	m.wait.Go(m.watchIdentify)
+	m.wait.Go(m.syncLoop)
+	return nil
+}
+
+// Close leaves the mesh and waits for everything it started.
+func (m *Mesh) Close() error {
+	var err error
+	m.closed.Do(func() {
+		m.cancel()
+		err = errors.Join(m.host.Close(), m.book.save())
+		m.wait.Wait()
+		m.metrics.unregister()
+	})
+	return err
+}
+
+// Publish sends an own envelope, which must be durable, to its audience:
+// urgent ones on their own streams as well as by gossip, large ones by
+// announcing them.
+func (m *Mesh) Publish(ctx context.Context, e *crypto.Envelope) error {
+	m.forward([]*Checked{{Envelope: e}}, "")
+	if len(e.Raw) > GossipMax {
+		return nil
+	}
+	for _, t := range m.topics {
+		if t.region == e.Header.Region && t.audience == e.Header.Audience {
+			return t.topic.Publish(ctx, e.Raw)
+		}
+	}
+	return fmt.Errorf("no topic for %s of region %s", e.Header.Audience, e.Header.Region)
+}
+
+// forward sends on what was just admitted and does not travel by gossip alone.
+func (m *Mesh) forward(batch []*Checked, from peer.ID) {
+	for _, c := range batch {
+		switch e := c.Envelope; {
+		case e.Header.Urgent && len(e.Raw) <= UrgentMax && !e.Erased():
+			m.direct.push(e, from)
+		case len(e.Raw) > GossipMax:
+			m.direct.announce(e, from)
+		}
+	}
+}
+
+// PeerID returns this node's peer id.
+func (m *Mesh) PeerID() string { return m.self.String() }
+
+// Addrs returns the addresses that others can dial, with the peer id.
+func (m *Mesh) Addrs() []string {
+	var out []string
+	for _, a := range m.host.Addrs() {
+		out = append(out, a.String()+"/p2p/"+m.self.String())
+	}
+	sort.Strings(out)
+	return out
+}
+
+// A Peer is a member that is connected now.
+type Peer struct {
+	ID       string
+	Member   crypto.MemberID
+	Addr     string // multiaddress
+	Inbound  bool
+	Since    time.Time
+	Latency  time.Duration // 0 = not measured yet
+	LastSync time.Time     // zero = never
+	Offset   time.Duration // how far its clock is ahead of this node's
+}
+
+// Peers returns the members that are connected now, by peer id.
+func (m *Mesh) Peers() []Peer {
+	var out []Peer
+	for _, id := range m.host.Network().Peers() {
+		credential, known := m.c.Roster.ByPeer(string(id))
+		conns := m.host.Network().ConnsToPeer(id)
+		if !known || len(conns) == 0 {
+			continue
+		}
+		p := Peer{ID: id.String(), Member: credential.Member, Addr: conns[0].RemoteMultiaddr().String(),
+			Inbound: conns[0].Stat().Direction == network.DirInbound, Since: conns[0].Stat().Opened,
+			Latency: m.host.Peerstore().LatencyEWMA(id)}
+		m.mu.Lock()
+		if s, ok := m.sync[id]; ok {
+			p.LastSync, p.Offset = time.UnixMilli(s.last), time.Duration(s.offset)*time.Millisecond
+		}
+		m.mu.Unlock()
+		out = append(out, p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// Mine returns the furthest end of this node's own chain for an audience that
+// any peer has said it holds.
+func (m *Mesh) Mine(a crypto.Audience) (epoch uint32, seq uint64, id crypto.EnvelopeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.mine[a]
+	return p.epoch, p.seq, p.id
+}
+
+// Greeted reports whether any peer has said yet what it holds of this node.
+func (m *Mesh) Greeted() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.sync) > 0
+}
+
+func (m *Mesh) now() int64 { return m.c.Now().UnixMilli() }
+
+// connected returns the roster's peers that are connected now.
+func (m *Mesh) connected() []peer.ID {
+	var out []peer.ID
+	for _, id := range m.host.Network().Peers() {
+		if m.gate.member(id) && m.host.Network().Connectedness(id) == network.Connected {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// mayHear reports whether the credential of a peer lets it take part in an
+// audience of a region.
+func (m *Mesh) mayHear(id peer.ID, region crypto.Region, a crypto.Audience) bool {
+	credential, known := m.c.Roster.ByPeer(string(id))
+	charter := m.c.Roster.Charter()
+	if !known || charter == nil || !m.c.Roster.Endorses(region) || !m.c.Roster.Endorses(credential.Region) {
+		return false
+	}
+	switch a {
+	case crypto.AudienceRegion:
+		return credential.Region == region && charter.Allows(credential.Role, a)
+	case crypto.AudienceCommunity:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,432 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+// Bounds and times of keeping connected.
+const (
+	degreeHost  = 24 // connections that a node with a port keeps up by itself
+	degreeSpoke = 8  // and one without: at least four hubs in different places
+	dialsMax    = 8  // at once
+	dialTime    = 10 * time.Second
+	backoffMin  = 250 * time.Millisecond
+	backoffMax  = 30 * time.Second
+	superviseIn = 250 * time.Millisecond
+	bookPeers   = 4096
+	bookAddrs   = 8
+	bookShown   = 128 // members that one message tells about
+	bookSave    = 10 * time.Second
+	pingEvery   = 15 * time.Second
+)
+
+// book is the address book: where members were reached. It is kept on disk, so
+// that a region starts with its seeds dead.
+type book struct {
+	path string
+
+	mu      sync.Mutex
+	entries map[peer.ID]*bookEntry
+	dirty   bool
+}
+
+type bookEntry struct {
+	Addrs []string `json:"addrs"`
+	Seen  int64    `json:"seen_ms,omitempty"` // last connected
+}
+
+func openBook(path string) (*book, error) {
+	b := &book{path: path, entries: map[peer.ID]*bookEntry{}}
+	if path == "" {
+		return b, nil
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("address book: %w", err)
+	}
+	var stored map[string]*bookEntry
+	if err := json.Unmarshal(raw, &stored); err != nil {
+		// It is only a cache: seeds and peers fill it again.
+		return b, os.Rename(path, path+".damaged")
+	}
+	for s, e := range stored {
+		if id, err := peer.Decode(s); err == nil && e != nil {
+			b.entries[id] = e
+		}
+	}
+	return b, nil
+}
+
+// save writes the book in one step if it has changed.
+func (b *book) save() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.path == "" || !b.dirty {
+		return nil
+	}
+	stored := make(map[string]*bookEntry, len(b.entries))
+	for id, e := range b.entries {
+		stored[id.String()] = e
+	}
+	raw, err := json.MarshalIndent(stored, "", " ")
+	if err != nil {
+		return fmt.Errorf("address book: %w", err)
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(b.path), ".peers-*")
+	if err != nil {
+		return fmt.Errorf("address book: %w", err)
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(raw)
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return fmt.Errorf("address book: %w", err)
+	}
+	b.dirty = false
+	return os.Rename(temporary.Name(), b.path)
+}
+
+// put adds addresses of a peer. seen is when it was connected (ms), and 0 for
+// hearsay; addresses of a connected peer go first.
+func (b *book) put(id peer.ID, addrs []string, seen int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[id]
+	if e == nil {
+		if len(b.entries) >= bookPeers {
+			return
+		}
+		e = &bookEntry{}
+		b.entries[id] = e
+	}
+	for _, a := range addrs {
+		if len(a) > wire.AddressMax || slices.Contains(e.Addrs, a) || seen == 0 && len(e.Addrs) >= bookAddrs {
+			continue // hearsay never pushes out an address that worked
+		}
+		at := len(e.Addrs)
+		if seen != 0 {
+			at = 0
+		}
+		e.Addrs, b.dirty = slices.Insert(e.Addrs, at, a), true
+	}
+	e.Addrs = e.Addrs[:min(len(e.Addrs), bookAddrs)]
+	if seen > e.Seen+int64(time.Hour/time.Millisecond) || seen != 0 && e.Seen == 0 {
+		e.Seen, b.dirty = seen, true
+	}
+}
+
+// learn takes what a peer says of where members are.
+func (b *book) learn(m *wire.Book, member func(peer.ID) bool, _ int64) {
+	for _, e := range m.Entries {
+		id, err := peer.IDFromBytes(e.Peer)
+		if err != nil || !member(id) {
+			continue
+		}
+		var good []string
+		for _, s := range e.Addrs {
+			if a, err := multiaddr.NewMultiaddr(s); err == nil {
+				good = append(good, a.String())
+			}
+		}
+		b.put(id, good, 0)
+	}
+}
+
+// page returns what to tell a peer, those seen last first.
+func (b *book) page(to peer.ID, member func(peer.ID) bool) *wire.Book {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []peer.ID
+	for id, e := range b.entries {
+		if id != to && member(id) && len(e.Addrs) > 0 && e.Seen != 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(x, y peer.ID) int { return int(min(max(b.entries[y].Seen-b.entries[x].Seen, -1), 1)) })
+	out := &wire.Book{}
+	for _, id := range ids[:min(len(ids), bookShown)] {
+		out.Entries = append(out.Entries, wire.BookEntry{Peer: []byte(id), Addrs: b.entries[id].Addrs})
+	}
+	return out
+}
+
+// known returns every peer with its addresses.
+func (b *book) known() map[peer.ID][]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[peer.ID][]string, len(b.entries))
+	for id, e := range b.entries {
+		out[id] = slices.Clone(e.Addrs)
+	}
+	return out
+}
+
+// AddSeeds adds peers to dial, as multiaddresses that end in /p2p/ID.
+func (m *Mesh) AddSeeds(seeds []string) error {
+	for _, s := range seeds {
+		info, err := peer.AddrInfoFromString(s)
+		if err != nil {
+			return fmt.Errorf("seed %q: %w: write it as /ip4/203.0.113.5/udp/8461/quic-v1/p2p/PEER-ID", s, err)
+		}
+		if info.ID == m.self {
+			continue
+		}
+		m.gate.mu.Lock()
+		m.gate.seeds[info.ID] = true
+		m.gate.mu.Unlock()
+		for _, a := range info.Addrs {
+			m.book.put(info.ID, []string{a.String()}, 0)
+		}
+	}
+	m.nudge()
+	return nil
+}
+
+// nudge makes the supervisor look at once.
+func (m *Mesh) nudge() {
+	select {
+	case m.redial <- struct{}{}:
+	default:
+	}
+}
+
+// met does what follows for the side that dialled another member: it notes the
+// address that worked and begins a sync.
+func (m *Mesh) met(id peer.ID) {
+	if !m.gate.member(id) {
+		return
+	}
+	var addrs []string
+	for _, c := range m.host.Network().ConnsToPeer(id) {
+		if c.Stat().Direction == network.DirOutbound {
+			addrs = append(addrs, c.RemoteMultiaddr().String())
+		}
+	}
+	m.book.put(id, addrs, m.now())
+	if _, err := m.SyncNow(m.ctx, id); err != nil && m.ctx.Err() == nil && !errors.Is(err, errBusy) {
+		m.log.Debug("first sync", slog.String("peer", id.String()), slog.Any("err", err))
+	}
+}
+
+// watchIdentify notes where members say that they listen, and tells each that
+// comes where the others are.
+func (m *Mesh) watchIdentify() {
+	sub, err := m.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
+	if err != nil {
+		m.log.Error("watch for addresses of members", slog.Any("err", err))
+		return
+	}
+	defer sub.Close()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case e := <-sub.Out():
+			identified, ok := e.(event.EvtPeerIdentificationCompleted)
+			if !ok || !m.gate.member(identified.Peer) {
+				continue
+			}
+			var addrs []string
+			for _, a := range identified.ListenAddrs[:min(len(identified.ListenAddrs), bookAddrs)] {
+				addrs = append(addrs, a.String())
+			}
+			m.book.put(identified.Peer, addrs, m.now())
+			if page := m.book.page(identified.Peer, m.gate.member); len(page.Entries) > 0 {
+				m.direct.send(identified.Peer, protocolDirect, wire.KindBook, page)
+			}
+		}
+	}
+}
+
+// An attempt is the state of dialling one peer.
+type attempt struct {
+	next  time.Time
+	delay time.Duration
+	since time.Time // of the last success
+}
+
+// after plans the next attempt: later and later after failures, and after
+// connections that were closed again soon.
+func (a *attempt) after(err error) {
+	now := time.Now()
+	if err == nil {
+		a.since = now
+	}
+	a.delay = min(max(2*a.delay, backoffMin), backoffMax)
+	a.next = now.Add(a.delay/2 + rand.N(a.delay))
+}
+
+// settle forgets earlier failures once a connection has lasted.
+func (a *attempt) settle() {
+	if time.Since(a.since) > dialTime {
+		a.delay, a.next = 0, time.Time{}
+	}
+}
+
+type dialled struct {
+	id  peer.ID
+	err error
+}
+
+// supervise keeps enough members connected until the mesh closes.
+func (m *Mesh) supervise() {
+	attempts := map[peer.ID]*attempt{}
+	results := make(chan dialled, dialsMax)
+	dialing := map[peer.ID]bool{}
+	tick := time.NewTicker(superviseIn)
+	defer tick.Stop()
+	var saved, pinged time.Time
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case r := <-results:
+			delete(dialing, r.id)
+			attempts[r.id].after(r.err)
+			if r.err != nil {
+				m.log.Debug("dial", slog.String("peer", r.id.String()), slog.Any("err", r.err))
+			}
+		case <-m.redial:
+		case <-tick.C:
+		}
+		connected := m.connected()
+		for _, id := range connected {
+			if a := attempts[id]; a != nil {
+				a.settle()
+			}
+		}
+		m.dialMore(connected, attempts, dialing, results)
+		if time.Since(saved) > bookSave {
+			saved = time.Now()
+			if err := m.book.save(); err != nil {
+				m.log.Warn("address book is not saved", slog.Any("err", err))
+			}
+		}
+		if time.Since(pinged) > pingEvery {
+			pinged = time.Now()
+			m.pingAll(connected)
+		}
+	}
+}
+
+// dialMore begins to dial as many peers as are wanting and may be tried now:
+// those in places where nobody is connected first, so that no single failure
+// takes all away.
+func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dialing map[peer.ID]bool, results chan<- dialled) {
+	want := degreeHost
+	if len(m.c.Listen) == 0 {
+		want = degreeSpoke
+	}
+	if len(connected)+len(dialing) >= want {
+		return
+	}
+	places := map[string]bool{}
+	for _, id := range connected {
+		for _, c := range m.host.Network().ConnsToPeer(id) {
+			places[place(c.RemoteMultiaddr())] = true
+		}
+	}
+	var elsewhere, beside []peer.ID
+	known := m.book.known()
+	for id, addrs := range shuffled(known) {
+		a := attempts[id]
+		if id == m.self || dialing[id] || len(addrs) == 0 || a != nil && time.Now().Before(a.next) || slices.Contains(connected, id) || !m.gate.InterceptPeerDial(id) {
+			continue
+		}
+		first, err := multiaddr.NewMultiaddr(addrs[0])
+		if err == nil && !places[place(first)] {
+			elsewhere = append(elsewhere, id)
+		} else {
+			beside = append(beside, id)
+		}
+	}
+	for _, id := range append(elsewhere, beside...) {
+		if len(connected)+len(dialing) >= want || len(dialing) >= dialsMax {
+			return
+		}
+		if attempts[id] == nil {
+			attempts[id] = &attempt{}
+		}
+		dialing[id] = true
+		m.wait.Go(func() { results <- dialled{id, m.dial(id, known[id])} })
+	}
+}
+
+// place is the network that an address lies in, as far as it can be told: what
+// fails together. Names are places of their own.
+func place(a multiaddr.Multiaddr) string {
+	ip, err := manet.ToIP(a)
+	if err != nil {
+		return a.String()
+	}
+	if v4 := ip.To4(); v4 != nil {
+		return v4.Mask(net.CIDRMask(16, 32)).String()
+	}
+	return ip.Mask(net.CIDRMask(32, 128)).String()
+}
+
+// shuffled yields the book in random order, so that nodes do not all depend on
+// the same few.
+func shuffled(known map[peer.ID][]string) func(func(peer.ID, []string) bool) {
+	ids := make([]peer.ID, 0, len(known))
+	for id := range known {
+		ids = append(ids, id)
+	}
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	return func(yield func(peer.ID, []string) bool) {
+		for _, id := range ids {
+			if !yield(id, known[id]) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Mesh) dial(id peer.ID, addrs []string) error {
+	info := peer.AddrInfo{ID: id}
+	for _, s := range addrs {
+		if a, err := multiaddr.NewMultiaddr(s); err == nil {
+			info.Addrs = append(info.Addrs, a)
+		}
+	}
+	m.host.Peerstore().AddAddrs(id, info.Addrs, peerstore.TempAddrTTL)
+	ctx, cancel := context.WithTimeout(network.WithForceDirectDial(m.ctx, "supervisor"), dialTime)
+	defer cancel()
+	return m.host.Connect(ctx, info)
+}
+
+// pingAll measures each link, so that slow ones are known.
+func (m *Mesh) pingAll(peers []peer.ID) {
+	for _, id := range peers {
+		m.wait.Go(func() {
+			ctx, cancel := context.WithTimeout(m.ctx, pingEvery)
+			defer cancel()
+			// The result is recorded in the peer store's moving average.
+			<-ping.Ping(ctx, m.host, id)
+		})
+	}
+}

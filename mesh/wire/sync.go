@@ -1,0 +1,220 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// The messages of a sync stream, in the order in which they may come.
+const (
+	KindHello      = 1
+	KindTrustHave  = 2
+	KindTrust      = 3
+	KindRoot       = 4
+	KindRoots      = 5
+	KindChains     = 6
+	KindWant       = 7
+	KindEnvelopes  = 8
+	KindDone       = 9
+	TrustPrefix    = 16 // bytes of a record's id that TrustHave sends
+	envelopesCount = 1024
+)
+
+// Hello opens a session, both ways.
+type Hello struct {
+	Versions []uint8     `cbor:"1,keyasint"`
+	Clock    int64       `cbor:"2,keyasint"` // ms
+	Trust    crypto.Hash `cbor:"3,keyasint"` // root of the trust records
+	Yours    []Held      `cbor:"4,keyasint"` // what the sender holds of the receiver's own chains
+}
+
+// Held is the end of one chain as somebody else holds it.
+type Held struct {
+	Audience crypto.Audience   `cbor:"1,keyasint"`
+	Serial   uint32            `cbor:"2,keyasint"`
+	Epoch    uint32            `cbor:"3,keyasint"`
+	Seq      uint64            `cbor:"4,keyasint"`
+	ID       crypto.EnvelopeID `cbor:"5,keyasint"`
+}
+
+func (m *Hello) check() error {
+	if err := atMost("versions", len(m.Versions), VersionsMax); err != nil {
+		return err
+	}
+	return atMost("chains", len(m.Yours), 256)
+}
+
+// TrustHave lists the ids of trust records, cut to TrustPrefix bytes each.
+type TrustHave struct {
+	IDs  []byte `cbor:"1,keyasint"`
+	More bool   `cbor:"2,keyasint"`
+}
+
+func (m *TrustHave) check() error {
+	if len(m.IDs)%TrustPrefix != 0 {
+		return fmt.Errorf("%d bytes of ids", len(m.IDs))
+	}
+	return atMost("ids", len(m.IDs)/TrustPrefix, EntriesMax)
+}
+
+// Trust carries trust records that the receiver lacks.
+type Trust struct {
+	Records [][]byte `cbor:"1,keyasint"`
+	More    bool     `cbor:"2,keyasint"`
+}
+
+func (m *Trust) check() error {
+	for _, r := range m.Records {
+		if err := atMost("bytes of a record", len(r), RecordsMax); err != nil {
+			return err
+		}
+	}
+	return atMost("records", len(m.Records), EntriesMax)
+}
+
+// Root is the digest over everything both sides may see, up to At.
+type Root struct {
+	At   int64       `cbor:"1,keyasint"` // ms
+	Root crypto.Hash `cbor:"2,keyasint"`
+}
+
+func (m *Root) check() error { return nil }
+
+// Roots answers a Root that differs with the digest of each scope.
+type Roots struct {
+	Scopes []ScopeRoot `cbor:"1,keyasint"`
+}
+
+// ScopeRoot is the digest of one region's chains for an audience.
+type ScopeRoot struct {
+	Region   crypto.Region   `cbor:"1,keyasint"`
+	Audience crypto.Audience `cbor:"2,keyasint"`
+	Root     crypto.Hash     `cbor:"3,keyasint"`
+}
+
+func (m *Roots) check() error { return atMost("scopes", len(m.Scopes), 2048) }
+
+// Range is an inclusive range of sequence numbers.
+type Range struct {
+	From uint64 `cbor:"1,keyasint"`
+	To   uint64 `cbor:"2,keyasint"`
+}
+
+// Chains lists what the sender holds in the scopes that differ.
+type Chains struct {
+	Chains []Chain `cbor:"1,keyasint"`
+	More   bool    `cbor:"2,keyasint"`
+	Scopes []Scope `cbor:"3,keyasint"` // in the first page: those that differ
+}
+
+// Scope names one region's chains for an audience.
+type Scope struct {
+	Region   crypto.Region   `cbor:"1,keyasint"`
+	Audience crypto.Audience `cbor:"2,keyasint"`
+}
+
+// Chain is what the sender holds of one chain.
+type Chain struct {
+	ID     crypto.ChainID `cbor:"1,keyasint"`
+	Floor  uint64         `cbor:"2,keyasint"`
+	Ranges []Range        `cbor:"3,keyasint"`
+	Time   int64          `cbor:"4,keyasint"` // ms, of the latest envelope
+	Urgent []uint64       `cbor:"5,keyasint"` // seqs of recent urgent envelopes
+}
+
+func (m *Chains) check() error {
+	if err := atMost("scopes", len(m.Scopes), 2048); err != nil {
+		return err
+	}
+	for _, c := range m.Chains {
+		if err := checkRanges(c.Ranges); err != nil {
+			return err
+		}
+		if err := atMost("urgent envelopes", len(c.Urgent), 1024); err != nil {
+			return err
+		}
+	}
+	return atMost("chains", len(m.Chains), EntriesMax)
+}
+
+// Want asks for envelopes, in the order in which they are wanted.
+type Want struct {
+	Wants []ChainWant `cbor:"1,keyasint"`
+	More  bool        `cbor:"2,keyasint"`
+}
+
+// ChainWant asks for ranges of one chain.
+type ChainWant struct {
+	ID     crypto.ChainID `cbor:"1,keyasint"`
+	Ranges []Range        `cbor:"2,keyasint"`
+	Oldest bool           `cbor:"3,keyasint"` // oldest first
+}
+
+func (m *Want) check() error {
+	for _, w := range m.Wants {
+		if err := checkRanges(w.Ranges); err != nil {
+			return err
+		}
+	}
+	return atMost("chains", len(m.Wants), EntriesMax)
+}
+
+// checkRanges wants them ascending, disjoint and not empty.
+func checkRanges(ranges []Range) error {
+	if err := atMost("ranges", len(ranges), RangesMax); err != nil {
+		return err
+	}
+	last := uint64(0)
+	for _, r := range ranges {
+		if r.From <= last || r.To < r.From {
+			return fmt.Errorf("range %d to %d after %d", r.From, r.To, last)
+		}
+		last = r.To
+	}
+	return nil
+}
+
+// Envelopes carries envelopes as they were signed.
+type Envelopes struct {
+	Raw [][]byte `cbor:"1,keyasint"`
+}
+
+func (m *Envelopes) check() error {
+	for _, raw := range m.Raw {
+		if err := atMost("bytes of an envelope", len(raw), crypto.EnvelopeSizeMax); err != nil {
+			return err
+		}
+	}
+	return atMost("envelopes", len(m.Raw), envelopesCount)
+}
+
+// Done ends one direction.
+type Done struct{}
+
+func (m *Done) check() error { return nil }
+
+// DecodeSync reads a message of a sync stream.
+func DecodeSync(kind byte, body []byte) (any, error) {
+	switch kind {
+	case KindHello:
+		return decode(body, &Hello{})
+	case KindTrustHave:
+		return decode(body, &TrustHave{})
+	case KindTrust:
+		return decode(body, &Trust{})
+	case KindRoot:
+		return decode(body, &Root{})
+	case KindRoots:
+		return decode(body, &Roots{})
+	case KindChains:
+		return decode(body, &Chains{})
+	case KindWant:
+		return decode(body, &Want{})
+	case KindEnvelopes:
+		return decode(body, &Envelopes{})
+	case KindDone:
+		return decode(body, &Done{})
+	}
+	return nil, fmt.Errorf("sync message of unknown kind %d", kind)
+}

@@ -1,0 +1,205 @@
+package node
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
+	"github.com/watchward/watchward/crypto/keyfile"
+	"github.com/watchward/watchward/crypto/trust"
+)
+
+// Names of the files in a node's directory.
+const (
+	ConfigFile    = "config.toml"
+	identityFile  = "identity.key"
+	admissionFile = "admission.ww"
+	RequestFile   = "request.ww"
+)
+
+// CredentialLife is how long a credential made here is valid.
+const CredentialLife = 2 * 365 * 24 * time.Hour
+
+const (
+	admissionSizeMax = 1 << 20 // bytes: a charter, the region's dialable members and oneself
+	seedsMax         = 64
+)
+
+// An Admission is what a new member is handed: the region it pins, the trust
+// records that prove its own credential, and whom to dial first. It holds no
+// secret. The field numbers are file format.
+type Admission struct {
+	Region  crypto.Region `cbor:"1,keyasint"`
+	Records [][]byte      `cbor:"2,keyasint"`
+	Seeds   []string      `cbor:"3,keyasint"` // multiaddresses that end in /p2p/ID
+}
+
+// ParseAdmission reads an admission and verifies every record in it.
+func ParseAdmission(raw []byte) (*Admission, *trust.Roster, error) {
+	if len(raw) > admissionSizeMax {
+		return nil, nil, fmt.Errorf("admission has %d bytes: at most %d", len(raw), admissionSizeMax)
+	}
+	var a Admission
+	if err := canon.Unmarshal(raw, &a); err != nil {
+		return nil, nil, fmt.Errorf("not an admission file: %w", err)
+	}
+	if len(a.Seeds) > seedsMax {
+		return nil, nil, fmt.Errorf("admission names %d seeds: at most %d", len(a.Seeds), seedsMax)
+	}
+	roster := trust.NewRoster(a.Region)
+	if _, err := roster.AddAll(a.Records); err != nil {
+		return nil, nil, fmt.Errorf("admission: %w", err)
+	}
+	if roster.Charter() == nil {
+		return nil, nil, errors.New("admission: the region's charter is missing")
+	}
+	return &a, roster, nil
+}
+
+// CreateRegion founds a region with one coordinator, whose new admission key is
+// written to keyPath, and makes the node in dir its first member. Nothing is
+// written unless all of it can be.
+func CreateRegion(dir, name, keyPath string, passphrase []byte, seeds []string, now time.Time) (crypto.Region, error) {
+	if _, err := os.Stat(filepath.Join(dir, admissionFile)); err == nil {
+		return crypto.Region{}, fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)
+	}
+	request, err := readRequest(filepath.Join(dir, RequestFile))
+	if err != nil {
+		return crypto.Region{}, err
+	}
+	key, err := crypto.GenerateKey(rand.Reader)
+	if err != nil {
+		return crypto.Region{}, err
+	}
+	draft, err := trust.NewCharter(trust.Charter{
+		Name: name, Threshold: 1, Created: now.UnixMilli(), MinVersion: crypto.Version,
+		Coordinators: []trust.Coordinator{{Name: request.Name, Key: key.Public().Bytes()}},
+	})
+	if err != nil {
+		return crypto.Region{}, err
+	}
+	if err := draft.Sign(key); err != nil {
+		return crypto.Region{}, err
+	}
+	charter, err := draft.Record()
+	if err != nil {
+		return crypto.Region{}, err
+	}
+	region := draft.Charter().Region()
+	records, err := trust.Admit(draft.Charter(), []*crypto.PrivateKey{key}, []trust.Grant{grant(request, trust.RoleCoordinator, now)}, now.UnixMilli())
+	if err != nil {
+		return crypto.Region{}, err
+	}
+	if err := keyfile.SaveAdmission(keyPath, key, passphrase); err != nil {
+		return crypto.Region{}, err
+	}
+	return region, writeAdmission(dir, Admission{Region: region, Records: append(records, charter), Seeds: seeds})
+}
+
+// Admit makes the author of request a member of the region that the node in dir
+// belongs to, with the coordinator's admission key, and returns the encoded
+// admission to hand back. Seeds are who the new member dials first.
+func Admit(dir string, key *crypto.PrivateKey, request []byte, role trust.Role, seeds []string, now time.Time) ([]byte, error) {
+	mine, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s belongs to no region: found one with watchward region init", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, roster, err := ParseAdmission(mine)
+	if err != nil {
+		return nil, err
+	}
+	r, err := trust.ParseRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	records, err := trust.Admit(roster.Charter(), []*crypto.PrivateKey{key}, []trust.Grant{grant(r, role, now)}, now.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	return canon.Marshal(Admission{Region: a.Region, Records: append(records, a.Records...), Seeds: append(seeds, a.Seeds...)})
+}
+
+// Join makes the node in dir a member by the admission it was handed.
+func Join(dir string, admission []byte) (region string, err error) {
+	a, roster, err := ParseAdmission(admission)
+	if err != nil {
+		return "", err
+	}
+	id, err := keyfile.Load(filepath.Join(dir, identityFile))
+	if err != nil {
+		return "", err
+	}
+	if _, ok := roster.Member(a.Region, crypto.NewMemberID(id.Signing.Public()), 1); !ok {
+		return "", fmt.Errorf("this admission is for another node: hand the coordinator %s", filepath.Join(dir, RequestFile))
+	}
+	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) {
+		return "", fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)
+	}
+	return roster.Charter().Name, writeAdmission(dir, *a)
+}
+
+func grant(r *trust.Request, role trust.Role, now time.Time) trust.Grant {
+	// An hour's slack for machines whose clock is a little behind.
+	return trust.Grant{Request: r, Role: role, NotBefore: now.Add(-time.Hour).UnixMilli(), NotAfter: now.Add(CredentialLife).UnixMilli()}
+}
+
+func readRequest(path string) (*trust.Request, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing: make the node with watchward init first", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return trust.ParseRequest(raw)
+}
+
+func writeAdmission(dir string, a Admission) error {
+	raw, err := canon.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode admission: %w", err)
+	}
+	return writeFile(filepath.Join(dir, admissionFile), raw, 0o600)
+}
+
+// writeFile replaces path with content in one step, so that a crash leaves the
+// old file or the new one.
+func writeFile(path string, content []byte, mode fs.FileMode) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(content)
+	err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close())
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(temporary.Name(), path)
+}
+
+// Charter returns the charter of the region that the node in dir belongs to.
+func Charter(dir string) (*trust.Charter, crypto.Region, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, crypto.Region{}, fmt.Errorf("%s belongs to no region", dir)
+	}
+	if err != nil {
+		return nil, crypto.Region{}, err
+	}
+	a, roster, err := ParseAdmission(raw)
+	if err != nil {
+		return nil, crypto.Region{}, err
+	}
+	return roster.Charter(), a.Region, nil
+}

@@ -1,0 +1,382 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/keyfile"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/config"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// More files in a node's directory.
+const (
+	tokenFile  = "token"       // of the local commands; mode 0600
+	tokensFile = "tokens.json" // hashes of all tokens
+	storeDir   = "store"
+	bookFile   = "peers.json"
+
+	localToken = "local-commands" // its name
+)
+
+// Times of housekeeping.
+const (
+	sweepEvery = time.Hour
+	heldEvery  = time.Second
+	clockEvery = 30 * time.Second
+)
+
+// InitOptions of Init. Empty fields keep the defaults of package config.
+type InitOptions struct {
+	Name string
+	API  string   // listen address of the API
+	Mesh []string // multiaddresses to listen on; none = outbound only
+	TLP  string   // marking of what is shared without one
+}
+
+// Init makes a node's directory: new keys, a configuration, a token for the
+// local commands and a join request. It changes nothing that is there.
+func Init(dir string, o InitOptions) error {
+	settings := config.Default()
+	settings.Name, settings.Share.TLP = o.Name, o.TLP
+	if o.API != "" {
+		settings.API.Listen = o.API
+	}
+	settings.Mesh.Listen, settings.Mesh.OutboundOnly = o.Mesh, len(o.Mesh) == 0
+	if err := settings.Validate(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, ConfigFile)); err == nil {
+		return fmt.Errorf("%s holds a node already: choose another directory", dir)
+	}
+	id, err := loadOrMake(filepath.Join(dir, identityFile))
+	if err != nil {
+		return err
+	}
+	request, err := trust.NewRequest(id, o.Name, nil)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, RequestFile), request, 0o644); err != nil {
+		return err
+	}
+	tokens, err := token.Open(filepath.Join(dir, tokensFile), time.Now)
+	if err != nil {
+		return err
+	}
+	_, _ = tokens.Revoke(localToken) // of an Init that was cut off
+	secret, _, err := tokens.Create(localToken, token.Admin, notice.TLPRed, time.Time{})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, tokenFile), []byte(secret+"\n"), 0o600); err != nil {
+		return err
+	}
+	// The configuration comes last: where it is, all the rest is.
+	return config.Write(filepath.Join(dir, ConfigFile), settings)
+}
+
+// loadOrMake returns the keys in path, which it makes if there are none: those
+// of an Init that was cut off are kept.
+func loadOrMake(path string) (*keyfile.Identity, error) {
+	if _, err := os.Stat(path); err == nil {
+		return keyfile.Load(path)
+	}
+	id, err := keyfile.NewIdentity(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return id, keyfile.Save(path, id)
+}
+
+// Joined reports whether the node in dir belongs to a region.
+func Joined(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, admissionFile))
+	return err == nil
+}
+
+// Open opens the parts of a node in order: keys, store, trust, mesh, API. The
+// mesh listens and the API answers when Start has returned.
+func Open(o Options) (n *Node, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n = &Node{
+		o: o, log: o.Log, name: o.Settings.Name, started: o.Now(),
+		names: map[crypto.MemberID]string{}, registry: prometheus.NewRegistry(),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if o.Settings.Share.TLP != "" {
+		if n.defaultTLP, err = notice.ParseTLP(o.Settings.Share.TLP); err != nil {
+			return n, err
+		}
+	}
+	if n.identity, err = keyfile.Load(filepath.Join(o.Dir, identityFile)); err != nil {
+		return n, err
+	}
+	n.member = crypto.NewMemberID(n.identity.Signing.Public())
+	n.metrics = newMetrics(n.registry)
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if n.store, err = store.Open(store.Options{Dir: filepath.Join(o.Dir, storeDir), Now: o.Now, Log: o.Log, Registerer: n.registry}); err != nil {
+		return n, err
+	}
+	if err = n.openTrust(); err != nil {
+		return n, err
+	}
+	if err = n.openMesh(); err != nil {
+		return n, err
+	}
+	return n, n.openAPI()
+}
+
+// openTrust builds the roster from the admission, which pins the region, and
+// from what peers have shown since.
+func (n *Node) openTrust() error {
+	raw, err := os.ReadFile(filepath.Join(n.o.Dir, admissionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		n.log.Info("this node belongs to no region yet: it answers from what it imports")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	admission, roster, err := ParseAdmission(raw)
+	if err != nil {
+		return err
+	}
+	stored, err := n.store.Trust()
+	if err != nil {
+		return err
+	}
+	if _, err := roster.AddAll(stored); err != nil {
+		n.log.Warn("stored trust records", slog.Any("err", err))
+	}
+	if err := n.store.AddTrust(n.ctx, admission.Records); err != nil {
+		return err
+	}
+	key := n.identity.Signing.Public().Bytes()
+	for _, c := range roster.Members(admission.Region) {
+		if c.Member == n.member && string(c.Key) == string(key) {
+			n.serial = c.Serial
+		}
+	}
+	if n.serial == 0 {
+		return errors.New("the admission names another key than identity.key holds: was one of the files copied?")
+	}
+	n.roster = roster
+	n.o.Settings.Mesh.Seeds = append(n.o.Settings.Mesh.Seeds, admission.Seeds...)
+	return nil
+}
+
+func (n *Node) openMesh() error {
+	if n.roster == nil {
+		return nil
+	}
+	m := n.o.Settings.Mesh
+	c := mesh.Config{
+		Identity: n.identity.PeerSeed, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
+		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
+		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n},
+		Now: n.o.Now, Log: n.log, Registerer: n.registry,
+	}
+	if m.OutboundOnly {
+		c.Listen = nil
+	}
+	var err error
+	n.mesh, err = mesh.New(c)
+	return err
+}
+
+func (n *Node) openAPI() error {
+	var err error
+	if n.tokens, err = token.Open(filepath.Join(n.o.Dir, tokensFile), n.o.Now); err != nil {
+		return err
+	}
+	a := n.o.Settings.API
+	n.api, err = api.New(api.Config{
+		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
+		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version,
+		Registerer: n.registry, Gatherer: n.registry, MetricsPublic: n.o.Settings.Metrics.Public, Log: n.log,
+	})
+	return err
+}
+
+// Start takes up work: the mesh joins, what waits is signed, the API answers.
+// Seeds are peers to dial beside the configured ones.
+func (n *Node) Start(seeds []string) error {
+	if n.mesh != nil {
+		if err := n.mesh.AddSeeds(seeds); err != nil {
+			return err
+		}
+		n.outbox = newOutbox(n)
+		if err := n.mesh.Start(); err != nil {
+			return err
+		}
+		n.wait.Go(func() { n.outbox.run(n.ctx) })
+		n.wait.Go(n.release)
+	}
+	if err := n.api.Start(); err != nil {
+		return err
+	}
+	n.wait.Go(n.keep)
+	return n.endpoint()
+}
+
+// release checks held envelopes again when their time has come.
+func (n *Node) release() {
+	tick := time.NewTicker(heldEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, raw := range n.held.due(n.now().UnixMilli()) {
+			checked, err := path{n}.Check(raw, mesh.ViaDirect, crypto.Region{}, 0)
+			if err != nil {
+				continue // it was stored meanwhile, or waits again
+			}
+			if err := (path{n}).Admit(n.ctx, []*mesh.Checked{checked}); err != nil && n.ctx.Err() == nil {
+				n.log.Error("admit a held envelope", slog.Any("err", err))
+			}
+		}
+	}
+}
+
+// keep does the housekeeping: expiry, and a look at the clock.
+func (n *Node) keep() {
+	sweep, clock := time.NewTicker(sweepEvery), time.NewTicker(clockEvery)
+	defer sweep.Stop()
+	defer clock.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-clock.C:
+			n.compareClock()
+		case <-sweep.C:
+			if deleted, err := n.store.Sweep(n.ctx); err != nil && n.ctx.Err() == nil {
+				n.log.Error("sweep", slog.Any("err", err))
+			} else if deleted > 0 {
+				n.log.Info("expired notices were deleted", slog.Int("envelopes", deleted))
+			}
+		}
+	}
+}
+
+// AwaitPeers returns when so many members are connected and have compared what
+// they hold, or ctx ends.
+func (n *Node) AwaitPeers(ctx context.Context, count int) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if n.mesh == nil || len(n.mesh.Peers()) >= count {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Wait returns when ctx ends, or with the reason when the node cannot go on:
+// after a failed write only a restart shows what the disk has.
+func (n *Node) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.store.Failed():
+		return store.ErrBroken
+	}
+}
+
+// Close stops the parts in reverse order. It is safe on a node that Open
+// returned with an error, and a second call does nothing.
+func (n *Node) Close() error {
+	n.closed.Do(func() {
+		n.cancel()
+		var errs []error
+		if n.api != nil {
+			errs = append(errs, n.api.Close())
+		}
+		if n.mesh != nil {
+			errs = append(errs, n.mesh.Close())
+		}
+		n.wait.Wait()
+		if n.store != nil {
+			errs = append(errs, n.store.Close())
+		}
+		n.ended = errors.Join(errs...)
+	})
+	return n.ended
+}
+
+// clockSkew is what the members' clocks say of this node's.
+type clockSkew struct {
+	offset  time.Duration // how far the median is ahead
+	members int
+}
+
+// Bounds of the clock's comparison (design, Time 2).
+const (
+	skewMax     = 2 * time.Minute
+	skewMembers = 3
+)
+
+// compareClock takes the median of the members' clocks and warns once a day
+// when this one is far off.
+func (n *Node) compareClock() {
+	if n.mesh == nil {
+		return
+	}
+	var offsets []time.Duration
+	for _, p := range n.mesh.Peers() {
+		if !p.LastSync.IsZero() {
+			offsets = append(offsets, p.Offset)
+		}
+	}
+	skew := clockSkew{members: len(offsets)}
+	if len(offsets) > 0 {
+		sort.Slice(offsets, func(i, j int) bool { return offsets[i] < offsets[j] })
+		skew.offset = offsets[len(offsets)/2]
+	}
+	n.mu.Lock()
+	n.skew = skew
+	n.mu.Unlock()
+	n.metrics.skew.Set(skew.offset.Seconds())
+	if skew.members >= skewMembers && skew.offset.Abs() > skewMax {
+		n.alert(store.Alert{Kind: "clock", Severity: "warning", Dedup: "clock/" + n.now().UTC().Format(time.DateOnly),
+			Text: fmt.Sprintf("This machine's clock is %s off the median of %d members: check its time server.", skew.offset.Abs().Round(time.Second), skew.members)})
+	}
+}

@@ -1,0 +1,206 @@
+// Package node is one hospital's node: the one place where mesh, store and API
+// meet. The way of a notice reads from top to bottom: submit.go takes it,
+// outbox.go signs it, path.go admits it (own and foreign alike), views.go
+// answers with it; lifecycle.go starts and stops the parts in order.
+package node
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/keyfile"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/config"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// Options of Open.
+type Options struct {
+	Dir      string
+	Settings config.Config
+	Version  string
+	Log      *slog.Logger     // nil = none
+	Now      func() time.Time // nil = time.Now
+}
+
+// A Node is safe for concurrent use.
+type Node struct {
+	o        Options
+	log      *slog.Logger
+	name     string
+	identity *keyfile.Identity
+	member   crypto.MemberID
+	serial   uint32 // of this node's credential; 0 = no region yet
+
+	roster     *trust.Roster
+	store      *store.Store
+	mesh       *mesh.Mesh // nil while the node belongs to no region
+	outbox     *outbox    // nil with mesh
+	api        *api.Server
+	tokens     *token.Tokens
+	registry   *prometheus.Registry
+	metrics    *metrics
+	defaultTLP notice.TLP
+	held       heldQueue
+	started    time.Time
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+	closed sync.Once
+	ended  error
+
+	mu    sync.Mutex
+	names map[crypto.MemberID]string // of members, filled as they are asked for
+	out   int64                      // ms, when the last own envelope was signed
+	skew  clockSkew
+}
+
+func (n *Node) now() time.Time { return n.o.Now() }
+
+// Name returns the hospital's name.
+func (n *Node) Name() string { return n.name }
+
+// PeerID returns the id under which the mesh knows this node.
+func (n *Node) PeerID() string {
+	if n.mesh == nil {
+		return ""
+	}
+	return n.mesh.PeerID()
+}
+
+// MeshAddrs returns the addresses that others can dial.
+func (n *Node) MeshAddrs() []string {
+	if n.mesh == nil {
+		return nil
+	}
+	return n.mesh.Addrs()
+}
+
+// APIURL returns the base URL of the API.
+func (n *Node) APIURL() string { return n.api.URL() }
+
+// admitted does what follows on an envelope that is durable now.
+func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
+	h := &e.Envelope.Header
+	if a.Duplicate {
+		return
+	}
+	n.metrics.admitted(e, h.Author == n.member, n.now().UnixMilli())
+	if h.Author == n.member {
+		n.mu.Lock()
+		n.out = max(n.out, h.Time)
+		n.mu.Unlock()
+	}
+	if a.Fork {
+		n.forked(ctx, h)
+	}
+	for _, item := range e.Items {
+		if item.Err != "" {
+			n.log.Warn("item refused, its envelope stays", slog.String("envelope", e.Envelope.ID.String()),
+				slog.Int("item", item.Index), slog.String("reason", item.Err))
+		}
+	}
+}
+
+// forked says that an author signed two envelopes in one place. After a
+// restored backup that is an accident, so it warns and revokes nobody.
+func (n *Node) forked(_ context.Context, h *crypto.Header) {
+	who := n.memberName(h.Author)
+	if h.Author == n.member {
+		n.outbox.forked(h.Audience)
+		who = "This node"
+	}
+	n.alert(store.Alert{
+		Kind: "fork", Severity: "warning", TLP: notice.TLPAmber, Dedup: "fork/" + h.Chain().Author.String(),
+		Text: who + " said two different things in one place. A restored backup or a copied machine does that, and so does a stolen key: ask them. Both words stay visible, marked.",
+	})
+}
+
+// alert keeps something that a person should know.
+func (n *Node) alert(a store.Alert) {
+	a.Time = n.now().UnixMilli()
+	if _, err := n.store.Alert(context.WithoutCancel(n.ctx), a); err != nil {
+		n.log.Error("alert is not kept", slog.String("kind", a.Kind), slog.Any("err", err))
+	}
+}
+
+// memberName returns a member's name, or the start of its id.
+func (n *Node) memberName(id crypto.MemberID) string {
+	if id == n.member {
+		return n.name
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name, ok := n.names[id]; ok {
+		return name
+	}
+	if n.roster == nil {
+		return ""
+	}
+	if len(n.names) > namesMax {
+		clear(n.names)
+	}
+	for _, c := range n.roster.Members(n.roster.Region()) {
+		n.names[c.Member] = c.Name
+	}
+	return n.names[id]
+}
+
+// namesMax bounds the cache of names.
+const namesMax = 65_536
+
+// AddTrust implements mesh.Path: records are verified first and kept then.
+func (p path) AddTrust(ctx context.Context, records [][]byte) error {
+	before := p.n.roster.Root()
+	_, err := p.n.roster.AddAll(records)
+	if p.n.roster.Root() == before {
+		return err
+	}
+	var kept [][]byte
+	for _, raw := range records {
+		if added, e := p.n.roster.Add(raw); e == nil && !added { // it is in the roster now
+			kept = append(kept, raw)
+		}
+	}
+	p.n.mu.Lock()
+	clear(p.n.names)
+	p.n.mu.Unlock()
+	if e := p.n.store.AddTrust(ctx, kept); e != nil {
+		return e
+	}
+	return err
+}
+
+// Read implements mesh.Path.
+func (p path) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error {
+	return p.n.store.Read(chain, r, newestFirst, yield)
+}
+
+// endpoint tells commands where this node's API is.
+func (n *Node) endpoint() error {
+	e := client.Endpoint{URL: n.api.URL(), TokenFile: tokenFile}
+	if n.socket() != "" {
+		e.Socket = n.socket()
+	}
+	return client.WriteEndpoint(n.o.Dir, e)
+}
+
+func (n *Node) socket() string {
+	s := n.o.Settings.API.Socket
+	if s == "" || filepath.IsAbs(s) {
+		return s
+	}
+	return filepath.Join(n.o.Dir, s)
+}

@@ -1,0 +1,299 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// Bounds of one round of signing.
+const (
+	roundEnvelopes = 16        // envelopes in one transaction
+	urgentBytesMax = 14 << 10  // of items, so that header and signature fit the 16 KiB of an urgent message
+	itemBytesMax   = 200 << 10 // of items in one envelope, well within its 256 KiB
+)
+
+// epochPatience is how long the first signature waits for a peer's word on how
+// much of this author it holds. Urgent words never wait.
+const epochPatience = 3 * time.Second
+
+// outbox signs what waits. The items are durable already: it may stop at any
+// point, and what it did not sign it signs after the next start. One goroutine
+// runs it, so that each chain has a single writer.
+type outbox struct {
+	n    *Node
+	wake chan struct{}
+	pace pace
+
+	mu    sync.Mutex // guards chains, which forked also reads
+	chain map[crypto.Audience]*position
+}
+
+// position is the end of one of this node's own chains.
+type position struct {
+	epoch uint32
+	seq   uint64 // last signed
+	id    crypto.EnvelopeID
+	time  int64
+	floor uint64
+	renew string // why the next envelope opens a new epoch; "" = it does not
+}
+
+func newOutbox(n *Node) *outbox {
+	o := &outbox{n: n, wake: make(chan struct{}, 1), chain: map[crypto.Audience]*position{}}
+	for _, h := range n.store.Frontier().Author(n.roster.Region(), n.member) {
+		p := o.chain[h.Chain.Audience]
+		if h.Chain.Serial != n.serial || p != nil && p.epoch >= h.Chain.Epoch {
+			continue
+		}
+		p = &position{epoch: h.Chain.Epoch, seq: h.Highest(), id: h.Top, floor: max(h.Floor, 1)}
+		for _, s := range h.Recent {
+			p.time = max(p.time, s.Time)
+		}
+		o.chain[h.Chain.Audience] = p
+	}
+	return o
+}
+
+// nudge makes the outbox look at what waits.
+func (o *outbox) nudge() {
+	if o == nil {
+		return
+	}
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forked makes the next envelope of a chain open a new epoch.
+func (o *outbox) forked(a crypto.Audience) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.chain[a]; p != nil {
+		p.renew = "two envelopes in one place"
+	}
+}
+
+// run signs until ctx ends.
+func (o *outbox) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	started := o.n.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.wake:
+		case <-timer.C:
+		}
+		patient := o.n.now().Sub(started) < epochPatience && !o.n.mesh.Greeted()
+		next, err := o.round(ctx, patient)
+		if err != nil && ctx.Err() == nil {
+			o.n.log.Error("outbox: what waits is kept and tried again", slog.Any("err", err))
+			next = paceWindow
+		}
+		if patient {
+			next = 50 * time.Millisecond
+		}
+		timer.Reset(next)
+	}
+}
+
+// round signs what may be signed now and returns when to look again. While
+// urgentOnly holds, ordinary words wait.
+func (o *outbox) round(ctx context.Context, urgentOnly bool) (time.Duration, error) {
+	for {
+		waiting, err := o.n.store.Waiting(roundEnvelopes*groupItems, roundEnvelopes*itemBytesMax)
+		if err != nil {
+			return 0, err
+		}
+		now := o.n.now().UnixMilli()
+		groups, next := o.choose(waiting, now, urgentOnly)
+		if len(groups) == 0 {
+			return time.Duration(min(max(next-now, 1), paceWindow.Milliseconds())) * time.Millisecond, nil
+		}
+		if err := o.sign(ctx, groups, now); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// A filling is what one envelope will carry.
+type filling struct {
+	store.Group
+	bytes int
+	full  bool
+}
+
+// choose packs waiting items into envelopes and returns those that may be
+// signed now: urgent ones, full ones, and others as the pace allows.
+func (o *outbox) choose(waiting []store.Group, now int64, urgentOnly bool) (chosen []*filling, next int64) {
+	next = now + paceWindow.Milliseconds()
+	for _, f := range pack(waiting) {
+		switch {
+		case len(chosen) == roundEnvelopes:
+			return chosen, now
+		case f.Urgent:
+			chosen = append(chosen, f)
+		case urgentOnly:
+		case f.full:
+			chosen = append(chosen, f)
+		default:
+			ok, again := o.pace.ready(now)
+			if !ok {
+				next = min(next, again)
+				continue
+			}
+			o.pace.note(now)
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen, next
+}
+
+// pack cuts each group into envelopes and keeps the order of arrival.
+func pack(waiting []store.Group) []*filling {
+	var all []*filling
+	for _, g := range waiting {
+		limit := itemBytesMax
+		if g.Urgent {
+			limit = urgentBytesMax
+		}
+		var f *filling
+		for _, w := range g.Items {
+			if f == nil || f.full || f.bytes+len(w.Raw) > limit {
+				if f != nil {
+					f.full = true
+				}
+				f = &filling{Group: store.Group{Audience: g.Audience, TLP: g.TLP, Exercise: g.Exercise, Urgent: g.Urgent}}
+				all = append(all, f)
+			}
+			f.Items = append(f.Items, w)
+			f.bytes += len(w.Raw) + 5 // and the length in front of it
+			f.full = len(f.Items) == groupItems || f.bytes >= groupBytes
+		}
+	}
+	return all
+}
+
+// sign makes the envelopes, admits them like anybody's, and hands them to the
+// mesh. Until Append returns nothing of them has left this node.
+func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := map[crypto.Audience]position{}
+	entries := make([]store.Entry, 0, len(groups))
+	for _, f := range groups {
+		p := o.position(f.Audience, now)
+		if _, saved := before[f.Audience]; !saved {
+			before[f.Audience] = *p
+		}
+		entry, err := o.envelope(f, p, now)
+		if err != nil {
+			o.restore(before)
+			return err
+		}
+		entries = append(entries, entry)
+	}
+	done, err := o.n.store.Append(ctx, entries)
+	if err != nil {
+		// Nothing of them left this node, so the same places may be taken again.
+		o.restore(before)
+		return fmt.Errorf("sign %d envelopes: %w", len(entries), err)
+	}
+	for i, a := range done {
+		o.n.admitted(ctx, entries[i], a)
+		if err := o.n.mesh.Publish(ctx, entries[i].Envelope); err != nil && ctx.Err() == nil {
+			o.n.log.Warn("publish: sync will carry it", slog.String("envelope", entries[i].Envelope.ID.String()), slog.Any("err", err))
+		}
+	}
+	return nil
+}
+
+func (o *outbox) restore(before map[crypto.Audience]position) {
+	for a, p := range before {
+		*o.chain[a] = p
+	}
+}
+
+// position returns the end of the chain for an audience, after opening a new
+// epoch where one is due (design, Time 3).
+func (o *outbox) position(a crypto.Audience, now int64) *position {
+	p := o.chain[a]
+	if p == nil {
+		p = &position{epoch: 1, floor: 1}
+		o.chain[a] = p
+	}
+	reported, seq, id := o.n.mesh.Mine(a)
+	switch {
+	case reported > p.epoch, reported == p.epoch && seq > p.seq:
+		p.renew = "a peer holds more of this author than this node does"
+		p.epoch, p.id = reported, id
+	case now < p.time-clockWindow.Milliseconds():
+		p.renew = "the clock was set back"
+	}
+	if p.renew != "" {
+		o.n.log.Warn("a new epoch begins", slog.String("reason", p.renew), slog.Uint64("epoch", uint64(p.epoch)+1))
+		o.n.alert(store.Alert{Kind: "new-epoch", Severity: "info", Dedup: fmt.Sprintf("epoch/%s/%d", a, p.epoch+1),
+			Text: "This node numbers its words anew: " + p.renew + ". If it was restored from a backup or its clock was set, all is well; if not, another machine may be using its keys."})
+		*p = position{epoch: p.epoch + 1, id: p.id, floor: 1}
+	}
+	return p
+}
+
+// envelope signs one group at the end of p and moves p.
+func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, error) {
+	header := crypto.Header{
+		Region: o.n.roster.Region(), Author: o.n.member, Serial: o.n.serial, Audience: f.Audience,
+		Epoch: p.epoch, Seq: p.seq + 1, Prev: p.id, Floor: o.floor(f.Audience, p, now),
+		Time: max(now, p.time), TLP: uint8(f.TLP), Exercise: f.Exercise, Urgent: f.Urgent,
+	}
+	raws := make([][]byte, len(f.Items))
+	entry := store.Entry{Received: now, Items: make([]store.Item, len(f.Items))}
+	for i, w := range f.Items {
+		word, err := notice.Decode(w.Raw)
+		if err != nil {
+			return entry, fmt.Errorf("item %s waits and cannot be read: %w", w.ID, err)
+		}
+		raws[i] = w.Raw
+		entry.Items[i] = store.Item{Index: i, ID: w.ID, Notice: word}
+		header.Expiry = max(header.Expiry, word.DefaultExpiry())
+	}
+	header.Expiry = min(max(header.Expiry, header.Time+1), header.Time+crypto.LifetimeMax.Milliseconds())
+	e, err := crypto.NewEnvelope(header, raws, o.n.identity.Signing)
+	if err != nil {
+		return entry, fmt.Errorf("sign envelope: %w", err)
+	}
+	entry.Envelope = e
+	p.seq, p.id, p.time = header.Seq, e.ID, header.Time
+	return entry, nil
+}
+
+// floor raises the chain's floor over what has expired: nobody needs to keep
+// or fetch it any more.
+func (o *outbox) floor(a crypto.Audience, p *position, now int64) uint64 {
+	if p.seq == 0 {
+		return 1
+	}
+	chain := crypto.ChainID{Region: o.n.roster.Region(), Author: o.n.member, Serial: o.n.serial, Audience: a, Epoch: p.epoch}
+	err := o.n.store.Read(chain, mesh.Range{From: p.floor, To: p.seq}, false, func(seq uint64, raw []byte) bool {
+		e, err := crypto.ParseEnvelope(raw)
+		if err != nil || e.Header.Expiry > now {
+			return false
+		}
+		p.floor = seq + 1
+		return true
+	})
+	if err != nil {
+		o.n.log.Warn("floor: stays where it is", slog.Any("err", err))
+	}
+	return p.floor
+}

@@ -1,0 +1,39 @@
+package node
+
+import "time"
+
+// Signing costs the same for one item as for a thousand, so an author under
+// load signs groups: waiting longer makes each word cheaper (design, Envelope).
+const (
+	paceEnvelopes = 8                // ordinary envelopes at once …
+	paceWindow    = 10 * time.Second // … within this time; also the longest a word waits
+	groupItems    = 512              // a group this large gains nothing by waiting
+	groupBytes    = 128 << 10
+)
+
+// pace says when waiting items may be signed. It is a state machine without
+// clock or I/O: times are milliseconds that the caller passes in.
+type pace struct {
+	signed []int64 // times of the last ordinary envelopes within the window
+}
+
+// ready reports whether a group that is not full may be signed at now, and if
+// not, when to ask again.
+func (p *pace) ready(now int64) (ok bool, next int64) {
+	window := paceWindow.Milliseconds()
+	recent := p.signed[:0]
+	for _, t := range p.signed {
+		// A clock that was set back must not stop the outbox for hours.
+		if t > now-window && t <= now {
+			recent = append(recent, t)
+		}
+	}
+	p.signed = recent
+	if len(recent) < paceEnvelopes {
+		return true, 0
+	}
+	return false, recent[0] + window
+}
+
+// note records that an ordinary envelope was signed at now.
+func (p *pace) note(now int64) { p.signed = append(p.signed, now) }

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// clockWindow is how far an author's clock may be from ours (accept order,
+// step 6) before an envelope is held or left to sync.
+const clockWindow = 5 * time.Minute
+
+// path is the accept order: every envelope, own and foreign, by gossip, sync or
+// direct stream, passes through Check (steps 1 to 9, no writes) and Admit
+// (steps 10 to 12, one transaction). It is safe for concurrent use.
+type path struct{ n *Node }
+
+// Check implements mesh.Path. The order is that of the design, cheapest first,
+// and nothing is remembered of an envelope before its signature verified.
+func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience crypto.Audience) (*mesh.Checked, error) {
+	// 1, 2: frame, canonical header, version, limits; region and audience of the topic.
+	e, err := crypto.ParseEnvelope(raw)
+	if err != nil {
+		return nil, refuse(parseReason(err), err)
+	}
+	h := &e.Header
+	if region != (crypto.Region{}) && (h.Region != region || h.Audience != audience) {
+		return nil, refuse("region", fmt.Errorf("envelope of %s/%s in the topic of %s/%s", h.Region, h.Audience, region, audience))
+	}
+	if h.Audience == crypto.AudienceNamed {
+		return nil, refuse("audience", errors.New("a sealed envelope travels by direct stream only"))
+	}
+	// 3: the region is endorsed, the serial is in the roster.
+	if !p.n.roster.Endorses(h.Region) {
+		return nil, refuse("region", fmt.Errorf("region %s is not endorsed here", h.Region))
+	}
+	author, known := p.n.roster.Member(h.Region, h.Author, h.Serial)
+	if !known {
+		return nil, mesh.ErrUnknownAuthor
+	}
+	// 4: the marking fits the audience.
+	if tlp := notice.TLP(h.TLP); !notice.Fits(tlp, h.Audience) {
+		return nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
+	}
+	// 5 comes with revocation: a charter of one coordinator cannot revoke yet.
+	// 6: time.
+	now := p.n.now().UnixMilli()
+	off := h.Time > now+clockWindow.Milliseconds() || via == mesh.ViaGossip && h.Time < now-clockWindow.Milliseconds()
+	if !author.ValidAt(h.Time) && !h.Urgent {
+		return nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
+	}
+	gone := h.Expiry <= now
+	if via == mesh.ViaGossip && !h.Urgent && (gone || h.Time < now-clockWindow.Milliseconds()) {
+		return nil, mesh.ErrStale
+	}
+	if e.Erased() && !gone {
+		// "Gone" is the author's word, by expiry, never a peer's.
+		return nil, mesh.ErrStale
+	}
+	// 7: already stored.
+	if id, held := p.n.store.Slot(h.Chain(), h.Seq); held && id == e.ID {
+		return nil, mesh.ErrDuplicate
+	}
+	// 8: both halves of the signature.
+	key, err := p.n.roster.Key(author)
+	if err != nil {
+		return nil, refuse("signature", err)
+	}
+	if err := e.Verify(key); err != nil {
+		return nil, refuse("signature", err)
+	}
+	// 9: the items are the ones that were signed.
+	checked := &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent}
+	if !e.Erased() {
+		items, err := e.Split()
+		if err != nil {
+			return nil, refuse("items", err)
+		}
+		checked.Items = items
+	}
+	if gone && !h.Urgent {
+		// It still holds its chain together, and says nothing any more.
+		if checked.Envelope, err = crypto.ParseEnvelope(e.Bare()); err != nil {
+			return nil, refuse("items", err)
+		}
+		checked.Items = nil
+	}
+	if off && !h.Urgent && h.Time > now {
+		p.n.held.add(e, h.Time-clockWindow.Milliseconds())
+		return nil, mesh.ErrHeld
+	}
+	return checked, nil
+}
+
+func refuse(reason string, err error) error { return &mesh.Refusal{Reason: reason, Err: err} }
+
+func parseReason(err error) string {
+	if errors.Is(err, crypto.ErrHeader) {
+		return "header"
+	}
+	return "frame"
+}
+
+// Admit implements mesh.Path: neighbours, items, one transaction. It returns
+// when the batch is on disk and visible.
+func (p path) Admit(ctx context.Context, batch []*mesh.Checked) error {
+	entries := make([]store.Entry, len(batch))
+	group := errgroup.Group{}
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, c := range batch {
+		group.Go(func() error {
+			entries[i] = decode(c)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i := range entries { // 10, in order: the predecessor may be in this batch
+		if !p.fits(entries, i) {
+			entries[i].Flags |= store.Mismatch
+		}
+	}
+	done, err := p.n.store.Append(ctx, entries)
+	if err != nil {
+		return fmt.Errorf("admit %d envelopes: %w", len(batch), err)
+	}
+	for i, a := range done {
+		p.n.admitted(ctx, entries[i], a)
+	}
+	return nil
+}
+
+// decode is step 11: a bad item is refused alone, the envelope stays.
+func decode(c *mesh.Checked) store.Entry {
+	entry := store.Entry{Envelope: c.Envelope, Received: c.Received, Items: make([]store.Item, len(c.Items))}
+	if c.ClockOff {
+		entry.Flags |= store.ClockOff
+	}
+	for i, raw := range c.Items {
+		item := store.Item{Index: i, ID: crypto.NewItemID(c.Envelope.Header.Author, crypto.LeafHash(raw))}
+		n, err := notice.Decode(raw)
+		if err != nil {
+			item.Err = err.Error()
+		} else {
+			item.Notice = n
+		}
+		entry.Items[i] = item
+	}
+	return entry
+}
+
+// fits is step 10: the neighbours that are here agree with the envelope's prev
+// and time. A missing neighbour delays nothing; sync fetches it.
+func (p path) fits(entries []store.Entry, i int) bool {
+	h := &entries[i].Envelope.Header
+	if h.Seq == 1 {
+		return true
+	}
+	chain := h.Chain()
+	for j := i - 1; j >= 0; j-- {
+		if before := &entries[j].Envelope.Header; before.Chain() == chain && before.Seq == h.Seq-1 {
+			return entries[j].Envelope.ID == h.Prev && before.Time <= h.Time
+		}
+	}
+	id, held := p.n.store.Slot(chain, h.Seq-1)
+	return !held || id == h.Prev
+}

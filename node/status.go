@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// diskLow is the free space in bytes below which status warns.
+const diskLow = 1 << 30
+
+// Ready implements api.Node.
+func (n *Node) Ready(ctx context.Context) error {
+	select {
+	case <-n.store.Failed():
+		return &api.Unavailable{Reason: "the store cannot write any more", Fix: "check the disk, then restart watchward"}
+	default:
+		return ctx.Err()
+	}
+}
+
+// Status implements api.Node.
+func (n *Node) Status(ctx context.Context, _ notice.TLP) (api.Status, error) {
+	stats, err := n.store.Stats()
+	if err != nil {
+		return api.Status{}, err
+	}
+	s := api.Status{
+		Name: n.name, Version: n.o.Version, Member: n.member.String(), PeerID: n.PeerID(),
+		Ready: n.Ready(ctx) == nil, Started: api.Time(n.started.UnixMilli()), Now: api.Time(n.now().UnixMilli()),
+		Members: 1, Waiting: int(stats.Waiting), Notices: int64(stats.Notices),
+		Disk: api.DiskStatus{Used: stats.DiskBytes, Free: int64(stats.Free)}, Listen: n.MeshAddrs(), Warnings: []string{},
+	}
+	n.mu.Lock()
+	s.LastOut = api.Time(n.out)
+	s.Clock = api.ClockStatus{OffsetMS: n.skew.offset.Milliseconds(), Members: n.skew.members,
+		OK: n.skew.members < skewMembers || n.skew.offset.Abs() <= skewMax}
+	n.mu.Unlock()
+	for member, heard := range stats.Heard {
+		if member == n.member {
+			s.LastOut = max(s.LastOut, api.Time(heard))
+		} else {
+			s.LastIn = max(s.LastIn, api.Time(heard))
+		}
+	}
+	warn := func(on bool, text string) {
+		if on {
+			s.Warnings = append(s.Warnings, text)
+		}
+	}
+	warn(!s.Ready, "the store cannot write any more: check the disk, then restart watchward")
+	warn(stats.Free < diskLow, "less than 1 GiB of disk is free")
+	warn(!s.Clock.OK, fmt.Sprintf("the clock is %s off the members' median: check the time server", n.skew.offset.Abs()))
+	if n.roster == nil {
+		warn(true, "this node belongs to no region yet: found one (watchward region init) or join one (watchward join)")
+		return s, nil
+	}
+	members := n.roster.Members(n.roster.Region())
+	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
+	warn(s.Members > 1 && s.Peers == 0, "no other member is connected: check the network; local answers go on")
+	if own, ok := n.roster.Member(n.roster.Region(), n.member, n.serial); ok {
+		warn(!own.ValidAt(n.now().UnixMilli()), "this node's credential has expired: ask a coordinator for a new one")
+	}
+	return s, nil
+}
+
+// Members implements api.Node.
+func (n *Node) Members(context.Context) ([]api.MemberView, error) {
+	if n.roster == nil {
+		return []api.MemberView{{ID: n.member.String(), Name: n.name, Roles: []string{}, Self: true}}, nil
+	}
+	stats, err := n.store.Stats()
+	if err != nil {
+		return nil, err
+	}
+	type link struct {
+		addr    string
+		latency float64
+		sync    api.Time
+		id      string
+	}
+	links := map[string]link{}
+	for _, p := range n.mesh.Peers() {
+		l := link{addr: p.Addr, latency: float64(p.Latency.Microseconds()) / 1000, id: p.ID}
+		if !p.LastSync.IsZero() {
+			l.sync = api.Time(p.LastSync.UnixMilli())
+		}
+		links[string(p.Member[:])] = l
+	}
+	views := []api.MemberView{}
+	now := n.now().UnixMilli()
+	for _, c := range n.roster.Members(n.roster.Region()) {
+		v := api.MemberView{
+			ID: c.Member.String(), Name: c.Name, Region: n.roster.Charter().Name, Roles: []string{c.Role.String()},
+			Self: c.Member == n.member, Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
+		}
+		if v.Self {
+			v.PeerID = n.PeerID()
+		}
+		if l, ok := links[string(c.Member[:])]; ok {
+			v.Connected, v.Address, v.LatencyMS, v.LastSync, v.PeerID = true, l.addr, l.latency, l.sync, l.id
+		}
+		if !c.ValidAt(now) {
+			v.Marks = append(v.Marks, "credential expired")
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// BadgerOptions are the options that Open uses for a store in dir.
+func BadgerOptions(dir string) badger.Options {
+	return badgerOptions(Options{Dir: dir}, nil).WithLogger(nil)
+}
+
+// SetCommit and SetFree replace what a test has no disk for. No write may be
+// under way.
+func SetCommit(s *Store, commit func(*badger.Txn) error) { s.commit = commit }
+
+func SetFree(s *Store, free func(string) (uint64, error)) { s.free = free }
+
+// Logger is what Badger logs to.
+func Logger(s *Store) badger.Logger { return badgerLog{s} }
+
+// DecodeAll runs every decoder on v and reports one that does not agree with
+// its encoder.
+func DecodeAll(v []byte) error {
+	again := func(what string, encode []byte, decode func([]byte) ([]byte, error)) error {
+		b, err := decode(encode)
+		if err != nil || !bytes.Equal(b, encode) {
+			return fmt.Errorf("%s: %x became %x: %v", what, encode, b, err)
+		}
+		return nil
+	}
+	for what, decode := range map[string]func([]byte) ([]byte, error){
+		"slot":     func(v []byte) ([]byte, error) { s, err := decodeSlot(v); return s.encode(), err },
+		"item":     func(v []byte) ([]byte, error) { s, err := decodeItem(v); return s.encode(), err },
+		"evidence": func(v []byte) ([]byte, error) { e, err := decodeEvidence(v); return e.appendTo(nil), err },
+		"meta":     func(v []byte) ([]byte, error) { m, err := decodeMeta(v); return m.encode(), err },
+		"summary":  func(v []byte) ([]byte, error) { var f fold; err := f.decode(v); return f.encode(), err },
+		"chain": func(v []byte) ([]byte, error) {
+			c, err := decodeChain(1, v)
+			if err != nil {
+				return nil, err
+			}
+			return c.encode(), nil
+		},
+		"local": func(v []byte) ([]byte, error) {
+			e, err := decodeEntry(v)
+			if err != nil {
+				return nil, err
+			}
+			w, err := e.local()
+			if err != nil {
+				return nil, err
+			}
+			return w.encode(), nil
+		},
+	} {
+		if b, err := decode(v); err == nil {
+			if err := again(what, b, decode); err != nil {
+				return err
+			}
+		}
+	}
+	_, _ = splitEntry(v)
+	return nil
+}

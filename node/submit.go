@@ -1,0 +1,225 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// Submit implements api.Node: check and canonicalise, mark, make durable, then
+// let the outbox sign. It answers when everything taken is on disk.
+func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {
+	var result api.SubmitResult
+	now := n.now().UnixMilli()
+	batch := store.LocalBatch{Idempotency: o.Idempotency, Received: now}
+	for i, s := range items {
+		item, err := n.state(s, o, now)
+		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
+			result.Refused = append(result.Refused, refused(i, s, field))
+			continue
+		}
+		if err != nil { // ours, not the submission's
+			return result, err
+		}
+		batch.Items = append(batch.Items, item)
+	}
+	if len(batch.Items) == 0 {
+		return result, nil
+	}
+	if o.DryRun {
+		for _, item := range batch.Items {
+			result.Notices = append(result.Notices, n.preview(item, now))
+		}
+		return result, nil
+	}
+	taken, err := n.store.AppendLocal(ctx, batch)
+	if err != nil {
+		return result, err
+	}
+	n.outbox.nudge()
+	for i, t := range taken {
+		n.metrics.submitted(batch.Items[i].Notice.Kind, t.Known)
+		view := n.preview(batch.Items[i], now)
+		view.ID, view.Known = t.ID.String(), t.Known
+		result.Notices = append(result.Notices, view)
+	}
+	return result, nil
+}
+
+// state makes the item that a submission asks for.
+func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.LocalItem, error) {
+	word, err := n.word(s, o, now)
+	if err != nil {
+		return store.LocalItem{}, err
+	}
+	tlp, audience, err := n.mark(s, o, word)
+	if err != nil {
+		return store.LocalItem{}, err
+	}
+	if _, err := rand.Read(word.Salt[:]); err != nil {
+		return store.LocalItem{}, fmt.Errorf("draw salt: %w", err)
+	}
+	if err := word.Check(now); err != nil {
+		return store.LocalItem{}, err
+	}
+	raw, err := notice.Encode(word)
+	if err != nil {
+		return store.LocalItem{}, err
+	}
+	return store.LocalItem{
+		Raw: raw, Notice: word, TLP: tlp, Audience: audience, Author: n.member,
+		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
+	}, nil
+}
+
+// word maps a submission to the notice it states.
+func (n *Node) word(s api.Submission, o api.SubmitOptions, now int64) (*notice.Notice, error) {
+	kind := notice.KindSighting
+	if s.Kind != "" {
+		var err error
+		if kind, err = notice.ParseKind(s.Kind); err != nil {
+			return nil, err
+		}
+	}
+	w := &notice.Notice{
+		Kind: kind, Created: now, Reason: s.Reason, Count: s.Count,
+		FirstSeen: int64(s.FirstSeen), LastSeen: int64(s.LastSeen), ValidUntil: int64(s.ValidUntil),
+	}
+	if s.Value != "" {
+		indicator, err := canonical(s.Type, s.Value, notice.Options{AllowSpecial: o.AllowSpecial})
+		if err != nil {
+			return nil, err
+		}
+		w.Indicator = &indicator
+	}
+	if s.Ref != "" {
+		ref, err := crypto.ParseItemID(s.Ref)
+		if err != nil {
+			return nil, &notice.FieldError{Field: "ref", Reason: err.Error(), Fix: "copy the id from watchward list"}
+		}
+		w.Ref = &ref
+	}
+	if kind == notice.KindSighting {
+		w.Count = max(w.Count, 1)
+		if w.LastSeen == 0 {
+			w.LastSeen = now
+		}
+		if w.FirstSeen == 0 {
+			w.FirstSeen = w.LastSeen
+		}
+	}
+	if s.Context != nil {
+		w.Context = &notice.Context{Family: s.Context.Family, Tool: s.Context.Tool, Technique: s.Context.Technique, CVE: s.Context.CVE}
+	}
+	if s.Origin != nil {
+		w.Origin = &notice.Origin{Source: s.Origin.Source, ID: s.Origin.ID}
+		if s.Origin.TLP != "" {
+			var err error
+			if w.Origin.TLP, err = notice.ParseTLP(s.Origin.TLP); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return w, nil
+}
+
+func canonical(typ, value string, o notice.Options) (notice.Indicator, error) {
+	if typ == "" {
+		return notice.Detect(value, o)
+	}
+	t, err := notice.ParseType(typ)
+	if err != nil {
+		return notice.Indicator{}, err
+	}
+	return notice.Canonical(t, value, o)
+}
+
+// mark decides how far a word may travel: as far as the word it speaks of, else
+// by its own marking, the request's, its origin's or the node's default, and
+// never further than its origin allows.
+func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (notice.TLP, crypto.Audience, error) {
+	tlp := o.TLP
+	if s.TLP != "" {
+		var err error
+		if tlp, err = notice.ParseTLP(s.TLP); err != nil {
+			return 0, 0, err
+		}
+	}
+	origin := notice.TLP(0)
+	if w.Origin != nil {
+		origin = w.Origin.TLP
+	}
+	if tlp == 0 {
+		tlp = origin
+	}
+	if tlp != 0 && tlp < origin {
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("its origin marked it TLP:%s, which TLP:%s would loosen", origin, tlp),
+			Fix: fmt.Sprintf("share it as TLP:%s or stricter", origin)}
+	}
+	if w.Ref != nil {
+		return n.markReference(w, o, tlp)
+	}
+	if o.Local {
+		return tlp, crypto.AudienceLocal, nil
+	}
+	if tlp == 0 {
+		tlp = n.defaultTLP
+	}
+	return n.shared(tlp)
+}
+
+// markReference marks a word about another. It goes exactly where that one
+// went, so that everybody who heard the first hears the second.
+func (n *Node) markReference(w *notice.Notice, o api.SubmitOptions, tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
+	about, found, err := n.store.Record(*w.Ref)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !found || o.Ceiling != 0 && about.TLP > o.Ceiling {
+		return 0, 0, &notice.FieldError{Field: "ref", Reason: fmt.Sprintf("no notice %s is known here", w.Ref), Fix: "copy the id from watchward list"}
+	}
+	if w.Kind == notice.KindRetraction && about.Author != n.member {
+		return 0, 0, &notice.FieldError{Field: "ref", Reason: "only its author can retract a notice", Fix: "dispute it instead: watchward dispute " + w.Ref.String()}
+	}
+	if tlp != 0 && tlp < about.TLP {
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("the notice it speaks of is TLP:%s", about.TLP), Fix: "leave the marking out"}
+	}
+	if about.Audience == crypto.AudienceLocal || o.Local && w.Kind != notice.KindRetraction {
+		return about.TLP, crypto.AudienceLocal, nil
+	}
+	return n.shared(about.TLP)
+}
+
+func (n *Node) shared(tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
+	switch tlp.Audience() {
+	case crypto.AudienceLocal:
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "to share it, it needs a marking",
+			Fix: "say --tlp AMBER (this region) or --tlp GREEN (every endorsed region), or --local to keep it here"}
+	case crypto.AudienceNamed:
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("TLP:%s goes to named members only, which this version cannot seal for", tlp),
+			Fix: "keep it here with --local"}
+	}
+	if n.mesh == nil {
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "this node belongs to no region yet, so there is nobody to share with",
+			Fix: "join one (watchward join), or say --local to keep it here"}
+	}
+	return tlp, tlp.Audience(), nil
+}
+
+// refused names what is wrong with one submission, by its place in the request.
+func refused(index int, s api.Submission, why *notice.FieldError) api.Refused {
+	r := api.Refused{At: fmt.Sprintf("notices[%d]", index), Index: index, Value: s.Value, Field: why.Field, Reason: why.Reason, Fix: why.Fix}
+	if s.Value == "" {
+		r.Value = s.Ref
+	}
+	if runes := []rune(r.Value); len(runes) > 80 {
+		r.Value = string(runes[:80]) + "…"
+	}
+	return r
+}

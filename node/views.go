@@ -1,0 +1,296 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// evidenceMax is how many notices an indicator's view shows.
+const evidenceMax = 100
+
+// Lookup implements api.Node: each value by the one matching rule, the most
+// specific match first.
+func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions) ([]api.LookupAnswer, error) {
+	answers := make([]api.LookupAnswer, len(values))
+	var keys []notice.Key
+	var candidates []notice.Indicator
+	ends := make([]int, len(values)) // of each value's candidates
+	for i, value := range values {
+		answers[i].Value = value
+		asked, err := notice.Detect(value, notice.Options{AllowSpecial: true})
+		if err != nil {
+			answers[i].Reason = err.Error()
+		} else {
+			answers[i].Type = asked.Type.String()
+			for c := range n.candidates(asked, o.Hosts) {
+				candidates = append(candidates, c)
+				keys = append(keys, c.Key())
+			}
+		}
+		ends[i] = len(keys)
+	}
+	summaries, err := n.store.Summaries(keys, o.Ceiling)
+	if err != nil {
+		return nil, err
+	}
+	start := 0
+	for i := range answers {
+		for j := start; j < ends[i]; j++ {
+			if s := summaries[j]; s.Indicator != (notice.Indicator{}) {
+				answers[i].Known = true
+				view := summaryView(s)
+				answers[i].Summary = &view
+				if j > start { // the first candidate is the value itself
+					answers[i].Matched = &api.Indicator{Type: candidates[j].Type.String(), Value: candidates[j].Value}
+				}
+				break
+			}
+		}
+		start = ends[i]
+	}
+	return answers, ctx.Err()
+}
+
+// candidates yields the indicators whose presence makes a value known.
+func (n *Node) candidates(asked notice.Indicator, hosts bool) func(func(notice.Indicator) bool) {
+	return func(yield func(notice.Indicator) bool) {
+		for c := range asked.Matches {
+			if !yield(c) {
+				return
+			}
+		}
+		if host, ok := asked.Host(); ok && hosts {
+			for c := range host.Matches {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Indicator implements api.Node.
+func (n *Node) Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (api.IndicatorView, bool, error) {
+	asked, err := canonical(typ, value, notice.Options{AllowSpecial: true})
+	if err != nil {
+		return api.IndicatorView{}, false, err
+	}
+	for c := range asked.Matches {
+		s, known, err := n.store.Summary(c.Key(), ceiling)
+		if err != nil {
+			return api.IndicatorView{}, false, err
+		}
+		if !known {
+			continue
+		}
+		view := api.IndicatorView{Indicator: api.Indicator{Type: asked.Type.String(), Value: asked.Value}, Summary: summaryView(s)}
+		if c != asked {
+			view.Matched = &api.Indicator{Type: c.Type.String(), Value: c.Value}
+		}
+		records, err := n.store.Evidence(c.Key(), ceiling, evidenceMax+1)
+		if err != nil {
+			return api.IndicatorView{}, false, err
+		}
+		if len(records) > evidenceMax {
+			records, view.More = records[:evidenceMax], true
+		}
+		for _, r := range records {
+			view.Evidence = append(view.Evidence, n.view(r))
+		}
+		return view, true, nil
+	}
+	return api.IndicatorView{}, false, ctx.Err()
+}
+
+// Notice implements api.Node.
+func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.NoticeView, *api.Proof, bool, error) {
+	item, err := crypto.ParseItemID(id)
+	if err != nil {
+		return api.NoticeView{}, nil, false, &notice.FieldError{Field: "id", Reason: err.Error(), Fix: "copy it from watchward list"}
+	}
+	r, found, err := n.store.Record(item)
+	if err != nil || !found || !store.Visible(r.TLP, ceiling) {
+		return api.NoticeView{}, nil, false, err
+	}
+	view := n.view(r)
+	if r.State != store.Signed {
+		return view, nil, true, nil
+	}
+	proof, err := n.proof(item)
+	if errors.Is(err, store.ErrUnknown) { // erased in this moment
+		return view, nil, true, nil
+	}
+	return view, proof, true, err
+}
+
+func (n *Node) proof(id crypto.ItemID) (*api.Proof, error) {
+	raw, index, err := n.store.Envelope(id)
+	if err != nil {
+		return nil, err
+	}
+	e, err := crypto.ParseEnvelope(raw)
+	if err != nil {
+		return nil, fmt.Errorf("stored envelope of %s: %w", id, err)
+	}
+	item, path, err := e.Prove(index)
+	if err != nil {
+		return nil, fmt.Errorf("stored envelope of %s: %w", id, err)
+	}
+	proof := &api.Proof{Item: item, Index: index, Count: int(e.Header.Count), Root: e.Header.Root[:], Header: e.Signed, Signature: e.Signature}
+	for _, h := range path {
+		proof.Path = append(proof.Path, h[:])
+	}
+	return proof, nil
+}
+
+// Notices implements api.Node.
+func (n *Node) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string, error) {
+	query := store.Query{Kind: q.Kind, Search: q.Search, Since: q.Since, Limit: q.Limit, Cursor: q.Next, Ceiling: q.Ceiling}
+	if q.Mine {
+		query.Author = &n.member
+	}
+	records, next, err := n.store.List(query)
+	if errors.Is(err, store.ErrCursor) {
+		return nil, "", badCursor()
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	views := make([]api.NoticeView, len(records))
+	for i, r := range records {
+		views[i] = n.view(r)
+	}
+	return views, next, nil
+}
+
+// Follow implements api.Node.
+func (n *Node) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(api.Event) error) error {
+	if after == api.FromNow {
+		after = n.store.Last()
+		if err := yield(api.Event{Seq: after}); err != nil { // where a client begins
+			return err
+		}
+	}
+	return n.store.Follow(ctx, after, ceiling, func(local uint64, records []store.Record) error {
+		event := api.Event{Seq: local, Notices: make([]api.NoticeView, len(records))}
+		for i, r := range records {
+			event.Notices[i] = n.view(r)
+		}
+		return yield(event)
+	})
+}
+
+// Alerts implements api.Node.
+func (n *Node) Alerts(_ context.Context, q api.AlertQuery) ([]api.AlertView, string, error) {
+	before := uint64(0)
+	if q.Next != "" {
+		var err error
+		if before, err = strconv.ParseUint(q.Next, 10, 64); err != nil {
+			return nil, "", badCursor()
+		}
+	}
+	alerts, err := n.store.Alerts(before, q.Ceiling, q.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	views := make([]api.AlertView, 0, len(alerts))
+	for _, a := range alerts {
+		if a.Time < q.Since {
+			return views, "", nil
+		}
+		v := api.AlertView{ID: strconv.FormatUint(a.ID, 10), Time: api.Time(a.Time), Kind: a.Kind, Severity: a.Severity, TLP: a.TLP.String(), Text: a.Text}
+		for _, ref := range a.Refs {
+			v.Refs = append(v.Refs, ref.String())
+		}
+		views = append(views, v)
+	}
+	if len(alerts) < q.Limit {
+		return views, "", nil
+	}
+	return views, views[len(views)-1].ID, nil
+}
+
+func badCursor() error {
+	return &notice.FieldError{Field: "next", Reason: "it is no cursor of an earlier page", Fix: "start again without it"}
+}
+
+// view shows a stored notice.
+func (n *Node) view(r store.Record) api.NoticeView {
+	v := wordView(r.Notice)
+	v.ID, v.TLP, v.Audience = r.ID.String(), r.TLP.String(), r.Audience.String()
+	v.Author, v.AuthorName = r.Author.String(), n.memberName(r.Author)
+	v.Received, v.Exercise = api.Time(r.Received), r.Exercise
+	switch r.State {
+	case store.Signed:
+		v.State = api.StateSigned
+	case store.Waits:
+		v.State = api.StateWaiting
+	default:
+		v.State = api.StateLocal
+	}
+	v.Marks = n.marks(r)
+	return v
+}
+
+// marks are what a reader should know of a notice.
+func (n *Node) marks(r store.Record) []string {
+	var out []string
+	add := func(on bool, mark string) {
+		if on {
+			out = append(out, mark)
+		}
+	}
+	add(r.Retracted, "retracted")
+	add(r.Disputes > 0, fmt.Sprintf("disputed by %d", r.Disputes))
+	add(r.Expiry <= n.now().UnixMilli(), "expired")
+	add(r.Flags&store.ClockOff != 0, "clock off")
+	add(r.Flags&store.Mismatch != 0, "does not follow its author's last word")
+	add(r.Flags&store.Forked != 0, "its author said two things at once")
+	return out
+}
+
+// preview shows a notice that is being submitted.
+func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
+	v := wordView(item.Notice)
+	v.ID, v.TLP, v.Audience = item.ID.String(), item.TLP.String(), item.Audience.String()
+	v.Author, v.AuthorName, v.Received = n.member.String(), n.name, api.Time(now)
+	v.State = api.StateWaiting
+	if item.Audience == crypto.AudienceLocal {
+		v.State = api.StateLocal
+	}
+	return v
+}
+
+func wordView(w *notice.Notice) api.NoticeView {
+	v := api.NoticeView{
+		Kind: w.Kind.String(), Created: api.Time(w.Created), FirstSeen: api.Time(w.FirstSeen), LastSeen: api.Time(w.LastSeen),
+		Count: w.Count, ValidUntil: api.Time(w.ValidUntil), Reason: w.Reason,
+	}
+	if w.Indicator != nil {
+		v.Indicator = &api.Indicator{Type: w.Indicator.Type.String(), Value: w.Indicator.Value}
+	}
+	if w.Ref != nil {
+		v.Ref = w.Ref.String()
+	}
+	if c := w.Context; c != nil {
+		v.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
+	}
+	if o := w.Origin; o != nil {
+		v.Origin = &api.Origin{Source: o.Source, ID: o.ID, TLP: o.TLP.String()}
+	}
+	return v
+}
+
+func summaryView(s store.Summary) api.Summary {
+	return api.Summary{
+		FirstSeen: api.Time(s.First), LastSeen: api.Time(s.Last), Sightings: s.Sightings,
+		Members: s.Members, Reports: int(s.Reports), Disputes: s.Disputes,
+	}
+}
