@@ -176,7 +176,7 @@ type node struct {
 	*mesh.Mesh
 	*memory
 	member *testkit.Member
-	last   *crypto.Envelope
+	last   map[crypto.Audience]*crypto.Envelope
 }
 
 // start runs the mesh of a region's member, which listens on loopback and knows
@@ -197,7 +197,7 @@ func start(t *testing.T, r *testkit.Region, member int, change func(*mesh.Config
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Mesh: x, memory: store, member: m}
+	n := &node{Mesh: x, memory: store, member: m, last: map[crypto.Audience]*crypto.Envelope{}}
 	t.Cleanup(func() { n.stop(t) })
 	if err := x.Start(); err != nil {
 		t.Fatal(err)
@@ -218,8 +218,11 @@ func (n *node) sign(t *testing.T, header crypto.Header, items ...[]byte) *crypto
 	if header.Time == 0 {
 		header.Time = time.Now().UnixMilli()
 	}
-	e := n.member.Envelope(t, header, n.last, items...)
-	n.last = e
+	if header.Audience == crypto.AudienceLocal {
+		header.Audience = crypto.AudienceRegion
+	}
+	e := n.member.Envelope(t, header, n.last[header.Audience], items...)
+	n.last[header.Audience] = e
 	if err := n.Admit(t.Context(), []*mesh.Checked{{Envelope: e, Items: items}}); err != nil {
 		t.Fatal(err)
 	}
@@ -306,3 +309,5 @@ func awaitAll(t *testing.T, e *crypto.Envelope, nodes ...*node) {
 		await(t, "the envelope at "+x.member.Credential.Name, func() bool { return x.has(e) })
 	}
 }
+
+func now() int64 { return time.Now().UnixMilli() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -97,6 +98,7 @@ func recent(slots []Slot, s Slot, since int64) []Slot {
 			return
 		}
 		if base >= 0 { // seq ascends: this one is higher
+			s.Floor = max(s.Floor, out[base].Floor) // whatever order the author's floors have
 			out = slices.Delete(out, base, base+1)
 		}
 		base = len(out)
@@ -172,21 +174,19 @@ func clip(ranges []Range, floor uint64) []Range {
 func subtract(a, b []Range) []Range {
 	var out []Range
 	for _, r := range a {
-		from := r.From
-		for _, s := range b {
-			if s.To < from || s.From > r.To {
-				continue
-			}
-			if s.From > from {
-				out = append(out, Range{from, s.From - 1})
-			}
-			from = s.To + 1
-			if from > r.To {
-				break
-			}
+		for len(b) > 0 && b[0].To < r.From {
+			b = b[1:]
 		}
-		if from <= r.To {
-			out = append(out, Range{from, r.To})
+		rest := true // something of r is left, from r.From up
+		for i := 0; i < len(b) && b[i].From <= r.To && rest; i++ {
+			if b[i].From > r.From {
+				out = append(out, Range{r.From, b[i].From - 1})
+			}
+			rest = b[i].To < r.To // else b[i].To+1 could overflow: an author may claim any seq
+			r.From = b[i].To + 1
+		}
+		if rest {
+			out = append(out, r)
 		}
 	}
 	return out
@@ -207,6 +207,17 @@ func (h Holding) settled(t int64) (floor uint64, ranges []Range, top crypto.Enve
 		return h.Floor, clip(h.Ranges, h.Floor), h.Top
 	}
 	return floor, clip(subtract(h.Ranges, open), floor), top
+}
+
+// settledSince returns the time in ms from which on everything in h counts.
+func (h Holding) settledSince() int64 {
+	since := int64(math.MinInt64)
+	for _, s := range h.Recent {
+		if !s.Urgent {
+			since = max(since, s.Time)
+		}
+	}
+	return since
 }
 
 // digest is the hash of what h holds at time t, zero when that is nothing.
@@ -241,27 +252,49 @@ type scope struct {
 // concurrent use; the store feeds it after each durable commit.
 type Frontier struct {
 	mu     sync.RWMutex
-	scopes map[scope][]Holding // sorted by author, serial, epoch
+	scopes map[scope][]*entry // sorted by author, serial, epoch
+}
+
+// An entry is a holding with its digest at any time from since on, which is
+// what peers compare of nearly all chains.
+type entry struct {
+	Holding
+	since  int64 // ms
+	digest crypto.Hash
+}
+
+func newEntry(h Holding) *entry {
+	since := h.settledSince()
+	return &entry{Holding: h, since: since, digest: h.digest(since)}
+}
+
+func (e *entry) at(t int64) crypto.Hash {
+	if t >= e.since {
+		return e.digest
+	}
+	return e.Holding.digest(t)
 }
 
 // NewFrontier returns a frontier that holds nothing.
-func NewFrontier() *Frontier { return &Frontier{scopes: map[scope][]Holding{}} }
+func NewFrontier() *Frontier { return &Frontier{scopes: map[scope][]*entry{}} }
 
 // Put replaces what is held of h's chain.
 func (f *Frontier) Put(h Holding) {
+	e := newEntry(h)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := scope{h.Chain.Region, h.Chain.Audience}
 	i, found := slices.BinarySearchFunc(f.scopes[key], h.Chain, compare)
 	if found {
-		f.scopes[key][i] = h
+		f.scopes[key][i] = e
 		return
 	}
-	f.scopes[key] = slices.Insert(f.scopes[key], i, h)
+	f.scopes[key] = slices.Insert(f.scopes[key], i, e)
 }
 
-func compare(h Holding, c crypto.ChainID) int {
-	return cmp.Or(bytes.Compare(h.Chain.Author[:], c.Author[:]), cmp.Compare(h.Chain.Serial, c.Serial), cmp.Compare(h.Chain.Epoch, c.Epoch))
+func compare(e *entry, c crypto.ChainID) int {
+	h := &e.Chain
+	return cmp.Or(bytes.Compare(h.Author[:], c.Author[:]), cmp.Compare(h.Serial, c.Serial), cmp.Compare(h.Epoch, c.Epoch))
 }
 
 // Get returns what is held of a chain.
@@ -270,7 +303,7 @@ func (f *Frontier) Get(c crypto.ChainID) (Holding, bool) {
 	defer f.mu.RUnlock()
 	all := f.scopes[scope{c.Region, c.Audience}]
 	if i, found := slices.BinarySearchFunc(all, c, compare); found {
-		return all[i], true
+		return all[i].Holding, true
 	}
 	return Holding{Chain: c}, false
 }
@@ -280,10 +313,16 @@ func (f *Frontier) Get(c crypto.ChainID) (Holding, bool) {
 func (f *Frontier) Chains(region crypto.Region, a crypto.Audience) []Holding {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return slices.Clone(f.scopes[scope{region, a}])
+	all := f.scopes[scope{region, a}]
+	out := make([]Holding, len(all))
+	for i, e := range all {
+		out[i] = e.Holding
+	}
+	return out
 }
 
-// Author returns all chains of one author.
+// Author returns all chains of one author, sorted by audience, serial and
+// epoch.
 func (f *Frontier) Author(region crypto.Region, m crypto.MemberID) []Holding {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -294,9 +333,10 @@ func (f *Frontier) Author(region crypto.Region, m crypto.MemberID) []Holding {
 		}
 		i, _ := slices.BinarySearchFunc(all, crypto.ChainID{Author: m}, compare)
 		for ; i < len(all) && all[i].Chain.Author == m; i++ {
-			out = append(out, all[i])
+			out = append(out, all[i].Holding)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b Holding) int { return cmp.Compare(a.Chain.Audience, b.Chain.Audience) })
 	return out
 }
 
@@ -309,8 +349,8 @@ func (f *Frontier) Root(region crypto.Region, a crypto.Audience, t int64) crypto
 	all := f.scopes[scope{region, a}]
 	buf := make([]byte, 0, 1+len(crypto.Hash{})*len(all))
 	buf = append(buf, byte(a))
-	for _, h := range all {
-		if d := h.digest(t); d != (crypto.Hash{}) {
+	for _, e := range all {
+		if d := e.at(t); d != (crypto.Hash{}) {
 			buf = append(buf, d[:]...)
 		}
 	}

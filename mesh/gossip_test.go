@@ -96,9 +96,10 @@ func TestGossipReachesAll(t *testing.T) {
 		nodes = append(nodes, start(t, r, i, change))
 	}
 	awaitPeers(t, 1, nodes...)
+	awaitGossip(t, hub, nodes[1:]...)
+	awaitGossip(t, nodes[1], hub)
 	for _, n := range nodes {
 		for _, audience := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
-			n.last = nil
 			awaitAll(t, n.say(t, crypto.Header{Audience: audience}, []byte(n.member.Credential.Name)), nodes...)
 		}
 	}

@@ -59,7 +59,7 @@ func Init(dir string, o InitOptions) error {
 	if o.API != "" {
 		settings.API.Listen = o.API
 	}
-	settings.Mesh.Listen, settings.Mesh.OutboundOnly = o.Mesh, len(o.Mesh) == 0
+	settings.Mesh.Listen = o.Mesh
 	if err := settings.Validate(); err != nil {
 		return err
 	}
@@ -206,9 +206,6 @@ func (n *Node) openMesh() error {
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n},
 		Now: n.o.Now, Log: n.log, Registerer: n.registry,
-	}
-	if m.OutboundOnly {
-		c.Listen = nil
 	}
 	var err error
 	n.mesh, err = mesh.New(c)

@@ -53,6 +53,7 @@ type Node struct {
 	metrics    *metrics
 	defaultTLP notice.TLP
 	held       heldQueue
+	urgent     urgentBudget
 	started    time.Time
 
 	ctx    context.Context

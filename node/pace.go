@@ -1,6 +1,9 @@
 package node
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Signing costs the same for one item as for a thousand, so an author under
 // load signs groups: waiting longer makes each word cheaper (design, Envelope).
@@ -37,3 +40,33 @@ func (p *pace) ready(now int64) (ok bool, next int64) {
 
 // note records that an ordinary envelope was signed at now.
 func (p *pace) note(now int64) { p.signed = append(p.signed, now) }
+
+// Urgent words overtake everything, so that nobody may say many.
+const (
+	urgentWords  = 3
+	urgentWindow = 10 * time.Minute
+)
+
+// urgentBudget says which words may be urgent; the rest are ordinary. It is
+// safe for concurrent use.
+type urgentBudget struct {
+	mu    sync.Mutex
+	times []int64 // ms, of the last urgent words
+}
+
+func (u *urgentBudget) take(now int64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	recent := u.times[:0]
+	for _, t := range u.times {
+		if t > now-urgentWindow.Milliseconds() && t <= now {
+			recent = append(recent, t)
+		}
+	}
+	u.times = recent
+	if len(recent) == urgentWords {
+		return false
+	}
+	u.times = append(u.times, now)
+	return true
+}

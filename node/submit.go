@@ -75,6 +75,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	return store.LocalItem{
 		Raw: raw, Notice: word, TLP: tlp, Audience: audience, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
+		Urgent: s.Urgent && audience != crypto.AudienceLocal && !o.DryRun && n.urgent.take(now),
 	}, nil
 }
 

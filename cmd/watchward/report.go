@@ -52,6 +52,7 @@ The marking decides who hears it; without --tlp the node's default applies
 	o.flags(c)
 	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
 	c.Flags().StringVar(&s.Type, "type", "", "type of the values (default: detected)")
+	c.Flags().BoolVar(&s.Urgent, "urgent", false, "overtake everything else on the way (three words within ten minutes)")
 	c.Flags().Uint64Var(&s.Count, "count", 0, "how often it was seen (default 1)")
 	c.Flags().StringVar(&context.Family, "family", "", "malware family")
 	c.Flags().StringVar(&context.Tool, "tool", "", "tool of the attacker")

@@ -13,8 +13,8 @@ import (
 //
 // A ceiling is the strictest marking the caller may see. What is marked
 // stricter does not exist for that caller: it is not found, not listed and not
-// counted. A notice without a marking never left this node and is visible to
-// every ceiling.
+// counted. A notice without a marking never left this node; nobody has said how
+// far it may travel, so it counts as AMBER+STRICT.
 //
 // Errors that the caller can put right are a *notice.FieldError (422) or an
 // *Unavailable (503). Every other error is logged and answered as a plain 500,

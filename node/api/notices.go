@@ -18,7 +18,7 @@ const (
 	idempotencyMax   = 128    // bytes of an Idempotency-Key
 	PageMax          = 1_000  // notices or alerts of one page
 	countMax         = 999_999_999
-	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason"
+	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, urgent"
 	submissionHelp   = "see /openapi.json, Submission, for the fields"
 )
 
@@ -247,6 +247,10 @@ func (n *Submission) decode(r *jsonReader) error {
 			return r.time(&n.ValidUntil)
 		case "count":
 			return r.count(&n.Count)
+		case "urgent":
+			var err error
+			n.Urgent, err = r.boolean()
+			return err
 		case "context":
 			if r.null() {
 				return nil

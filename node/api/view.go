@@ -130,6 +130,7 @@ type Submission struct {
 	Origin     *Origin  `json:"origin,omitempty"`
 	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute"`
 	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
+	Urgent     bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary"`
 }
 
 // Refused names one thing that was not taken.

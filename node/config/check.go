@@ -135,8 +135,8 @@ func (m Mesh) check(k *checker) {
 	addrs("mesh.listen", m.Listen, false)
 	addrs("mesh.announce", m.Announce, false)
 	addrs("mesh.seeds", m.Seeds, true)
-	if m.Hub && (m.OutboundOnly || len(m.Listen) == 0) {
-		k.add("mesh.hub", "a hub must be reachable, and this node does not listen", "set hub = false, or outbound_only = false with a mesh.listen")
+	if m.Hub && len(m.Listen) == 0 {
+		k.add("mesh.hub", "a hub must be reachable, and this node does not listen", "set hub = false, or a mesh.listen")
 	}
 }
 

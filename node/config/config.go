@@ -46,11 +46,10 @@ type API struct {
 
 // Mesh configures the connections to other members.
 type Mesh struct {
-	Listen       []string `toml:"listen"`
-	Announce     []string `toml:"announce"`
-	Seeds        []string `toml:"seeds"`
-	Hub          bool     `toml:"hub"`
-	OutboundOnly bool     `toml:"outbound_only"`
+	Listen   []string `toml:"listen"`
+	Announce []string `toml:"announce"`
+	Seeds    []string `toml:"seeds"`
+	Hub      bool     `toml:"hub"`
 }
 
 // Share configures what leaves the node.
@@ -76,11 +75,8 @@ func Default() Config {
 		API: API{
 			Listen: "127.0.0.1:8460", Socket: defaultSocket, Hosts: []string{}, BodyMax: 8 << 20,
 		},
-		Mesh: Mesh{
-			Listen:   []string{"/ip4/0.0.0.0/udp/8461/quic-v1", "/ip4/0.0.0.0/tcp/8461", "/ip6/::/udp/8461/quic-v1", "/ip6/::/tcp/8461"},
-			Announce: []string{}, Seeds: []string{},
-		},
-		Log: Log{Level: "info", Format: "text"},
+		Mesh: Mesh{Listen: []string{}, Announce: []string{}, Seeds: []string{}},
+		Log:  Log{Level: "info", Format: "text"},
 	}
 }
 

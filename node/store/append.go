@@ -52,18 +52,24 @@ const keysPerItem = 4 // item, evidence, summary, and now and then a reference
 // Of envelopes with the same number in one chain the two with the lowest ids
 // are kept, whatever the order they come in; see Forks.
 //
-// A batch is one transaction as long as that is within Badger's limit of about
-// 50,000 keys; a larger one is split between envelopes.
+// A batch of up to 17 envelopes of 512 items is one transaction: stored whole or
+// not at all. A larger one is split between envelopes, and after an error some
+// of it may be stored. Frontier then says what is; a caller that signs must go
+// on from there, lest it sign a number twice.
 func (s *Store) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
 	out := make([]Appended, len(entries))
 	var ops []*op
 	var first error
+	most := keysMax
+	if estimate(entries) > keysMax {
+		most = keysMax / 2 // one half is staged while another is committed
+	}
 	for rest := entries; len(rest) > 0 && first == nil; {
-		n, keys := 0, 0
-		for n < len(rest) && (n == 0 || keys < keysMax/2) { // halves: one is staged while one is committed
-			keys += 8 + keysPerItem*len(rest[n].Items)
+		n := 1
+		for n < len(rest) && estimate(rest[:n+1]) <= most {
 			n++
 		}
+		keys := estimate(rest[:n])
 		at := len(entries) - len(rest)
 		var o *op
 		if o, first = s.appendPart(ctx, rest[:n], out[at:at+n], keys); o != nil {
@@ -80,6 +86,14 @@ func (s *Store) Append(ctx context.Context, entries []Entry) ([]Appended, error)
 		return nil, fmt.Errorf("append: %w", first)
 	}
 	return out, nil
+}
+
+// estimate returns about how many keys entries write.
+func estimate(entries []Entry) (keys int) {
+	for i := range entries {
+		keys += 8 + keysPerItem*len(entries[i].Items)
+	}
+	return keys
 }
 
 func (s *Store) appendPart(ctx context.Context, entries []Entry, out []Appended, keys int) (*op, error) {

@@ -201,6 +201,9 @@ func (s *Store) Evidence(key notice.Key, ceiling notice.TLP, limit int) ([]Recor
 	out := make([]Record, 0, len(ids))
 	for _, id := range ids {
 		r, err := v.record(id)
+		if errors.Is(err, ErrUnknown) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("evidence %s: %w", id, err)
 		}

@@ -146,7 +146,7 @@ func badgerOptions(o Options, s *Store) badger.Options {
 
 	// Memory. Arenas of memtables are the largest anonymous memory: 1.3 × 32 MiB
 	// each, one filling and two waiting for the disk. A transaction may fill
-	// 15 % of one, about 50,000 keys: 16 foreign envelopes of 1,024 items.
+	// 15 % of one: 52,428 keys or 4.8 MiB, the value log apart.
 	b.MemTableSize = 32 << 20
 	b.NumMemtables = 2
 	// Without compression blocks are read in place from mapped files, so the

@@ -12,7 +12,7 @@ import (
 
 const (
 	opsMax        = 256              // writes that wait; more callers block
-	keysMax       = 30_000           // keys estimated for one transaction; Badger takes about 50,000
+	keysMax       = 36_000           // keys estimated for one transaction; see badgerOptions
 	gcEvery       = 10 * time.Minute // value-log collection
 	gcFilesMax    = 4                // files rewritten a time
 	gcDiscardable = 0.5              // share of a file that must be garbage
@@ -170,10 +170,10 @@ func (s *Store) next(landed chan struct{}, staged bool) (o *op, ok bool) {
 // launch commits a staged batch in the background, and returns it, or nil if
 // there is nothing to wait for.
 func (s *Store) launch(b *batch) *batch {
-	b.prev, b.under = nil, nil // it landed, and its memory can go
 	if b.err == nil {
 		b.err = s.ready(b)
 	}
+	b.prev, b.under = nil, nil // it landed, and its memory can go
 	if b.err != nil && len(b.ops) > 1 && s.latched() == nil && !errors.Is(b.err, ErrFull) {
 		s.alone(b)
 		return nil
