@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ single bad values are refused by their place and stop nothing.`,
 			}
 			defer c.Close()
 			i.client, i.say.local, i.out, i.errOut = c, !i.share, cmd.OutOrStdout(), cmd.ErrOrStderr()
-			i.json = jsonFlag(cmd)
+			i.json, i.several = jsonFlag(cmd), len(args) > 1
 			for _, path := range args {
 				if err := i.file(cmd.Context(), path, cmd.InOrStdin()); err != nil {
 					var stop *client.Error
@@ -101,6 +102,8 @@ type importer struct {
 	json   bool
 	out    io.Writer
 	errOut io.Writer
+
+	several bool // files: then a place names its file
 
 	total  importResult
 	broken []string
@@ -175,7 +178,10 @@ func (i *importer) read(path string, in io.Reader) ([]found, string, error) {
 	read, refusals := 0, len(i.total.Refused)
 	yield := func(f intel.Found) error {
 		read++
-		at := path + ": " + f.Place
+		at := f.Place
+		if i.several {
+			at = filepath.Base(path) + ": " + at
+		}
 		if f.Notice == nil {
 			i.refuse(at, f.Value, f.Reason)
 			return nil
