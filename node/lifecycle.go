@@ -145,7 +145,7 @@ func Open(o Options) (n *Node, err error) {
 	n.member = crypto.NewMemberID(n.identity.Signing.Public())
 	n.metrics = newMetrics(n.registry)
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if n.store, err = store.Open(store.Options{Dir: filepath.Join(o.Dir, storeDir), Now: o.Now, Log: o.Log, Registerer: n.registry}); err != nil {
+	if n.store, err = store.Open(store.Options{Dir: filepath.Join(o.Dir, storeDir), Now: n.now, Log: o.Log, Registerer: n.registry}); err != nil {
 		return n, err
 	}
 	if err = n.openTrust(); err != nil {
@@ -351,8 +351,8 @@ const (
 	skewMembers = 3
 )
 
-// compareClock takes the median of the members' clocks and warns once a day
-// when this one is far off.
+// compareClock takes the median of the members' clocks. When this one is far
+// off it is corrected, and a person is told once a day.
 func (n *Node) compareClock() {
 	if n.mesh == nil {
 		return
@@ -372,8 +372,13 @@ func (n *Node) compareClock() {
 	n.skew = skew
 	n.mu.Unlock()
 	n.metrics.skew.Set(skew.offset.Seconds())
-	if skew.members >= skewMembers && skew.offset.Abs() > skewMax {
+	switch {
+	case skew.members < skewMembers: // too few to say; what they said before holds
+	case skew.offset.Abs() <= skewMax:
+		n.correction.Store(0)
+	default:
+		n.correction.Store(int64(skew.offset))
 		n.alert(store.Alert{Kind: "clock", Severity: "warning", Dedup: "clock/" + n.now().UTC().Format(time.DateOnly),
-			Text: fmt.Sprintf("This machine's clock is %s off the median of %d members: check its time server.", skew.offset.Abs().Round(time.Second), skew.members)})
+			Text: fmt.Sprintf("This machine's clock is %s off the median of %d members, whose time is used instead: check its time server.", skew.offset.Abs().Round(time.Second), skew.members)})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,7 @@ type Node struct {
 	metrics    *metrics
 	defaultTLP notice.TLP
 	held       heldQueue
+	correction atomic.Int64 // ns, added to the clock
 	urgent     urgentBudget
 	started    time.Time
 
@@ -68,7 +70,9 @@ type Node struct {
 	skew  clockSkew
 }
 
-func (n *Node) now() time.Time { return n.o.Now() }
+// now is this machine's clock, corrected where the members agree that it is
+// far off: a time server that is down or lies must not expire everything.
+func (n *Node) now() time.Time { return n.o.Now().Add(time.Duration(n.correction.Load())) }
 
 // Name returns the hospital's name.
 func (n *Node) Name() string { return n.name }

@@ -46,20 +46,46 @@ type position struct {
 	renew string // why the next envelope opens a new epoch; "" = it does not
 }
 
+// renewFork is why a chain is left in which one number was used twice.
+const renewFork = "two envelopes in one place"
+
 func newOutbox(n *Node) *outbox {
-	o := &outbox{n: n, wake: make(chan struct{}, 1), chain: map[crypto.Audience]*position{}}
-	for _, h := range n.store.Frontier().Author(n.roster.Region(), n.member) {
+	o := &outbox{n: n, wake: make(chan struct{}, 1)}
+	o.load()
+	return o
+}
+
+// load takes the ends of this node's own chains from the store. The caller
+// holds mu, or is the only one yet.
+func (o *outbox) load() {
+	before := o.chain
+	o.chain = map[crypto.Audience]*position{}
+	for _, h := range o.n.store.Frontier().Author(o.n.roster.Region(), o.n.member) {
 		p := o.chain[h.Chain.Audience]
-		if h.Chain.Serial != n.serial || p != nil && p.epoch >= h.Chain.Epoch {
+		if h.Chain.Serial != o.n.serial || p != nil && p.epoch >= h.Chain.Epoch {
 			continue
 		}
 		p = &position{epoch: h.Chain.Epoch, seq: h.Highest(), id: h.Top, floor: max(h.Floor, 1)}
 		for _, s := range h.Recent {
 			p.time = max(p.time, s.Time)
 		}
+		if forked, err := o.n.store.Forked(h.Chain); err != nil {
+			o.n.log.Error("outbox: look for forks of this node's own chain", slog.Any("err", err))
+		} else if forked {
+			p.renew = renewFork
+		}
 		o.chain[h.Chain.Audience] = p
 	}
-	return o
+	for a, old := range before { // an epoch that was opened stays open
+		if p := o.chain[a]; p == nil || old.epoch > p.epoch {
+			o.chain[a] = &position{epoch: old.epoch, floor: 1, renew: old.renew}
+			if p != nil {
+				o.chain[a].id = p.id
+			}
+		} else if old.epoch == p.epoch && p.renew == "" {
+			p.renew = old.renew
+		}
+	}
 }
 
 // nudge makes the outbox look at what waits.
@@ -78,7 +104,7 @@ func (o *outbox) forked(a crypto.Audience) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if p := o.chain[a]; p != nil {
-		p.renew = "two envelopes in one place"
+		p.renew = renewFork
 	}
 }
 
@@ -187,27 +213,9 @@ func pack(waiting []store.Group) []*filling {
 // sign makes the envelopes, admits them like anybody's, and hands them to the
 // mesh. Until Append returns nothing of them has left this node.
 func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	before := map[crypto.Audience]position{}
-	entries := make([]store.Entry, 0, len(groups))
-	for _, f := range groups {
-		p := o.position(f.Audience, now)
-		if _, saved := before[f.Audience]; !saved {
-			before[f.Audience] = *p
-		}
-		entry, err := o.envelope(f, p, now)
-		if err != nil {
-			o.restore(before)
-			return err
-		}
-		entries = append(entries, entry)
-	}
-	done, err := o.n.store.Append(ctx, entries)
+	entries, done, err := o.extend(ctx, groups, now)
 	if err != nil {
-		// Nothing of them left this node, so the same places may be taken again.
-		o.restore(before)
-		return fmt.Errorf("sign %d envelopes: %w", len(entries), err)
+		return fmt.Errorf("sign %d envelopes: %w", len(groups), err)
 	}
 	for i, a := range done {
 		o.n.admitted(ctx, entries[i], a)
@@ -218,10 +226,26 @@ func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
 	return nil
 }
 
-func (o *outbox) restore(before map[crypto.Audience]position) {
-	for a, p := range before {
-		*o.chain[a] = p
+// extend signs the groups at the ends of their chains, durably.
+func (o *outbox) extend(ctx context.Context, groups []*filling, now int64) ([]store.Entry, []store.Appended, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	entries := make([]store.Entry, 0, len(groups))
+	for _, f := range groups {
+		entry, err := o.envelope(f, o.position(f.Audience, now), now)
+		if err != nil {
+			o.load()
+			return nil, nil, err
+		}
+		entries = append(entries, entry)
 	}
+	// The write is not cut off half way: nobody could say then which places
+	// in the chain are taken.
+	done, err := o.n.store.Append(context.WithoutCancel(ctx), entries)
+	if err != nil {
+		o.load() // some may be on disk
+	}
+	return entries, done, err
 }
 
 // position returns the end of the chain for an audience, after opening a new

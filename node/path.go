@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -54,7 +55,8 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 	// 5 comes with revocation: a charter of one coordinator cannot revoke yet.
 	// 6: time.
 	now := p.n.now().UnixMilli()
-	off := h.Time > now+clockWindow.Milliseconds() || via == mesh.ViaGossip && h.Time < now-clockWindow.Milliseconds()
+	// By sync an old envelope is history; otherwise it was just said.
+	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && h.Time < now-clockWindow.Milliseconds()
 	if !author.ValidAt(h.Time) && !h.Urgent {
 		return nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
 	}
@@ -159,19 +161,56 @@ func decode(c *mesh.Checked) store.Entry {
 	return entry
 }
 
-// fits is step 10: the neighbours that are here agree with the envelope's prev
-// and time. A missing neighbour delays nothing; sync fetches it.
+// fits is step 10: the neighbours that are here agree with the envelope's link
+// and time, whichever came first. A missing neighbour delays nothing; sync
+// fetches it.
 func (p path) fits(entries []store.Entry, i int) bool {
-	h := &entries[i].Envelope.Header
-	if h.Seq == 1 {
-		return true
-	}
-	chain := h.Chain()
-	for j := i - 1; j >= 0; j-- {
-		if before := &entries[j].Envelope.Header; before.Chain() == chain && before.Seq == h.Seq-1 {
-			return entries[j].Envelope.ID == h.Prev && before.Time <= h.Time
+	e, chain := entries[i].Envelope, entries[i].Envelope.Header.Chain()
+	h := &e.Header
+	var before, after *crypto.Envelope
+	for _, o := range entries[:i] {
+		if other := &o.Envelope.Header; other.Author != h.Author || other.Chain() != chain {
+			continue
+		} else if other.Seq == h.Seq-1 {
+			before = o.Envelope
+		} else if other.Seq == h.Seq+1 {
+			after = o.Envelope
 		}
 	}
-	id, held := p.n.store.Slot(chain, h.Seq-1)
-	return !held || id == h.Prev
+	holding, _ := p.n.store.Frontier().Get(chain)
+	if before == nil && h.Seq > 1 && holding.Has(h.Seq-1) {
+		// The last envelopes of a chain are known without a read.
+		for j := len(holding.Recent) - 1; j >= 0 && holding.Recent[j].Seq >= h.Seq-1; j-- {
+			if slot := holding.Recent[j]; slot.Seq == h.Seq-1 {
+				before = &crypto.Envelope{ID: slot.ID, Header: crypto.Header{Time: slot.Time}}
+			}
+		}
+		if before == nil {
+			before = p.stored(chain, h.Seq-1)
+		}
+	}
+	if after == nil && holding.Has(h.Seq+1) {
+		after = p.stored(chain, h.Seq+1)
+	}
+	return (before == nil || follows(e, before)) && (after == nil || follows(after, e))
+}
+
+func follows(e, before *crypto.Envelope) bool {
+	return e.Header.Prev == before.ID && e.Header.Time >= before.Header.Time
+}
+
+// stored returns an envelope of a chain, nil if there is none.
+func (p path) stored(chain crypto.ChainID, seq uint64) (e *crypto.Envelope) {
+	err := p.n.store.Read(chain, mesh.Range{From: seq, To: seq}, false, func(_ uint64, raw []byte) bool {
+		var err error
+		if e, err = crypto.ParseEnvelope(raw); err != nil {
+			e = nil // what is stored was parsed before
+		}
+		return false
+	})
+	if err != nil {
+		p.n.log.Error("read a neighbour", slog.Uint64("seq", seq), slog.Any("err", err))
+		return nil
+	}
+	return e
 }

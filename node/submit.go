@@ -182,7 +182,7 @@ func (n *Node) markReference(w *notice.Notice, o api.SubmitOptions, tlp notice.T
 	if err != nil {
 		return 0, 0, err
 	}
-	if !found || o.Ceiling != 0 && about.TLP > o.Ceiling {
+	if !found || !store.Visible(about.TLP, o.Ceiling) {
 		return 0, 0, &notice.FieldError{Field: "ref", Reason: fmt.Sprintf("no notice %s is known here", w.Ref), Fix: "copy the id from watchward list"}
 	}
 	if w.Kind == notice.KindRetraction && about.Author != n.member {

@@ -24,7 +24,11 @@ func connect(cmd *cobra.Command) (*client.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		return client.New(client.Config{URL: url, Token: token})
+		c, err := client.New(client.Config{URL: url, Token: token})
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		return c, nil
 	case tokenFile != "":
 		return nil, usage("--token-file goes with --api")
 	case dir == "":

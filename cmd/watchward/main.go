@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/watchward/watchward/node/api/client"
 )
 
@@ -30,14 +32,20 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	began := false
+	noteBegin(root, &began)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	if !began { // it was the arguments
+		err = usage("%w\nSee %s --help", err, command.CommandPath())
 	}
 	failed := &failure{code: client.ExitCode(err), err: err}
 	errors.As(err, &failed)
 	if failed.err != nil {
-		for i, line := range strings.Split(failed.err.Error(), "\n") {
+		text := strings.ReplaceAll(failed.err.Error(), "\t", "  ") // cobra's suggestions have tabs
+		for i, line := range strings.Split(text, "\n") {
 			if i == 0 {
 				line = paint(errOut, "31", "watchward:") + " " + plain(line)
 			} else {
@@ -47,6 +55,20 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 	}
 	return failed.code
+}
+
+// noteBegin makes every command set began when it takes over: an error before
+// that is one of usage, and cobra does not tell them apart.
+func noteBegin(c *cobra.Command, began *bool) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			*began = true
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		noteBegin(sub, began)
+	}
 }
 
 // A failure ends the command with an exit code. Without an error the command

@@ -18,9 +18,7 @@ import (
 )
 
 func newRegion() *cobra.Command {
-	c := &cobra.Command{Use: "region", Short: "Found a region, admit members, show its charter"}
-	c.AddCommand(newRegionInit(), newRegionAdmit(), newRegionShow())
-	return c
+	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionAdmit(), newRegionShow())
 }
 
 func newRegionInit() *cobra.Command {

@@ -27,6 +27,7 @@ Start with:  watchward dev`,
 	}
 	flags := root.PersistentFlags()
 	flags.String("dir", os.Getenv("WATCHWARD_DIR"), "the node's directory (default $WATCHWARD_DIR)")
+	flags.Lookup("dir").DefValue = "" // the help text says it already
 	flags.String("api", "", "URL of the node's API, instead of --dir")
 	flags.String("token-file", "", "file with the token for --api")
 	flags.Bool("json", false, "print JSON for programs")
@@ -46,6 +47,17 @@ Start with:  watchward dev`,
 		}
 	}
 	return root
+}
+
+// group makes a command that only holds others. Without it cobra would answer a
+// misspelt subcommand with help and exit code 0.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(commands...)
+	return c
 }
 
 func jsonFlag(c *cobra.Command) bool {

@@ -16,6 +16,10 @@ import (
 	"github.com/watchward/watchward/node/config"
 )
 
+// memoryLimit in bytes is where Go's collector starts to work harder; beside it
+// stand the store's mapped files, which the system takes back at will.
+const memoryLimit = 384 << 20
+
 // defaultMeshPort is the port that firewalls are asked to open.
 const defaultMeshPort = 8461
 
@@ -84,6 +88,9 @@ func newRun() *cobra.Command {
 			dir, err := needDir(cmd)
 			if err != nil {
 				return err
+			}
+			if os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(memoryLimit)
 			}
 			n, err := openNode(dir, nodeOptions{log: cmd.ErrOrStderr()})
 			if err != nil {
@@ -167,7 +174,6 @@ func version() string {
 }
 
 func newConfig() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Check or show the configuration"}
 	load := func(cmd *cobra.Command, args []string) (config.Config, string, error) {
 		if len(args) == 1 {
 			c, err := config.Load(args[0])
@@ -181,7 +187,7 @@ func newConfig() *cobra.Command {
 		c, err := config.Load(path)
 		return c, path, err
 	}
-	c.AddCommand(&cobra.Command{
+	return group("config", "Check or show the configuration", &cobra.Command{
 		Use:   "validate [FILE]",
 		Short: "Check the configuration: every error with line, key and fix",
 		Args:  cobra.MaximumNArgs(1),
@@ -211,5 +217,4 @@ func newConfig() *cobra.Command {
 			return config.Show(cmd.OutOrStdout(), settings)
 		},
 	})
-	return c
 }

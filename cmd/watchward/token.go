@@ -10,9 +10,7 @@ import (
 )
 
 func newToken() *cobra.Command {
-	c := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens for the API"}
-	c.AddCommand(newTokenCreate(), newTokenList(), newTokenRevoke())
-	return c
+	return group("token", "Make, list and revoke tokens for the API", newTokenCreate(), newTokenList(), newTokenRevoke())
 }
 
 func newTokenCreate() *cobra.Command {

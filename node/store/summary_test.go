@@ -228,12 +228,11 @@ func TestSummaryOfManyMembers(t *testing.T) {
 		entries = append(entries, w.envelope(t, h, sighting(i, uint64(k), 1)))
 	}
 	put(t, s, entries[:50]...)
-	for _, e := range entries[50:] {
-		put(t, s, e)
-	}
+	var again []store.Entry
 	for _, w := range authors { // the same members once more
-		put(t, s, w.envelope(t, crypto.Header{TLP: uint8(notice.TLPAmber), Expiry: start + 2*day}, sighting(i, 1000, 1)))
+		again = append(again, w.envelope(t, crypto.Header{TLP: uint8(notice.TLPAmber), Expiry: start + 2*day}, sighting(i, 1000, 1)))
 	}
+	appendAtOnce(t, s, append(entries[50:], again...))
 	count := func(ceiling notice.TLP, want int) {
 		t.Helper()
 		if got := summary(t, s, i, ceiling).Members; got != want {

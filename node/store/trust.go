@@ -95,6 +95,25 @@ func (s *Store) Forks(limit int) ([]Fork, error) {
 	return out, nil
 }
 
+// Forked reports whether there is a fork proof of a chain.
+func (s *Store) Forked(chain crypto.ChainID) (bool, error) {
+	number, ok := s.chainNumber(chain)
+	if !ok {
+		return false, nil
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	forked := false
+	err := scan(txn, key4(tableFork, number), func(_, _ []byte) error {
+		forked = true
+		return errStop
+	})
+	if err != nil {
+		return false, fmt.Errorf("forks of a chain: %w", err)
+	}
+	return forked, nil
+}
+
 func fork(txn *badger.Txn, key, v []byte) (Fork, error) {
 	second, err := decodeSlot(v)
 	if err != nil {

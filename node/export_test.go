@@ -1,0 +1,20 @@
+package node
+
+import (
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/store"
+)
+
+// What tests of a node look at, and feed, from inside.
+
+// Path is the accept order of a node.
+func (n *Node) Path() mesh.Path { return path{n} }
+
+// Store is where a node keeps what it knows.
+func (n *Node) Store() *store.Store { return n.store }
+
+// Mesh is a node's place among its peers.
+func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
+
+// RosterRoot is the root of a node's trust records.
+func (n *Node) RosterRoot() [32]byte { return n.roster.Root() }
