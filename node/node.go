@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -119,18 +120,47 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 	}
 }
 
-// forked says that an author signed two envelopes in one place. After a
-// restored backup that is an accident, so it warns and revokes nobody.
-func (n *Node) forked(_ context.Context, h *crypto.Header) {
-	who := n.memberName(h.Author)
+// forked keeps the proof that an author signed two envelopes in one place, with
+// the trust records, so that it reaches those who saw only one of the two.
+func (n *Node) forked(ctx context.Context, h *crypto.Header) {
 	if h.Author == n.member {
 		n.outbox.forked(h.Audience)
-		who = "This node"
 	}
-	n.alert(store.Alert{
-		Kind: "fork", Severity: "warning", TLP: notice.TLPAmber, Dedup: "fork/" + h.Chain().Author.String(),
-		Text: who + " said two different things in one place. A restored backup or a copied machine does that, and so does a stolen key: ask them. Both words stay visible, marked.",
-	})
+	forks, err := n.store.Forks(forksMax)
+	if err != nil {
+		n.log.Error("fork proof", slog.Any("err", err))
+		return
+	}
+	for _, f := range forks {
+		if f.Chain != h.Chain() {
+			continue
+		}
+		proof, err := trust.NewForkProof(f.Bare[0], f.Bare[1])
+		if err == nil {
+			err = path{n}.AddTrust(context.WithoutCancel(ctx), [][]byte{proof})
+		}
+		if err != nil {
+			n.log.Error("fork proof", slog.Any("err", err))
+		}
+	}
+}
+
+// forksMax is how many kept forks are looked through for a new one.
+const forksMax = 10_000
+
+// warnOfForks says once an author that it contradicts itself. After a restored
+// backup that is an accident, so it warns and revokes nobody.
+func (n *Node) warnOfForks() {
+	for _, f := range n.roster.Forks() {
+		who := n.memberName(f.Chain.Author)
+		if f.Chain.Author == n.member {
+			who = "This node"
+		}
+		n.alert(store.Alert{
+			Kind: "fork", Severity: "warning", TLP: notice.TLPAmber, Dedup: fmt.Sprintf("fork/%s/%d", f.Chain.Author, f.Chain.Serial),
+			Text: who + " said two different things in one place. A restored backup or a copied machine does that, and so does a stolen key: ask them. Both words stay visible, marked.",
+		})
+	}
 }
 
 // alert keeps something that a person should know.
@@ -185,6 +215,7 @@ func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 	if e := p.n.store.AddTrust(ctx, kept); e != nil {
 		return e
 	}
+	p.n.warnOfForks()
 	return err
 }
 
@@ -202,10 +233,18 @@ func (n *Node) endpoint() error {
 	return client.WriteEndpoint(n.o.Dir, e)
 }
 
+// socketPathMax is the longest path of a Unix socket that every system takes.
+const socketPathMax = 100
+
+// socket returns the path of the Unix socket, "" if there is none. A directory
+// too deep for one does without: the API has its TCP address.
 func (n *Node) socket() string {
 	s := n.o.Settings.API.Socket
-	if s == "" || filepath.IsAbs(s) {
-		return s
+	if s != "" && !filepath.IsAbs(s) {
+		s = filepath.Join(n.o.Dir, s)
 	}
-	return filepath.Join(n.o.Dir, s)
+	if len(s) > socketPathMax && n.o.Settings.API.Listen != "" {
+		return ""
+	}
+	return s
 }

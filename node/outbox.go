@@ -32,6 +32,8 @@ type outbox struct {
 	wake chan struct{}
 	pace pace
 
+	started time.Time // the first signature waits a little for a peer's word
+
 	mu    sync.Mutex // guards chains, which forked also reads
 	chain map[crypto.Audience]*position
 }
@@ -50,7 +52,7 @@ type position struct {
 const renewFork = "two envelopes in one place"
 
 func newOutbox(n *Node) *outbox {
-	o := &outbox{n: n, wake: make(chan struct{}, 1)}
+	o := &outbox{n: n, wake: make(chan struct{}, 1), started: n.now()}
 	o.load()
 	return o
 }
@@ -112,7 +114,6 @@ func (o *outbox) forked(a crypto.Audience) {
 func (o *outbox) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	started := o.n.now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,7 +121,7 @@ func (o *outbox) run(ctx context.Context) {
 		case <-o.wake:
 		case <-timer.C:
 		}
-		patient := o.n.now().Sub(started) < epochPatience && !o.n.mesh.Greeted()
+		patient := o.n.now().Sub(o.started) < epochPatience && !o.n.mesh.Greeted()
 		next, err := o.round(ctx, patient)
 		if err != nil && ctx.Err() == nil {
 			o.n.log.Error("outbox: what waits is kept and tried again", slog.Any("err", err))

@@ -107,11 +107,10 @@ func startRegion(t testing.TB, n int) *region {
 	for _, h := range r.hospitals {
 		h.open(t)
 	}
-	seeds := r.seeds()
 	for _, h := range r.hospitals {
-		h.start(t, seeds)
+		h.start(t, nil)
 	}
-	r.awaitPeers(t)
+	r.meet(t)
 	return r
 }
 
@@ -124,6 +123,20 @@ func (r *region) seeds() []string {
 		}
 	}
 	return out
+}
+
+// meet tells all running hospitals of each other and waits until they have met.
+func (r *region) meet(t testing.TB) {
+	t.Helper()
+	for _, h := range r.hospitals {
+		if h.Node == nil {
+			continue
+		}
+		if err := h.Mesh().AddSeeds(r.seeds()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.awaitPeers(t)
 }
 
 // awaitPeers waits until each running hospital is connected to all others.

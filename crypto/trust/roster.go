@@ -32,6 +32,7 @@ type Roster struct {
 	serials map[serialID]*Credential       // the latest admitted
 	members map[crypto.MemberID]*Credential
 	peers   map[string]*Credential
+	forks   map[serialID]*Fork
 	root    crypto.Hash
 	rootDue bool // root is older than records
 	changed chan struct{}
@@ -45,7 +46,7 @@ type serialID struct {
 // held is a record cut so that credentials of one batch share its signatures,
 // which are the larger half of each record.
 type held struct {
-	whole      []byte // charters
+	whole      []byte // charters and fork proofs
 	credential []byte
 	index      uint32
 	path       []crypto.Hash
@@ -70,6 +71,7 @@ func NewRoster(region crypto.Region) *Roster {
 		region: region, keys: keys, changed: make(chan struct{}), rootDue: true,
 		records: map[crypto.Hash]held{}, batches: map[crypto.Hash]*verifiedBatch{},
 		serials: map[serialID]*Credential{}, members: map[crypto.MemberID]*Credential{}, peers: map[string]*Credential{},
+		forks: map[serialID]*Fork{},
 	}
 }
 
@@ -82,37 +84,34 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if rec.Type == typeCharter {
+	switch rec.Type {
+	case typeCharter:
 		return r.addCharter(raw, rec.Payload)
+	case typeFork:
+		return r.addFork(raw, rec.Payload)
 	}
 	return r.addCredential(rec.Payload)
 }
 
-// AddAll adds records in any order: those that come before their charter are
-// tried again after it. It returns how many were new and, joined, why others
+// AddAll adds records in any order: those that come before their charter or
+// their author's credential are tried again after it. It returns how many were new and, joined, why others
 // were refused.
 func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
-	var early [][]byte
 	var errs []error
-	for _, raw := range raws {
-		ok, err := r.Add(raw)
-		switch {
-		case ok:
-			added++
-		case errors.Is(err, ErrCharterMissing):
-			early = append(early, raw)
-		case err != nil:
-			errs = append(errs, err)
+	for round, left := 0, raws; len(left) > 0; round++ {
+		var early [][]byte
+		for _, raw := range left {
+			ok, err := r.Add(raw)
+			switch {
+			case ok:
+				added++
+			case round < 2 && (errors.Is(err, ErrCharterMissing) || errors.Is(err, ErrAuthorMissing)):
+				early = append(early, raw) // charter, then credential, then fork proof
+			case err != nil:
+				errs = append(errs, err)
+			}
 		}
-	}
-	for _, raw := range early {
-		ok, err := r.Add(raw)
-		if ok {
-			added++
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
+		left = early
 	}
 	return added, errors.Join(errs...)
 }

@@ -39,6 +39,7 @@ var (
 	ErrCharterMissing = errors.New("the charter it refers to is not known yet")
 	ErrRegion         = errors.New("belongs to another region")
 	ErrThreshold      = errors.New("too few coordinators signed")
+	ErrAuthorMissing  = errors.New("the credential it refers to is not known yet")
 	ErrUnknownType    = errors.New("record of a type that this version does not know")
 )
 

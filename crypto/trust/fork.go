@@ -1,0 +1,134 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
+)
+
+// A Fork says that an author signed two envelopes with one number in one
+// chain. After a restored backup that is an accident, so it warns and revokes
+// nobody.
+type Fork struct {
+	Chain crypto.ChainID
+	Seq   uint64
+	IDs   [2]crypto.EnvelopeID // the lower first
+	id    crypto.Hash          // of the record
+}
+
+// forkRecord carries both headers with their signatures.
+type forkRecord struct {
+	Low  []byte `cbor:"1,keyasint"` // header ‖ signature, the one with the lower id
+	High []byte `cbor:"2,keyasint"`
+}
+
+// NewForkProof returns the record that proves a fork, from the two messages
+// without their items, in any order.
+func NewForkProof(a, b []byte) ([]byte, error) {
+	x, err := crypto.ParseEnvelope(a)
+	if err != nil {
+		return nil, fmt.Errorf("fork proof: %w", err)
+	}
+	y, err := crypto.ParseEnvelope(b)
+	if err != nil {
+		return nil, fmt.Errorf("fork proof: %w", err)
+	}
+	if bytes.Compare(x.ID[:], y.ID[:]) > 0 {
+		x, y = y, x
+	}
+	if _, err := checkFork(x, y); err != nil {
+		return nil, err
+	}
+	return encodeRecord(typeFork, forkRecord{Low: x.Bare(), High: y.Bare()})
+}
+
+// checkFork checks all but the signatures.
+func checkFork(low, high *crypto.Envelope) (*Fork, error) {
+	f := &Fork{Chain: low.Header.Chain(), Seq: low.Header.Seq, IDs: [2]crypto.EnvelopeID{low.ID, high.ID}}
+	switch {
+	case f.Seq == 0:
+		return nil, errors.New("fork proof: sealed envelopes belong to no chain")
+	case high.Header.Chain() != f.Chain || high.Header.Seq != f.Seq:
+		return nil, errors.New("fork proof: the envelopes have different places")
+	case bytes.Compare(low.ID[:], high.ID[:]) >= 0:
+		return nil, errors.New("fork proof: the ids are not two in ascending order")
+	}
+	f.id = recordID(f.Chain.Region, typeFork, low.Signed, high.Signed)
+	return f, nil
+}
+
+// addFork keeps one proof for each serial, that with the lowest id: rosters
+// agree whichever they saw first, and an author who forks a thousand times
+// costs no more than one who forked once.
+func (r *Roster) addFork(raw, payload []byte) (bool, error) {
+	var rec forkRecord
+	if err := canon.Unmarshal(payload, &rec); err != nil {
+		return false, fmt.Errorf("fork proof: %w", err)
+	}
+	low, err := crypto.ParseEnvelope(rec.Low)
+	if err != nil {
+		return false, fmt.Errorf("fork proof: %w", err)
+	}
+	high, err := crypto.ParseEnvelope(rec.High)
+	if err != nil {
+		return false, fmt.Errorf("fork proof: %w", err)
+	}
+	if len(low.Items)+len(high.Items) > 0 {
+		return false, errors.New("fork proof: it carries items")
+	}
+	f, err := checkFork(low, high)
+	if err != nil {
+		return false, err
+	}
+	if f.Chain.Region != r.region {
+		return false, fmt.Errorf("fork proof: %w", ErrRegion)
+	}
+	at := serialID{f.Chain.Author, f.Chain.Serial}
+	if known := r.fork(at); known != nil && bytes.Compare(known.id[:], f.id[:]) <= 0 {
+		return false, nil
+	}
+	author, ok := r.Member(r.region, f.Chain.Author, f.Chain.Serial)
+	if !ok {
+		return false, fmt.Errorf("fork proof: %w", ErrAuthorMissing)
+	}
+	key, err := r.Key(author)
+	if err != nil {
+		return false, err
+	}
+	if err := errors.Join(low.Verify(key), high.Verify(key)); err != nil {
+		return false, fmt.Errorf("fork proof: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.forks[at]; known != nil {
+		if bytes.Compare(known.id[:], f.id[:]) <= 0 {
+			return false, nil
+		}
+		delete(r.records, known.id)
+	}
+	r.forks[at] = f
+	r.records[f.id] = held{whole: bytes.Clone(raw)}
+	r.noteChange()
+	return true, nil
+}
+
+func (r *Roster) fork(at serialID) *Fork {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.forks[at]
+}
+
+// Forks returns the proof that is kept of each serial that forked, in no
+// particular order.
+func (r *Roster) Forks() []Fork {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]Fork, 0, len(r.forks))
+	for _, f := range r.forks {
+		out = append(out, *f)
+	}
+	return out
+}
