@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ const (
 	pullTime      = 60 * time.Second
 	proveTime     = 3 * time.Second
 	pullHedge     = time.Second // then the next announcer is asked as well
-	pullsMax      = 64          // envelopes that are being pulled
+	pullsMax      = 256         // envelopes that are being pulled
 	announcerMax  = 8
 	gapPatience   = 2 * time.Second
 	gapsMax       = 256      // chains whose gap is being watched
@@ -45,6 +46,7 @@ const (
 	pullBytes     = 16 << 20 // of one answer; gaps beyond it are left to sync
 	pullStep      = 1 << 20  // read from the store at once
 	servedMax     = 32       // pulls that are answered at once
+	catchUpMax    = 48       // envelopes announced to a peer that joins, fewer than pullsMax
 	sentMax       = 4096     // envelopes that were sent on
 	messageRate   = 64       // messages per second of one peer's stream, after a burst of messageBurst
 	messageBurst  = 512
@@ -125,6 +127,25 @@ func (d *direct) announce(e *crypto.Envelope, from peer.ID) {
 		if id != from && d.m.mayHear(id, e.Header.Region, e.Header.Audience) {
 			d.send(id, protocolDirect, wire.KindAnnounce, announcement(e))
 		}
+	}
+}
+
+// catchUp announces to a peer the youngest envelopes of a scope, as far as sync
+// would not compare them yet.
+func (d *direct) catchUp(id peer.ID, region crypto.Region, a crypto.Audience) {
+	since := d.m.now() - (settleAfter + settleStep).Milliseconds()
+	var young []Slot
+	for _, h := range d.m.c.Frontier.Chains(region, a) {
+		for _, s := range h.Recent {
+			if s.Time > since {
+				s.Chain = h.Chain
+				young = append(young, s)
+			}
+		}
+	}
+	slices.SortFunc(young, func(a, b Slot) int { return cmp.Compare(b.Time, a.Time) })
+	for _, s := range young[:min(len(young), catchUpMax)] {
+		d.send(id, protocolDirect, wire.KindAnnounce, &wire.Announce{Chain: s.Chain, Seq: s.Seq, ID: s.ID, Urgent: s.Urgent})
 	}
 }
 
@@ -227,7 +248,7 @@ func (d *direct) take(message any, from peer.ID) error {
 		d.announced(x, from)
 		return nil
 	case *wire.Book:
-		d.m.book.learn(x, d.m.gate.member, d.m.now())
+		d.m.book.learn(x, d.m.gate.member)
 		d.m.nudge()
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -176,6 +177,7 @@ type node struct {
 	*mesh.Mesh
 	*memory
 	member *testkit.Member
+	addrs  []string // while it ran
 	last   map[crypto.Audience]*crypto.Envelope
 }
 
@@ -192,6 +194,9 @@ func start(t *testing.T, r *testkit.Region, member int, change func(*mesh.Config
 	if !given {
 		store = newMemory(c.Roster)
 	}
+	if c.Log == nil && testing.Verbose() {
+		c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.Credential.Name)
+	}
 	c.Path, c.Frontier, c.Roster = store, store.frontier, store.roster
 	x, err := mesh.New(c)
 	if err != nil {
@@ -202,6 +207,7 @@ func start(t *testing.T, r *testkit.Region, member int, change func(*mesh.Config
 	if err := x.Start(); err != nil {
 		t.Fatal(err)
 	}
+	n.addrs = x.Addrs()
 	return n
 }
 
@@ -242,7 +248,7 @@ func (n *node) say(t *testing.T, header crypto.Header, items ...[]byte) *crypto.
 func seed(nodes ...*node) func(*mesh.Config) {
 	return func(c *mesh.Config) {
 		for _, n := range nodes {
-			c.Seeds = append(c.Seeds, n.Addrs()...)
+			c.Seeds = append(c.Seeds, n.addrs...)
 		}
 	}
 }

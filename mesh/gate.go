@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -155,8 +156,8 @@ func (g *gate) connected(c network.Conn) {
 				}
 				if !g.member(id) {
 					_ = c.Close()
+					return
 				}
-				return
 			}
 			g.m.met(id)
 		})
@@ -257,7 +258,7 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 		return err
 	}
 	var theirs [1]byte
-	if _, err := s.Read(theirs[:]); err != nil {
+	if _, err := io.ReadFull(s, theirs[:]); err != nil { // Read may return the byte and EOF together
 		return err
 	}
 	if !known && !dialled {

@@ -24,6 +24,7 @@ const (
 	outboundQueue = 512
 	subscription  = 1024 // checked envelopes that wait to be admitted
 	messageIDSize = 20
+	graftTime     = 3 * time.Second  // heartbeats graft once a second
 	seenTTL       = 12 * time.Minute // longer than the clock window, else messages loop (pubsub#573)
 )
 
@@ -88,10 +89,39 @@ func (m *Mesh) joinTopics() error {
 		if t.sub, err = t.topic.Subscribe(pubsub.WithBufferSize(subscription)); err != nil {
 			return fmt.Errorf("gossip: %w", err)
 		}
+		joined, err := t.topic.EventHandler()
+		if err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
 		m.topics = append(m.topics, t)
 		m.wait.Go(func() { m.receive(t) })
+		m.wait.Go(func() { m.welcome(t, joined) })
 	}
 	return nil
+}
+
+// welcome announces the youngest envelopes to each peer that joins a topic:
+// gossip does not bring what was said before, and sync compares only what has
+// settled. It does so again after graftTime, since until the next heartbeat has
+// grafted the peer only the author's own connections bring it anything.
+func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
+	defer joined.Cancel()
+	for {
+		e, err := joined.NextPeerEvent(m.ctx)
+		if err != nil {
+			return
+		}
+		if e.Type == pubsub.PeerJoin && m.mayHear(e.Peer, t.region, t.audience) {
+			m.wait.Go(func() {
+				m.direct.catchUp(e.Peer, t.region, t.audience)
+				select {
+				case <-m.ctx.Done():
+				case <-time.After(graftTime):
+					m.direct.catchUp(e.Peer, t.region, t.audience)
+				}
+			})
+		}
+	}
 }
 
 // messageID is over the topic and the whole message. pubsub marks an id seen

@@ -131,13 +131,14 @@ type Mesh struct {
 	wait   sync.WaitGroup
 	closed sync.Once
 
-	mu      sync.Mutex
-	syncing map[peer.ID]bool // sessions this side began
-	sync    map[peer.ID]syncState
-	mine    map[crypto.Audience]position
-	parked  parking
-	pulled  map[crypto.MemberID]int64 // bytes of each author today
-	day     int64
+	mu        sync.Mutex
+	syncing   map[peer.ID]bool // sync sessions this side began
+	answering map[peer.ID]bool // and those that peers began
+	sync      map[peer.ID]syncState
+	mine      map[crypto.Audience]position
+	parked    parking
+	pulled    map[crypto.MemberID]int64 // bytes of each author today
+	day       int64
 }
 
 type syncState struct {
@@ -154,7 +155,7 @@ type position struct {
 
 // Bounds of concurrent work.
 const (
-	sessionsMax  = 8 // sync sessions at once, both ways
+	sessionsMax  = 8 // sync sessions this side begins at once
 	admitMax     = 64
 	admitBytes   = 4 << 20
 	syncInterval = 30 * time.Second
@@ -170,7 +171,7 @@ func New(c Config) (*Mesh, error) {
 	}
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
-		syncing: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
+		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
 		mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -225,7 +226,9 @@ func (m *Mesh) Start() error {
 func (m *Mesh) Close() error {
 	var err error
 	m.closed.Do(func() {
+		m.mu.Lock() // after this no handler counts itself in any more
 		m.cancel()
+		m.mu.Unlock()
 		err = errors.Join(m.host.Close(), m.book.save())
 		m.wait.Wait()
 		m.metrics.unregister()

@@ -37,6 +37,7 @@ const (
 	superviseIn = 250 * time.Millisecond
 	bookPeers   = 4096
 	bookAddrs   = 8
+	bookHeard   = 4
 	bookShown   = 128 // members that one message tells about
 	bookSave    = 10 * time.Second
 	pingEvery   = 15 * time.Second
@@ -54,6 +55,7 @@ type book struct {
 
 type bookEntry struct {
 	Addrs []string `json:"addrs"`
+	Heard []string `json:"heard,omitempty"`
 	Seen  int64    `json:"seen_ms,omitempty"` // last connected
 }
 
@@ -110,28 +112,20 @@ func (b *book) save() error {
 	return os.Rename(temporary.Name(), b.path)
 }
 
-// put adds addresses of a peer. seen is when it was connected (ms), and 0 for
-// hearsay; addresses of a connected peer go first.
+// put adds addresses that a peer was reached at or has itself told, or that
+// were configured. seen is when it was connected (ms), 0 = not yet.
 func (b *book) put(id peer.ID, addrs []string, seen int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := b.entries[id]
+	e := b.entry(id)
 	if e == nil {
-		if len(b.entries) >= bookPeers {
-			return
-		}
-		e = &bookEntry{}
-		b.entries[id] = e
+		return
 	}
 	for _, a := range addrs {
-		if len(a) > wire.AddressMax || slices.Contains(e.Addrs, a) || seen == 0 && len(e.Addrs) >= bookAddrs {
-			continue // hearsay never pushes out an address that worked
+		if len(a) > wire.AddressMax || slices.Contains(e.Addrs, a) {
+			continue
 		}
-		at := len(e.Addrs)
-		if seen != 0 {
-			at = 0
-		}
-		e.Addrs, b.dirty = slices.Insert(e.Addrs, at, a), true
+		e.Addrs, b.dirty = slices.Insert(e.Addrs, 0, a), true
 	}
 	e.Addrs = e.Addrs[:min(len(e.Addrs), bookAddrs)]
 	if seen > e.Seen+int64(time.Hour/time.Millisecond) || seen != 0 && e.Seen == 0 {
@@ -139,8 +133,35 @@ func (b *book) put(id peer.ID, addrs []string, seen int64) {
 	}
 }
 
+// hear adds addresses that somebody else told. The newest are kept; they never
+// push out those of put, and are not told on.
+func (b *book) hear(id peer.ID, addrs []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(id)
+	if e == nil {
+		return
+	}
+	for _, a := range addrs {
+		if len(a) <= wire.AddressMax && !slices.Contains(e.Addrs, a) && !slices.Contains(e.Heard, a) {
+			e.Heard, b.dirty = append(e.Heard, a), true
+		}
+	}
+	e.Heard = slices.Clone(e.Heard[max(0, len(e.Heard)-bookHeard):])
+}
+
+// entry returns a peer's entry, nil when the book is full.
+func (b *book) entry(id peer.ID) *bookEntry {
+	e := b.entries[id]
+	if e == nil && len(b.entries) < bookPeers {
+		e = &bookEntry{}
+		b.entries[id] = e
+	}
+	return e
+}
+
 // learn takes what a peer says of where members are.
-func (b *book) learn(m *wire.Book, member func(peer.ID) bool, _ int64) {
+func (b *book) learn(m *wire.Book, member func(peer.ID) bool) {
 	for _, e := range m.Entries {
 		id, err := peer.IDFromBytes(e.Peer)
 		if err != nil || !member(id) {
@@ -152,7 +173,7 @@ func (b *book) learn(m *wire.Book, member func(peer.ID) bool, _ int64) {
 				good = append(good, a.String())
 			}
 		}
-		b.put(id, good, 0)
+		b.hear(id, good)
 	}
 }
 
@@ -169,7 +190,7 @@ func (b *book) page(to peer.ID, member func(peer.ID) bool) *wire.Book {
 	slices.SortFunc(ids, func(x, y peer.ID) int { return int(min(max(b.entries[y].Seen-b.entries[x].Seen, -1), 1)) })
 	out := &wire.Book{}
 	for _, id := range ids[:min(len(ids), bookShown)] {
-		out.Entries = append(out.Entries, wire.BookEntry{Peer: []byte(id), Addrs: b.entries[id].Addrs})
+		out.Entries = append(out.Entries, wire.BookEntry{Peer: []byte(id), Addrs: slices.Clone(b.entries[id].Addrs)})
 	}
 	return out
 }
@@ -180,7 +201,7 @@ func (b *book) known() map[peer.ID][]string {
 	defer b.mu.Unlock()
 	out := make(map[peer.ID][]string, len(b.entries))
 	for id, e := range b.entries {
-		out[id] = slices.Clone(e.Addrs)
+		out[id] = slices.Concat(e.Addrs, e.Heard)
 	}
 	return out
 }

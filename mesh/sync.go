@@ -1,10 +1,10 @@
 package mesh
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -20,10 +20,12 @@ const (
 
 // Limits of one session, whatever a peer claims.
 const (
-	chainsMax      = 200_000 // chains in the differing scopes
-	trustMax       = 100_000 // records a peer may list
+	chainsMax      = 100_000 // chains in the differing scopes, and of wants twice as many
+	spansMax       = 1 << 20 // ranges and urgent envelopes of all those chains
+	trustMax       = 100_000 // records a peer may list, or send
+	messagesMax    = 1 << 16 // that are not envelopes
 	syncVersion    = 0
-	ownChainsShown = 64 // of the peer's own chains in a hello
+	ownChainsShown = 64 // of the peer's own chains in a hello, the newest
 )
 
 var errProtocol = errors.New("sync protocol")
@@ -44,31 +46,52 @@ type session struct {
 	now       int64 // ms, when the session began
 	frontier  *Frontier
 	trust     records
-	scopes    []scope                    // what both sides may see
-	peer      crypto.MemberID            // whose chains the hello speaks of
-	region    crypto.Region              // the peer's region
-	budget    func(crypto.MemberID) pull // how much more of an author is pulled today; nil = all
+	scopes    []scope                     // what both sides may see
+	peer      crypto.MemberID             // whose chains the hello speaks of
+	region    crypto.Region               // the peer's region
+	budget    func(crypto.MemberID) int64 // bytes that may still be pulled of an author today; nil = no bound
 
-	phase  phase
-	clock  int64       // the peer's, ms
-	held   []wire.Held // what the peer holds of this node
-	at     int64       // T
-	differ []scope
-	have   map[[wire.TrustPrefix]byte]bool // the peer's trust records
-	listed map[crypto.ChainID]wire.Chain   // the peer's chains
-	asked  map[crypto.ChainID][]Range      // what was wanted of the peer
-	wants  []wire.ChainWant                // what the peer wants
-	equal  bool
+	phase    phase
+	messages int
+	trips    int         // round trips before envelopes flow, as the initiator counts them
+	clock    int64       // the peer's, ms
+	held     []wire.Held // what the peer holds of this node
+	at       int64       // T
+	trusted  crypto.Hash // root of the trust records as this side's hello told it
+	have     map[trustID]bool
+	records  int // trust records that the peer sent
+	differ   []scope
+	shown    []crypto.ChainID // this side's list, as the peer's wants number it
+	listed   []wire.Chain     // the peer's list
+	spans    int
+	asked    map[crypto.ChainID]*asking
+	wants    []delivery
+	given    map[uint32][]Range // what the peer wants, by place in shown; nil = no more of it
+	equal    bool
 }
 
-// pull says how far an author is within its daily budget.
-type pull uint8
+// trustID is the part of a trust record's id that peers exchange.
+type trustID [wire.TrustPrefix]byte
 
-const (
-	pullAll pull = iota
-	pullOldest
-	pullUrgent // nothing but urgent envelopes
-)
+func (s *session) chain(c *wire.Chain) crypto.ChainID {
+	sc := s.differ[c.Scope]
+	return crypto.ChainID{Region: sc.region, Author: c.Author, Serial: c.Serial, Audience: sc.audience, Epoch: c.Epoch}
+}
+
+// asking is what of one chain was asked of the peer and has not come yet.
+type asking struct {
+	urgent []Range // beside the budget
+	rest   []Range
+	room   int64 // bytes that the rest may still have
+}
+
+// A delivery is a want of the peer.
+type delivery struct {
+	chain  crypto.ChainID
+	ranges []Range
+	oldest bool
+	bytes  uint64 // 0 = no bound
+}
 
 type phase uint8
 
@@ -84,13 +107,13 @@ const (
 	closed
 )
 
-// An action is what the driver does next, in order.
+// An action is what the driver does next, in order. One of its fields is set.
 type action struct {
-	send    any              // a message
-	trust   [][]byte         // records to verify and keep, before anything else is read
-	admit   [][]byte         // envelopes to check and admit
-	deliver []wire.ChainWant // envelopes to send, then Done
-	end     bool             // both directions are done
+	send    any           // a message
+	pages   iter.Seq[any] // messages, made as they are sent: trust records may be many
+	trust   [][]byte      // records to verify and keep, before anything else is read
+	admit   [][]byte      // envelopes to check and admit
+	deliver *[]delivery   // envelopes to send, then Done
 }
 
 func (s *session) start() []action {
@@ -101,17 +124,27 @@ func (s *session) start() []action {
 }
 
 func (s *session) hello() *wire.Hello {
-	h := &wire.Hello{Versions: []uint8{syncVersion}, Clock: s.now, Trust: s.trust.Root()}
-	for _, held := range s.frontier.Author(s.region, s.peer) {
-		if len(h.Yours) < ownChainsShown && len(held.Ranges) > 0 {
-			h.Yours = append(h.Yours, wire.Held{Audience: held.Chain.Audience, Serial: held.Chain.Serial, Epoch: held.Chain.Epoch, Seq: held.Highest(), ID: held.Top})
-		}
+	s.trusted = s.trust.Root()
+	h := &wire.Hello{Versions: []uint8{syncVersion}, Clock: s.now, Trust: s.trusted}
+	own := s.frontier.Author(s.region, s.peer)
+	slices.SortStableFunc(own, func(a, b Holding) int {
+		return cmp.Or(cmp.Compare(b.Chain.Serial, a.Chain.Serial), cmp.Compare(b.Chain.Epoch, a.Chain.Epoch))
+	})
+	for _, held := range own[:min(len(own), ownChainsShown)] {
+		c := &held.Chain
+		h.Yours = append(h.Yours, wire.Held{Audience: c.Audience, Serial: c.Serial, Epoch: c.Epoch, Seq: held.Highest(), ID: held.Top})
 	}
 	return h
 }
 
 // handle takes one message of the peer.
 func (s *session) handle(message any) ([]action, error) {
+	if e, ok := message.(*wire.Envelopes); ok {
+		return s.onEnvelopes(e)
+	}
+	if s.messages++; s.messages > messagesMax {
+		return nil, fmt.Errorf("%w: more than %d messages", errProtocol, messagesMax)
+	}
 	switch m := message.(type) {
 	case *wire.Hello:
 		return s.onHello(m)
@@ -127,8 +160,6 @@ func (s *session) handle(message any) ([]action, error) {
 		return s.onChains(m)
 	case *wire.Want:
 		return s.onWant(m)
-	case *wire.Envelopes:
-		return s.onEnvelopes(m)
 	case *wire.Done:
 		return s.onDone()
 	}
@@ -149,15 +180,16 @@ func (s *session) onHello(m *wire.Hello) ([]action, error) {
 	if !slices.Contains(m.Versions, syncVersion) {
 		return nil, fmt.Errorf("%w: the peer knows versions %v, this node %d", errProtocol, m.Versions, syncVersion)
 	}
-	s.clock, s.held = m.Clock, m.Yours
+	s.clock, s.held, s.trips = m.Clock, m.Yours, 1
 	step := settleStep.Milliseconds()
 	s.at = (min(s.now, m.Clock) - settleAfter.Milliseconds()) / step * step
 	var out []action
 	if !s.initiator {
 		out = append(out, action{send: s.hello()})
 	}
-	if m.Trust != s.trust.Root() {
-		s.phase, s.have = awaitTrustHave, map[[wire.TrustPrefix]byte]bool{}
+	// Both sides must come to the same answer, so not the root of this moment.
+	if m.Trust != s.trusted {
+		s.phase, s.have = awaitTrustHave, map[trustID]bool{}
 		return append(out, s.trustHave()...), nil
 	}
 	return append(out, s.afterTrust()...), nil
@@ -184,35 +216,49 @@ func (s *session) onTrustHave(m *wire.TrustHave) ([]action, error) {
 		return nil, err
 	}
 	for id := range slices.Chunk(m.IDs, wire.TrustPrefix) {
-		s.have[[wire.TrustPrefix]byte(id)] = true
+		s.have[trustID(id)] = true
 	}
 	if len(s.have) > trustMax {
-		return nil, fmt.Errorf("%w: more than %d trust records", errProtocol, trustMax)
+		return nil, fmt.Errorf("%w: lists more than %d trust records", errProtocol, trustMax)
 	}
 	if m.More {
 		return nil, nil
 	}
 	s.phase = awaitTrust
-	var out []action
-	page, size := &wire.Trust{}, 0
-	for _, id := range s.trust.IDs() {
-		raw, ok := s.trust.Record(id)
-		if !ok || s.have[[wire.TrustPrefix]byte(id[:wire.TrustPrefix])] {
-			continue
+	return []action{{pages: trustPages(s.trust, s.have)}}, nil
+}
+
+// trustPages yields the records that a peer does not have.
+func trustPages(from records, have map[trustID]bool) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		page, size := &wire.Trust{}, 0
+		for _, id := range from.IDs() {
+			if have[trustID(id[:wire.TrustPrefix])] {
+				continue
+			}
+			raw, ok := from.Record(id)
+			if !ok {
+				continue
+			}
+			if size+len(raw) > wire.PageBytes && size > 0 {
+				page.More = true
+				if !yield(page) {
+					return
+				}
+				page, size = &wire.Trust{}, 0
+			}
+			page.Records, size = append(page.Records, raw), size+len(raw)
 		}
-		if size+len(raw) > wire.PageBytes && size > 0 {
-			page.More = true
-			out = append(out, action{send: page})
-			page, size = &wire.Trust{}, 0
-		}
-		page.Records, size = append(page.Records, raw), size+len(raw)
+		yield(page)
 	}
-	return append(out, action{send: page}), nil
 }
 
 func (s *session) onTrust(m *wire.Trust) ([]action, error) {
 	if err := s.expect(awaitTrust, m); err != nil {
 		return nil, err
+	}
+	if s.records += len(m.Records); s.records > trustMax {
+		return nil, fmt.Errorf("%w: sends more than %d trust records", errProtocol, trustMax)
 	}
 	var out []action
 	if len(m.Records) > 0 {
@@ -221,6 +267,7 @@ func (s *session) onTrust(m *wire.Trust) ([]action, error) {
 	if m.More {
 		return out, nil
 	}
+	s.trips++
 	return append(out, s.afterTrust()...), nil
 }
 
@@ -251,7 +298,7 @@ func (s *session) onRoot(m *wire.Root) ([]action, error) {
 	}
 	if m.Root == s.root() {
 		s.phase, s.equal = closed, true
-		return []action{{send: &wire.Done{}}, {end: true}}, nil
+		return []action{{send: &wire.Done{}}}, nil
 	}
 	answer := &wire.Roots{}
 	for _, sc := range s.scopes {
@@ -272,173 +319,47 @@ func (s *session) onRoots(m *wire.Roots) ([]action, error) {
 		}
 	}
 	s.phase = awaitChains
-	return s.chains(), nil
-}
-
-// chains lists what this side holds now in the scopes that differ: once lists
-// travel anyway, even the youngest envelope may come along.
-func (s *session) chains() []action {
-	var out []action
-	page, size := &wire.Chains{}, 0
+	s.trips++
+	first := &wire.Chains{}
 	for _, sc := range s.differ {
-		page.Scopes = append(page.Scopes, wire.Scope{Region: sc.region, Audience: sc.audience})
+		first.Scopes = append(first.Scopes, wire.Scope{Region: sc.region, Audience: sc.audience})
 	}
-	for _, sc := range s.differ {
-		for _, h := range s.frontier.Chains(sc.region, sc.audience) {
-			c := wire.Chain{ID: h.Chain, Floor: h.Floor, Time: h.Last()}
-			c.Ranges = toWire(clip(h.Ranges, h.Floor))
-			for _, slot := range h.Recent {
-				if slot.Urgent {
-					c.Urgent = append(c.Urgent, slot.Seq)
-				}
-			}
-			if n := 100 + 20*len(c.Ranges) + 10*len(c.Urgent); size+n > wire.PageBytes && size > 0 {
-				page.More = true
-				out = append(out, action{send: page})
-				page, size = &wire.Chains{}, 0
-			} else {
-				size += n
-			}
-			page.Chains = append(page.Chains, c)
-		}
-	}
-	return append(out, action{send: page})
+	return s.chains(first, func(Holding) bool { return true }), nil
 }
-
-func (s *session) onChains(m *wire.Chains) ([]action, error) {
-	if err := s.expect(awaitChains, m); err != nil {
-		return nil, err
-	}
-	if s.listed == nil {
-		s.listed = map[crypto.ChainID]wire.Chain{}
-	}
-	for _, theirs := range m.Scopes {
-		sc := scope{theirs.Region, theirs.Audience}
-		if !slices.Contains(s.scopes, sc) {
-			return nil, fmt.Errorf("%w: lists a scope that is not shared", errProtocol)
-		}
-		if !s.initiator && !slices.Contains(s.differ, sc) {
-			s.differ = append(s.differ, sc) // the initiator has compared
-		}
-	}
-	for _, c := range m.Chains {
-		if !slices.Contains(s.differ, scope{c.ID.Region, c.ID.Audience}) {
-			return nil, fmt.Errorf("%w: lists a chain of another scope", errProtocol)
-		}
-		s.listed[c.ID] = c
-	}
-	if len(s.listed) > chainsMax {
-		return nil, fmt.Errorf("%w: more than %d chains", errProtocol, chainsMax)
-	}
-	if m.More {
-		return nil, nil
-	}
-	s.phase = awaitWant
-	var out []action
-	if !s.initiator {
-		out = s.chains()
-	}
-	return append(out, s.want()...), nil
-}
-
-// want asks for what the peer holds and this side lacks: chains with urgent
-// envelopes first, then the newest first.
-func (s *session) want() []action {
-	s.asked = map[crypto.ChainID][]Range{}
-	var lacking []wire.Chain
-	for id, c := range s.listed {
-		mine, _ := s.frontier.Get(id)
-		theirs := Holding{Chain: id, Floor: c.Floor, Ranges: fromWire(c.Ranges)}
-		if missing := mine.Missing(theirs); len(missing) > 0 {
-			s.asked[id] = missing
-			lacking = append(lacking, c)
-		}
-	}
-	slices.SortFunc(lacking, func(a, b wire.Chain) int {
-		return cmp.Or(cmp.Compare(b.Time, a.Time), bytes.Compare(a.ID.Author[:], b.ID.Author[:]),
-			cmp.Compare(a.ID.Serial, b.ID.Serial), cmp.Compare(a.ID.Audience, b.ID.Audience), cmp.Compare(a.ID.Epoch, b.ID.Epoch))
-	})
-	var wants []wire.ChainWant
-	urgent := map[crypto.ChainID][]Range{}
-	for _, c := range lacking { // urgent, whatever its chain
-		for _, seq := range c.Urgent {
-			if holds(s.asked[c.ID], seq) {
-				urgent[c.ID] = insert(urgent[c.ID], seq)
-			}
-		}
-		if len(urgent[c.ID]) > 0 {
-			wants = append(wants, wire.ChainWant{ID: c.ID, Ranges: toWire(urgent[c.ID])})
-		}
-	}
-	for _, c := range lacking {
-		rest := subtract(s.asked[c.ID], urgent[c.ID])
-		budget := pullAll
-		if s.budget != nil {
-			budget = s.budget(c.ID.Author)
-		}
-		if len(rest) > 0 && budget != pullUrgent {
-			w := wire.ChainWant{ID: c.ID, Oldest: budget == pullOldest}
-			w.Ranges = toWire(rest)
-			wants = append(wants, w)
-		}
-	}
-	return pageWants(wants)
-}
-
-func pageWants(wants []wire.ChainWant) []action {
-	var out []action
-	page, size := &wire.Want{}, 0
-	for _, w := range wants {
-		n := 90 + 20*len(w.Ranges)
-		if size+n > wire.PageBytes && size > 0 {
-			page.More = true
-			out = append(out, action{send: page})
-			page, size = &wire.Want{}, 0
-		}
-		page.Wants, size = append(page.Wants, w), size+n
-	}
-	return append(out, action{send: page})
-}
-
-// toWire keeps the newest ranges where there are too many for one message; the
-// next session brings the others.
-func toWire(in []Range) []wire.Range {
-	in = in[max(0, len(in)-wire.RangesMax):]
-	out := make([]wire.Range, len(in))
-	for i, r := range in {
-		out[i] = wire.Range(r)
-	}
-	return out
-}
-
-func fromWire(in []wire.Range) []Range {
-	out := make([]Range, len(in))
-	for i, r := range in {
-		out[i] = Range(r)
-	}
-	return out
-}
-
-// holds reports whether ascending ranges have seq.
-func holds(in []Range, seq uint64) bool { return Holding{Ranges: in}.Has(seq) }
 
 func (s *session) onWant(m *wire.Want) ([]action, error) {
 	if err := s.expect(awaitWant, m); err != nil {
 		return nil, err
 	}
-	for _, w := range m.Wants {
-		if !slices.Contains(s.scopes, scope{w.ID.Region, w.ID.Audience}) {
-			return nil, fmt.Errorf("%w: wants a chain of a scope that is not shared", errProtocol)
-		}
+	if s.given == nil {
+		s.given = map[uint32][]Range{}
 	}
-	if s.wants = append(s.wants, m.Wants...); len(s.wants) > 2*chainsMax {
-		return nil, fmt.Errorf("%w: wants more than %d chains", errProtocol, 2*chainsMax)
+	for _, w := range m.Wants {
+		if int(w.Chain) >= len(s.shown) {
+			return nil, fmt.Errorf("%w: wants a chain that was not listed", errProtocol)
+		}
+		// A chain is wanted at most twice, what is urgent and the rest, and
+		// nothing is given twice: one message could ask for everything a
+		// thousand times.
+		chain, ranges := s.shown[w.Chain], fromWire(w.Ranges)
+		if before, again := s.given[w.Chain]; !again {
+			s.given[w.Chain] = ranges
+		} else if before == nil || !slices.Equal(subtract(ranges, before), ranges) {
+			return nil, fmt.Errorf("%w: wants an envelope twice", errProtocol)
+		} else {
+			s.given[w.Chain] = nil
+		}
+		s.wants = append(s.wants, delivery{chain, ranges, w.Oldest, w.Bytes})
+		s.spans += len(ranges)
+	}
+	if len(s.wants) > 2*chainsMax || s.spans > 2*spansMax {
+		return nil, fmt.Errorf("%w: wants more than %d chains or %d ranges", errProtocol, 2*chainsMax, spansMax)
 	}
 	if m.More {
 		return nil, nil
 	}
-	s.phase = transfer
-	return []action{{deliver: s.wants}}, nil
+	s.phase, s.given = transfer, nil
+	return []action{{deliver: &s.wants}}, nil
 }
 
 func (s *session) onEnvelopes(m *wire.Envelopes) ([]action, error) {
@@ -450,12 +371,18 @@ func (s *session) onEnvelopes(m *wire.Envelopes) ([]action, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errProtocol, err)
 		}
-		chain, seq := e.Header.Chain(), e.Header.Seq
-		if !holds(s.asked[chain], seq) {
+		// Each is taken once, so what a peer sends is bounded by what was asked.
+		a, seq := s.asked[e.Header.Chain()], e.Header.Seq
+		one := []Range{{seq, seq}}
+		switch {
+		case a != nil && holds(a.urgent, seq) && e.Header.Urgent:
+			a.urgent = subtract(a.urgent, one)
+		case a != nil && holds(a.rest, seq) && a.room > 0:
+			a.rest = subtract(a.rest, one)
+			a.room -= int64(len(raw))
+		default:
 			return nil, fmt.Errorf("%w: an envelope that was not asked for", errProtocol)
 		}
-		// Each is taken once, so what a peer sends is bounded by what was asked.
-		s.asked[chain] = subtract(s.asked[chain], []Range{{seq, seq}})
 	}
 	return []action{{admit: m.Raw}}, nil
 }
@@ -463,11 +390,12 @@ func (s *session) onEnvelopes(m *wire.Envelopes) ([]action, error) {
 func (s *session) onDone() ([]action, error) {
 	switch s.phase {
 	case awaitRoots:
+		s.trips++
 		s.phase, s.equal = closed, true
 	case transfer:
 		s.phase = closed
 	default:
 		return nil, fmt.Errorf("%w: done out of order", errProtocol)
 	}
-	return []action{{end: true}}, nil
+	return nil, nil
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -27,10 +25,13 @@ const protocolSync protocol.ID = "/watchward/sync/0"
 
 // Bounds and times of sync streams.
 const (
-	syncIdle     = 30 * time.Second // without a frame
-	syncTime     = time.Hour        // of a whole session; the next one goes on
-	pullDayBytes = 64 << 20         // of one author's chains from all peers together
-	admitFrames  = 4                // frames that wait to be admitted
+	frameTime    = time.Minute // for one frame: the largest passes a line of 40 kbit/s
+	syncTime     = time.Hour   // of a whole session; the next one goes on
+	pullDayBytes = 64 << 20    // of one author's chains from all peers together
+	admitFrames  = 4           // frames that wait to be admitted
+	answersMax   = 2 * sessionsMax
+	writesMax    = 1024    // messages and deliveries that wait to be sent, a chain list of 48 MB
+	readStep     = 1 << 20 // bytes read from the store at once
 )
 
 var errBusy = errors.New("a sync session with this peer is under way")
@@ -46,7 +47,7 @@ type SyncResult struct {
 // SyncNow runs one session with a connected peer.
 func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 	m.mu.Lock()
-	if m.syncing[id] || len(m.syncing) >= sessionsMax {
+	if m.syncing[id] || m.answering[id] || len(m.syncing) >= sessionsMax {
 		m.mu.Unlock()
 		return SyncResult{}, errBusy
 	}
@@ -69,12 +70,20 @@ func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 func (m *Mesh) handleSync(s network.Stream) {
 	id := s.Conn().RemotePeer()
 	m.mu.Lock()
-	busy := m.syncing[id] && id > m.self
-	m.mu.Unlock()
-	if busy {
+	if m.ctx.Err() != nil || m.answering[id] || m.syncing[id] && id > m.self || len(m.answering) >= answersMax {
+		m.mu.Unlock()
 		_ = s.Reset()
 		return
 	}
+	m.answering[id] = true
+	m.wait.Add(1)
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.answering, id)
+		m.mu.Unlock()
+		m.wait.Done()
+	}()
 	if _, err := m.runSession(m.ctx, s, false); err != nil && m.ctx.Err() == nil {
 		m.log.Debug("sync", slog.String("peer", id.String()), slog.Any("err", err))
 	}
@@ -100,20 +109,19 @@ func (m *Mesh) syncLoop() {
 	}
 }
 
-// A driver does the I/O of one session.
+// A driver does the I/O of one session: the caller's goroutine reads, one
+// writes and one admits. Reading never waits for writing, so that two peers
+// that both have much to say do not wait for each other.
 type driver struct {
 	m       *Mesh
 	s       network.Stream
 	id      peer.ID
 	session *session
-	result  SyncResult
+	result  SyncResult // the reader's but for what is written and admitted
 
-	sending  sync.Mutex
-	out      atomic.Int64
-	sent     atomic.Int64
+	writes   chan action
 	incoming chan [][]byte
-	group    *errgroup.Group
-	ctx      context.Context
+	ctx      context.Context // ends with the first error
 }
 
 func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool) (SyncResult, error) {
@@ -126,24 +134,25 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	region := m.c.Roster.Region()
-	d := &driver{m: m, s: s, id: id, incoming: make(chan [][]byte, admitFrames)}
-	d.group, d.ctx = errgroup.WithContext(ctx)
+	d := &driver{m: m, s: s, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames)}
 	d.session = &session{
 		initiator: initiator, now: m.now(), frontier: m.c.Frontier, trust: m.c.Roster,
-		scopes: scopes(m.c.Roster, credential), peer: credential.Member, region: region, budget: m.budget,
+		scopes: m.scopes(id), peer: credential.Member, region: credential.Region, budget: m.budget,
 	}
-	d.group.Go(d.admit)
-	err := d.read()
-	close(d.incoming)
-	if err != nil {
-		_ = s.Reset() // so that a sender does not wait for a peer that is not heard any more
+	var group *errgroup.Group
+	group, d.ctx = errgroup.WithContext(ctx)
+	for _, part := range []func() error{d.read, d.write, d.admit} {
+		group.Go(func() error {
+			err := part()
+			if err != nil {
+				_ = s.Reset() // wakes the two others, and the peer
+			}
+			return err
+		})
 	}
-	err = errors.Join(err, d.group.Wait())
-	d.result.BytesOut, d.result.EnvelopesOut, d.result.Equal = d.out.Load(), d.sent.Load(), d.session.equal
+	err := group.Wait()
 	m.metrics.transferred(d.result.BytesIn, d.result.BytesOut)
 	if err != nil {
-		_ = s.Reset()
 		m.metrics.session("failed")
 		return d.result, err
 	}
@@ -152,43 +161,43 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 		word = "equal"
 	}
 	m.metrics.session(word)
-	return d.result, s.Close()
+	_ = s.Close() // an error says that the peer, which has heard all, was faster
+	return d.result, nil
 }
 
-// scopes is what both sides may see: the region audience only where both
-// belong to the region.
-func scopes(r *trust.Roster, peer *trust.Credential) []scope {
-	region := r.Region()
-	if !r.Endorses(peer.Region) {
-		return nil
-	}
-	out := []scope{{region, crypto.AudienceCommunity}}
-	if charter := r.Charter(); peer.Region == region && charter != nil && charter.Allows(peer.Role, crypto.AudienceRegion) {
-		out = append(out, scope{region, crypto.AudienceRegion})
+// scopes is what this node and a peer may both see.
+func (m *Mesh) scopes(id peer.ID) []scope {
+	var out []scope
+	region := m.c.Roster.Region()
+	for _, a := range []crypto.Audience{crypto.AudienceCommunity, crypto.AudienceRegion} {
+		if m.mayHear(id, region, a) && m.mayHear(m.self, region, a) {
+			out = append(out, scope{region, a})
+		}
 	}
 	return out
 }
 
 // read feeds the peer's messages to the session until both directions end.
 func (d *driver) read() error {
+	defer close(d.writes)
+	defer close(d.incoming)
+	in := &counting{r: d.s}
+	defer func() {
+		d.result.BytesIn, d.result.Equal, d.result.RoundTrips = in.n, d.session.equal, d.session.trips
+	}()
 	if err := d.do(d.session.start()); err != nil {
 		return err
 	}
-	in := &counting{r: d.s}
-	defer func() { d.result.BytesIn = in.n }()
-	greeted := false
-	for !d.ended() {
-		_ = d.s.SetReadDeadline(time.Now().Add(syncIdle))
+	for greeted := false; d.session.phase != closed; {
+		_ = d.s.SetReadDeadline(time.Now().Add(frameTime))
 		kind, body, err := wire.Read(in, wire.FrameMax)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
 		message, err := wire.DecodeSync(kind, body)
 		if err != nil {
+			d.m.metrics.rejected("sync")
 			return err
-		}
-		if kind != wire.KindEnvelopes && kind != wire.KindDone {
-			d.result.RoundTrips++
 		}
 		actions, err := d.session.handle(message)
 		if err != nil {
@@ -206,15 +215,9 @@ func (d *driver) read() error {
 	return nil
 }
 
-func (d *driver) ended() bool { return d.session.phase == closed }
-
 func (d *driver) do(actions []action) error {
 	for _, a := range actions {
 		switch {
-		case a.send != nil:
-			if err := d.write(a.send); err != nil {
-				return err
-			}
 		case a.trust != nil:
 			if err := d.m.c.Path.AddTrust(d.ctx, a.trust); err != nil {
 				d.m.log.Warn("trust records of a peer", slog.String("peer", d.id.String()), slog.Any("err", err))
@@ -225,8 +228,35 @@ func (d *driver) do(actions []action) error {
 			case <-d.ctx.Done():
 				return d.ctx.Err()
 			}
-		case a.deliver != nil || d.session.phase == transfer && !a.end:
-			d.group.Go(func() error { return d.deliver(a.deliver) })
+		default:
+			select {
+			case d.writes <- a:
+			default:
+				return fmt.Errorf("%w: more than %d messages wait to be sent", errProtocol, writesMax)
+			}
+		}
+	}
+	return nil
+}
+
+// write sends what the session says, in order.
+func (d *driver) write() error {
+	for a := range d.writes {
+		var err error
+		switch {
+		case a.send != nil:
+			err = d.send(a.send)
+		case a.pages != nil:
+			for message := range a.pages {
+				if err = d.send(message); err != nil {
+					break
+				}
+			}
+		case a.deliver != nil:
+			err = d.deliver(*a.deliver)
+		}
+		if err != nil {
+			return fmt.Errorf("send: %w", err)
 		}
 	}
 	return nil
@@ -254,142 +284,90 @@ func kindOf(message any) byte {
 	return wire.KindDone
 }
 
-func (d *driver) write(message any) error {
-	d.sending.Lock()
-	defer d.sending.Unlock()
-	_ = d.s.SetWriteDeadline(time.Now().Add(syncIdle))
+func (d *driver) send(message any) error {
+	_ = d.s.SetWriteDeadline(time.Now().Add(frameTime))
 	n, err := wire.Write(d.s, kindOf(message), message)
-	d.out.Add(int64(n))
+	d.result.BytesOut += int64(n)
 	return err
 }
 
 // deliver sends what the peer wants, small envelopes together, then Done.
-func (d *driver) deliver(wants []wire.ChainWant) error {
+func (d *driver) deliver(wants []delivery) error {
 	page, size := &wire.Envelopes{}, 0
 	flush := func() error {
 		if len(page.Raw) == 0 {
 			return nil
 		}
-		d.sent.Add(int64(len(page.Raw)))
-		err := d.write(page)
+		d.result.EnvelopesOut += int64(len(page.Raw))
+		err := d.send(page)
 		page, size = &wire.Envelopes{}, 0
 		return err
 	}
 	for _, w := range wants {
-		if !d.m.mayHear(d.id, w.ID.Region, w.ID.Audience) {
-			continue
-		}
-		all := fromWire(w.Ranges)
-		if !w.Oldest {
-			slices.Reverse(all)
-		}
-		for _, r := range all {
-			var failed error
-			err := d.m.c.Path.Read(w.ID, r, !w.Oldest, func(_ uint64, raw []byte) bool {
-				if size+len(raw) > wire.PageBytes {
-					failed = flush()
+		err := stored(d.m.c.Path, w, func(raw []byte) error {
+			if size+len(raw) > wire.PageBytes {
+				if err := flush(); err != nil {
+					return err
 				}
-				page.Raw, size = append(page.Raw, slices.Clone(raw)), size+len(raw)
-				return failed == nil && d.ctx.Err() == nil
-			})
-			if err := errors.Join(err, failed, d.ctx.Err()); err != nil {
-				return fmt.Errorf("send: %w", err)
 			}
-		}
-	}
-	if err := flush(); err != nil {
-		return fmt.Errorf("send: %w", err)
-	}
-	return d.write(&wire.Done{})
-}
-
-// admit checks and admits what the reader hands over. While it works the reader
-// waits, the stream's window fills and the peer waits too.
-func (d *driver) admit() error {
-	for raws := range d.incoming {
-		size := total(raws)
-	more:
-		for len(raws) < admitMax && size < admitBytes {
-			select {
-			case next, ok := <-d.incoming:
-				if !ok {
-					break more
-				}
-				raws, size = append(raws, next...), size+total(next)
-			default:
-				break more
-			}
-		}
-		if err := d.take(raws); err != nil {
-			_ = d.s.Reset()
+			page.Raw, size = append(page.Raw, raw), size+len(raw)
+			return d.ctx.Err()
+		})
+		if err != nil {
 			return err
 		}
 	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return d.send(&wire.Done{})
+}
+
+type reader interface {
+	Read(chain crypto.ChainID, r Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error
+}
+
+// stored yields the envelopes of one want. They are read in steps and yielded
+// between them, so that a slow peer does not hold up the store.
+func stored(from reader, w delivery, yield func(raw []byte) error) error {
+	ranges := slices.Clone(w.ranges)
+	if !w.oldest {
+		slices.Reverse(ranges)
+	}
+	left := uint64(math.MaxInt64)
+	if w.bytes > 0 {
+		left = w.bytes
+	}
+	for _, r := range ranges {
+		for more := true; more && left > 0; {
+			var raws [][]byte
+			size, last := 0, uint64(0)
+			more = false
+			err := from.Read(w.chain, r, !w.oldest, func(seq uint64, raw []byte) bool {
+				raws, size, last = append(raws, slices.Clone(raw)), size+len(raw), seq
+				more = size >= readStep || uint64(size) >= left
+				return !more
+			})
+			if err != nil {
+				return err
+			}
+			for _, raw := range raws {
+				if err := yield(raw); err != nil {
+					return err
+				}
+			}
+			left -= min(left, uint64(size))
+			switch {
+			case !more || w.oldest && last >= r.To || !w.oldest && last <= r.From:
+				more = false
+			case w.oldest:
+				r.From = last + 1
+			default:
+				r.To = last - 1
+			}
+		}
+	}
 	return nil
-}
-
-func total(raws [][]byte) (n int) {
-	for _, raw := range raws {
-		n += len(raw)
-	}
-	return n
-}
-
-func (d *driver) take(raws [][]byte) error {
-	checked := make([]*Checked, len(raws))
-	errs := make([]error, len(raws))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, raw := range raws {
-		group.Go(func() error {
-			checked[i], errs[i] = d.m.c.Path.Check(raw, ViaSync, crypto.Region{}, 0)
-			return nil
-		})
-	}
-	_ = group.Wait()
-	var batch []*Checked
-	for i, c := range checked {
-		if errs[i] == nil {
-			batch = append(batch, c)
-		} else if d.m.judge(errs[i], raws[i], d.id) {
-			return errs[i]
-		}
-	}
-	if len(batch) == 0 {
-		return nil
-	}
-	// A predecessor goes first, so that neighbours can be compared.
-	slices.SortStableFunc(batch, func(a, b *Checked) int {
-		x, y := &a.Envelope.Header, &b.Envelope.Header
-		if x.Chain() != y.Chain() || x.Seq == y.Seq {
-			return 0
-		}
-		if x.Seq < y.Seq {
-			return -1
-		}
-		return 1
-	})
-	if err := d.m.c.Path.Admit(d.ctx, batch); err != nil {
-		return fmt.Errorf("admit: %w", err)
-	}
-	d.result.EnvelopesIn += int64(len(batch))
-	d.m.metrics.results("synced", len(batch))
-	d.m.spend(batch)
-	d.m.forwardRecent(batch, d.id)
-	return nil
-}
-
-// forwardRecent sends on what is new to the mesh; old history is found by the
-// others' own sessions.
-func (m *Mesh) forwardRecent(batch []*Checked, from peer.ID) {
-	since := m.now() - settleAfter.Milliseconds()
-	var fresh []*Checked
-	for _, c := range batch {
-		if c.Envelope.Header.Time > since {
-			fresh = append(fresh, c)
-		}
-	}
-	m.forward(fresh, from)
 }
 
 // heard notes a peer's clock and what it holds of this node's own chains. It
@@ -425,40 +403,6 @@ func (m *Mesh) beyond(own *trust.Credential, h wire.Held) bool {
 	}
 	mine, _ := m.c.Frontier.Get(crypto.ChainID{Region: own.Region, Author: own.Member, Serial: own.Serial, Audience: h.Audience, Epoch: h.Epoch})
 	return h.Seq > mine.Highest()
-}
-
-// budget says how much more of an author is pulled today: history first where
-// there is much of it, and beyond the budget nothing but urgent words, so that
-// one member cannot fill every disk in a day.
-func (m *Mesh) budget(author crypto.MemberID) pull {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turnDay()
-	switch n := m.pulled[author]; {
-	case n > pullDayBytes:
-		return pullUrgent
-	case n > pullDayBytes/2:
-		return pullOldest
-	}
-	return pullAll
-}
-
-func (m *Mesh) spend(batch []*Checked) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turnDay()
-	for _, c := range batch {
-		if !c.Envelope.Header.Urgent {
-			m.pulled[c.Envelope.Header.Author] += int64(len(c.Envelope.Raw))
-		}
-	}
-}
-
-func (m *Mesh) turnDay() {
-	if day := m.now() / (24 * time.Hour).Milliseconds(); day != m.day {
-		m.day = day
-		clear(m.pulled)
-	}
 }
 
 type counting struct {

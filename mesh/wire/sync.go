@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/watchward/watchward/crypto"
@@ -8,17 +9,24 @@ import (
 
 // The messages of a sync stream, in the order in which they may come.
 const (
-	KindHello      = 1
-	KindTrustHave  = 2
-	KindTrust      = 3
-	KindRoot       = 4
-	KindRoots      = 5
-	KindChains     = 6
-	KindWant       = 7
-	KindEnvelopes  = 8
-	KindDone       = 9
-	TrustPrefix    = 16 // bytes of a record's id that TrustHave sends
-	envelopesCount = 1024
+	KindHello     = 1
+	KindTrustHave = 2
+	KindTrust     = 3
+	KindRoot      = 4
+	KindRoots     = 5
+	KindChains    = 6
+	KindWant      = 7
+	KindEnvelopes = 8
+	KindDone      = 9
+)
+
+// Limits of sync messages, beside those of all.
+const (
+	TrustPrefix  = 16   // bytes of a record's id that TrustHave sends
+	UrgentMax    = 1024 // urgent envelopes of one chain
+	heldMax      = 256  // chains of one Hello
+	scopesMax    = 2048
+	envelopesMax = 1024 // of one frame
 )
 
 // Hello opens a session, both ways.
@@ -31,18 +39,22 @@ type Hello struct {
 
 // Held is the end of one chain as somebody else holds it.
 type Held struct {
-	Audience crypto.Audience   `cbor:"1,keyasint"`
-	Serial   uint32            `cbor:"2,keyasint"`
-	Epoch    uint32            `cbor:"3,keyasint"`
-	Seq      uint64            `cbor:"4,keyasint"`
-	ID       crypto.EnvelopeID `cbor:"5,keyasint"`
+	_        struct{} `cbor:",toarray"`
+	Audience crypto.Audience
+	Serial   uint32
+	Epoch    uint32
+	Seq      uint64
+	ID       crypto.EnvelopeID
 }
 
 func (m *Hello) check() error {
 	if err := atMost("versions", len(m.Versions), VersionsMax); err != nil {
 		return err
 	}
-	return atMost("chains", len(m.Yours), 256)
+	if m.Clock < 0 {
+		return fmt.Errorf("clock %d ms is before 1970", m.Clock)
+	}
+	return atMost("chains", len(m.Yours), heldMax)
 }
 
 // TrustHave lists the ids of trust records, cut to TrustPrefix bytes each.
@@ -93,19 +105,20 @@ type ScopeRoot struct {
 	Root     crypto.Hash     `cbor:"3,keyasint"`
 }
 
-func (m *Roots) check() error { return atMost("scopes", len(m.Scopes), 2048) }
+func (m *Roots) check() error { return atMost("scopes", len(m.Scopes), scopesMax) }
 
 // Range is an inclusive range of sequence numbers.
 type Range struct {
-	From uint64 `cbor:"1,keyasint"`
-	To   uint64 `cbor:"2,keyasint"`
+	_    struct{} `cbor:",toarray"`
+	From uint64
+	To   uint64
 }
 
 // Chains lists what the sender holds in the scopes that differ.
 type Chains struct {
 	Chains []Chain `cbor:"1,keyasint"`
 	More   bool    `cbor:"2,keyasint"`
-	Scopes []Scope `cbor:"3,keyasint"` // in the first page: those that differ
+	Scopes []Scope `cbor:"3,keyasint"` // those that differ, in the initiator's first page
 }
 
 // Scope names one region's chains for an audience.
@@ -116,22 +129,26 @@ type Scope struct {
 
 // Chain is what the sender holds of one chain.
 type Chain struct {
-	ID     crypto.ChainID `cbor:"1,keyasint"`
-	Floor  uint64         `cbor:"2,keyasint"`
-	Ranges []Range        `cbor:"3,keyasint"`
-	Time   int64          `cbor:"4,keyasint"` // ms, of the latest envelope
-	Urgent []uint64       `cbor:"5,keyasint"` // seqs of recent urgent envelopes
+	_      struct{} `cbor:",toarray"`
+	Scope  uint16   // place in the initiator's Scopes
+	Author crypto.MemberID
+	Serial uint32
+	Epoch  uint32
+	Floor  uint64
+	Ranges []Range
+	Time   int64    // s since 1970, of the latest envelope
+	Urgent []uint64 // seqs of recent urgent envelopes
 }
 
 func (m *Chains) check() error {
-	if err := atMost("scopes", len(m.Scopes), 2048); err != nil {
+	if err := atMost("scopes", len(m.Scopes), scopesMax); err != nil {
 		return err
 	}
 	for _, c := range m.Chains {
 		if err := checkRanges(c.Ranges); err != nil {
 			return err
 		}
-		if err := atMost("urgent envelopes", len(c.Urgent), 1024); err != nil {
+		if err := atMost("urgent envelopes", len(c.Urgent), UrgentMax); err != nil {
 			return err
 		}
 	}
@@ -146,9 +163,11 @@ type Want struct {
 
 // ChainWant asks for ranges of one chain.
 type ChainWant struct {
-	ID     crypto.ChainID `cbor:"1,keyasint"`
-	Ranges []Range        `cbor:"2,keyasint"`
-	Oldest bool           `cbor:"3,keyasint"` // oldest first
+	_      struct{} `cbor:",toarray"`
+	Chain  uint32   // place in all that the receiver has listed, from 0
+	Ranges []Range
+	Oldest bool   // oldest first
+	Bytes  uint64 // the envelope that reaches it is the last; 0 = no bound
 }
 
 func (m *Want) check() error {
@@ -186,7 +205,10 @@ func (m *Envelopes) check() error {
 			return err
 		}
 	}
-	return atMost("envelopes", len(m.Raw), envelopesCount)
+	if len(m.Raw) == 0 {
+		return errors.New("no envelopes")
+	}
+	return atMost("envelopes", len(m.Raw), envelopesMax)
 }
 
 // Done ends one direction.

@@ -1,0 +1,23 @@
+package mesh
+
+import (
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+// A Book lets tests fill an address book directly.
+type Book struct{ b *book }
+
+func OpenBook(path string) (Book, error) {
+	b, err := openBook(path)
+	return Book{b}, err
+}
+
+func (x Book) Met(id peer.ID, addrs []string, at int64) { x.b.put(id, addrs, at) }
+func (x Book) Heard(m *wire.Book, member func(peer.ID) bool) {
+	x.b.learn(m, member)
+}
+func (x Book) Page(to peer.ID) *wire.Book  { return x.b.page(to, func(peer.ID) bool { return true }) }
+func (x Book) Known() map[peer.ID][]string { return x.b.known() }
+func (x Book) Save() error                 { return x.b.save() }

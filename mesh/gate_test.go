@@ -1,0 +1,225 @@
+package mesh_test
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"testing"
+
+	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/quic-go/quic-go"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+// open are the protocols that a stranger may speak: who are you, and here is
+// who I am.
+var open = []protocol.ID{"/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/watchward/show/0"}
+
+func TestStrangerIsRefusedOnEveryProtocol(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	a := start(t, r, 0, nil)
+	b := start(t, r, 1, seed(a))
+	awaitPeers(t, 1, a, b)
+
+	h := bare(t, sha256.Sum256([]byte("stranger")))
+	if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	// Identify tells which protocols there are, so that a new one is tried too.
+	var all []protocol.ID
+	await(t, "identified", func() bool {
+		all, _ = h.Peerstore().GetProtocols(a.libp2pID())
+		return len(all) > len(open)
+	})
+	for _, want := range []protocol.ID{"/watchward/sync/0", "/watchward/urgent/0", "/watchward/direct/0", "/watchward/pull/0", "/meshsub/1.2.0"} {
+		if !slices.Contains(all, want) {
+			t.Errorf("%s is not served: %v", want, all)
+		}
+	}
+	for _, p := range all {
+		if slices.Contains(open, p) {
+			continue
+		}
+		s, err := h.NewStream(t.Context(), a.libp2pID(), p)
+		if err != nil {
+			continue
+		}
+		_, _ = s.Write(make([]byte, 32)) // what ping echoes, and enough for the others to answer with an error
+		if n, err := s.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s answered a stranger with %d bytes", p, n)
+		}
+		_ = s.Reset()
+	}
+	await(t, "the stranger closed", func() bool { return h.Network().Connectedness(a.libp2pID()) != network.Connected })
+	if got := a.Peers(); len(got) != 1 || got[0].ID != b.PeerID() {
+		t.Errorf("peers: %v", got)
+	}
+}
+
+// Shown records decide, not the wish to be in.
+func TestStrangerShowsNothingGood(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	other := testkit.NewRegionNamed(t, "elsewhere", "c")
+	a := start(t, r, 0, nil)
+	for name, show := range map[string]*wire.Show{
+		"nothing":        {},
+		"garbage":        {Records: [][]byte{[]byte("no record")}},
+		"of another":     {Records: [][]byte{r.Members[1].Record}}, // good, but binds another peer
+		"another region": {Records: append(slices.Clone(other.Records[:1]), other.Members[0].Record)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := bare(t, sha256.Sum256([]byte(name)))
+			if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
+				t.Fatal(err)
+			}
+			s, err := h.NewStream(t.Context(), a.libp2pID(), "/watchward/show/0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			// 1: the stranger knows the node, which therefore shows nothing.
+			if _, err := s.Write([]byte{1}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := wire.Write(s, wire.KindShow, show); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "closed", func() bool { return h.Network().Connectedness(a.libp2pID()) != network.Connected })
+			if len(a.Peers()) != 0 {
+				t.Errorf("admitted: %v", a.Peers())
+			}
+		})
+	}
+}
+
+func TestOnlyEd25519(t *testing.T) {
+	r := testkit.NewRegion(t, "a")
+	a := start(t, r, 0, nil)
+	for _, kind := range []int{p2pcrypto.ECDSA, p2pcrypto.Secp256k1, p2pcrypto.RSA} {
+		key, _, err := p2pcrypto.GenerateKeyPairWithReader(kind, 2048, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := hostWith(t, key)
+		_ = h.Connect(t.Context(), infoOf(t, a)) // QUIC learns of the refusal only later
+		await(t, "closed", func() bool { return h.Network().Connectedness(a.libp2pID()) != network.Connected })
+		if len(a.Peers()) != 0 {
+			t.Errorf("key type %d admitted", kind)
+		}
+	}
+}
+
+func TestFloodOfIdentities(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	a := start(t, r, 0, nil)
+	let := 0
+	for i := range 60 {
+		h := bare(t, sha256.Sum256([]byte(fmt.Sprint("flood", i))))
+		if h.Connect(t.Context(), infoOf(t, a)) != nil {
+			continue
+		}
+		// A refused QUIC connection looks open until the refusal arrives.
+		if _, err := h.NewStream(t.Context(), a.libp2pID(), "/watchward/show/0"); err == nil {
+			let++
+		}
+	}
+	if let > 16 {
+		t.Errorf("%d of 60 identities got a stream", let)
+	}
+	if len(a.Peers()) != 0 {
+		t.Errorf("admitted: %v", a.Peers())
+	}
+	b := start(t, r, 1, seed(a))
+	awaitPeers(t, 1, a, b)
+}
+
+// partial returns the roster of a region as somebody has it who knows only some
+// of its members.
+func partial(t *testing.T, r *testkit.Region, members ...int) *trust.Roster {
+	t.Helper()
+	roster := trust.NewRoster(r.ID)
+	records := [][]byte{r.Records[0]}
+	for _, i := range members {
+		records = append(records, r.Members[i].Record)
+	}
+	if _, err := roster.AddAll(records); err != nil {
+		t.Fatal(err)
+	}
+	return roster
+}
+
+func TestNewcomerIsKept(t *testing.T) {
+	for name, known := range map[string][]int{"knows the hub": {0, 1}, "knows itself alone": {1}} {
+		t.Run(name, func(t *testing.T) {
+			r := testkit.NewRegion(t, "hub", "newcomer")
+			hub := start(t, r, 0, func(c *mesh.Config) { c.Roster = partial(t, r, 0) })
+			newcomer := start(t, r, 1, func(c *mesh.Config) {
+				spoke(hub)(c)
+				c.Roster = partial(t, r, known...)
+			})
+			awaitPeers(t, 1, hub, newcomer)
+			awaitGossip(t, newcomer, hub)
+			awaitGossip(t, hub, newcomer)
+		})
+	}
+}
+
+// The session of a connection is post-quantum, without anybody asking for it.
+func TestPostQuantumKeyExchange(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	a := start(t, r, 0, nil)
+	h := bare(t, r.Members[1].PeerSeed)
+	if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	var conn *quic.Conn
+	if !h.Network().ConnsToPeer(a.libp2pID())[0].As(&conn) {
+		t.Fatal("no QUIC connection")
+	}
+	state := conn.ConnectionState().TLS
+	if state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 {
+		t.Errorf("TLS %x with %s, want 1.3 with X25519MLKEM768", state.Version, state.CurveID)
+	}
+}
+
+// An envelope of a member who is not known yet waits until the sender has shown
+// the credential.
+func TestUnknownAuthorIsAskedFor(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	a := start(t, r, 0, nil)
+	b := start(t, r, 1, spoke(a))
+	awaitGossip(t, a, b)
+	newcomer := r.Admit(t, "newcomer")[0]
+	if err := a.AddTrust(t.Context(), [][]byte{newcomer.Record}); err != nil {
+		t.Fatal(err)
+	}
+	if _, known := b.roster.ByPeer(string(newcomer.Credential.Peer)); known {
+		t.Fatal("known already")
+	}
+	e := newcomer.Envelope(t, crypto.Header{Time: now()}, nil, []byte("hello"))
+	if err := a.Admit(t.Context(), []*mesh.Checked{{Envelope: e}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Publish(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	awaitAll(t, e, b)
+}
+
+// libp2pID turns what the mesh reports back into what libp2p takes.
+func (n *node) libp2pID() peer.ID {
+	id, err := peer.Decode(n.PeerID())
+	if err != nil {
+		panic(err)
+	}
+	return id
+}

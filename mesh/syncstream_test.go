@@ -1,0 +1,146 @@
+package mesh_test
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/mesh/wire"
+)
+
+// settled is a time in ms that peers compare already.
+func settled() int64 { return now() - 10*60_000 }
+
+func syncNow(t *testing.T, n, with *node) (out mesh.SyncResult) {
+	t.Helper()
+	id, err := peer.Decode(with.PeerID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a session", func() bool { // another may be under way
+		out, err = n.SyncNow(t.Context(), id)
+		return err == nil
+	})
+	return out
+}
+
+// Two nodes that were apart exchange what each lacks, small and large, of both
+// audiences, and say next to nothing afterwards.
+func TestSyncBothWays(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	a, b := start(t, r, 0, deaf(mesh.ViaDirect, mesh.ViaGossip)), start(t, r, 1, deaf(mesh.ViaDirect, mesh.ViaGossip))
+	var all []*crypto.Envelope
+	for i := range 40 {
+		for _, n := range []*node{a, b} {
+			h := crypto.Header{Time: settled() + int64(i), Audience: []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity}[i%2]}
+			items := [][]byte{[]byte(fmt.Sprint(i))}
+			if i%10 == 0 {
+				items = large(240 << 10)
+			}
+			all = append(all, n.sign(t, h, items...))
+		}
+	}
+	if err := b.AddSeeds(a.addrs); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		awaitAll(t, e, a, b)
+	}
+	// The first session of a connection may still be closing.
+	var out mesh.SyncResult
+	await(t, "equal", func() bool { out = syncNow(t, a, b); return out.Equal })
+	t.Logf("%+v", out)
+	if out.EnvelopesIn != 0 || out.EnvelopesOut != 0 || out.BytesIn+out.BytesOut > 400 || out.RoundTrips != 2 {
+		t.Errorf("equal nodes said %+v", out)
+	}
+}
+
+// Two halves of a region that each admitted many members have more trust
+// records to tell than a stream takes unread. Both tell at once.
+func TestSyncManyTrustRecordsBothWays(t *testing.T) {
+	names := []string{"a", "b"}
+	for i := range 600 {
+		names = append(names, fmt.Sprint("member ", i))
+	}
+	r := testkit.NewRegion(t, names...)
+	half := func(i int) func(*mesh.Config) {
+		return func(c *mesh.Config) {
+			c.Roster = trust.NewRoster(r.ID)
+			rest := r.Records[3:]
+			if _, err := c.Roster.AddAll(slices.Concat(r.Records[:3], rest[i*len(rest)/2:(i+1)*len(rest)/2])); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	a, b := start(t, r, 0, half(0)), start(t, r, 1, half(1))
+	if err := b.AddSeeds(a.addrs); err != nil {
+		t.Fatal(err)
+	}
+	whole := r.Roster(t).Root()
+	await(t, "the same roster", func() bool { return a.roster.Root() == whole && b.roster.Root() == whole })
+}
+
+// A member that breaks the protocol, or begins session after session without
+// ever going on, costs one session, and the others are served as before.
+func TestHostileSync(t *testing.T) {
+	r := testkit.NewRegion(t, "victim", "friend", "hostile")
+	victim := start(t, r, 0, nil)
+	friend := start(t, r, 1, nil)
+	h := bare(t, r.Members[2].PeerSeed)
+	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
+		t.Fatal(err)
+	}
+	open := func() network.Stream {
+		s, err := h.NewStream(t.Context(), infoOf(t, victim).ID, "/watchward/sync/0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Reset() })
+		if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	hello := &wire.Hello{Versions: []uint8{0}, Clock: now(), Trust: victim.roster.Root()}
+	greet := func(s network.Stream) error {
+		if _, err := wire.Write(s, wire.KindHello, hello); err != nil {
+			return err
+		}
+		_, _, err := wire.Read(s, wire.FrameMax)
+		return err
+	}
+	for name, send := range map[string]func(io.Writer) error{
+		"a frame too long": func(w io.Writer) error { _, err := w.Write([]byte{255, 0, 0, 0, 1}); return err },
+		"an unknown kind":  func(w io.Writer) error { _, err := wire.Write(w, 31, &wire.Done{}); return err },
+		"out of order":     func(w io.Writer) error { _, err := wire.Write(w, wire.KindWant, &wire.Want{}); return err },
+	} {
+		var s network.Stream
+		await(t, "a session for "+name, func() bool { s = open(); return greet(s) == nil })
+		if err := send(s); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := wire.Read(s, wire.FrameMax); err == nil {
+			t.Errorf("%s is answered", name)
+		}
+	}
+	await(t, "a session", func() bool { return greet(open()) == nil }) // and then silence
+	for range 3 {
+		if greet(open()) == nil {
+			t.Error("a second session at once")
+		}
+	}
+	e := friend.sign(t, crypto.Header{Time: settled()}, []byte("hello"))
+	if err := friend.AddSeeds(victim.addrs); err != nil {
+		t.Fatal(err)
+	}
+	awaitAll(t, e, victim)
+}
