@@ -257,12 +257,19 @@ func (o *outbox) position(a crypto.Audience, now int64) *position {
 		p = &position{epoch: 1, floor: 1}
 		o.chain[a] = p
 	}
-	reported, seq, id := o.n.mesh.Mine(a)
-	switch {
-	case reported > p.epoch, reported == p.epoch && seq > p.seq:
-		p.renew = "a peer holds more of this author than this node does"
-		p.epoch, p.id = reported, id
-	case now < p.time-clockWindow.Milliseconds():
+	further := func(epoch uint32, seq uint64, id crypto.EnvelopeID) {
+		if epoch > p.epoch || epoch == p.epoch && seq > p.seq {
+			p.renew = "others hold more of this author than this node has signed"
+			p.epoch, p.seq, p.id = epoch, seq, id
+		}
+	}
+	further(o.n.mesh.Mine(a))
+	for _, h := range o.n.store.Frontier().Author(o.n.roster.Region(), o.n.member) {
+		if h.Chain.Serial == o.n.serial && h.Chain.Audience == a { // it may have come by gossip already
+			further(h.Chain.Epoch, h.Highest(), h.Top)
+		}
+	}
+	if now < p.time-clockWindow.Milliseconds() {
 		p.renew = "the clock was set back"
 	}
 	if p.renew != "" {

@@ -43,13 +43,32 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, err
 	}
 	n.outbox.nudge()
+	known, err := n.known(taken)
+	if err != nil {
+		return result, err
+	}
 	for i, t := range taken {
 		n.metrics.submitted(batch.Items[i].Notice.Kind, t.Known)
 		view := n.preview(batch.Items[i], now)
+		if r, ok := known[t.ID]; ok && t.Known && store.Visible(r.TLP, o.Ceiling) {
+			view = n.view(r)
+		}
 		view.ID, view.Known = t.ID.String(), t.Known
 		result.Notices = append(result.Notices, view)
 	}
 	return result, nil
+}
+
+// known returns what was stated before, which holds as it was stated: another
+// marking in a new submission does not change how far it went.
+func (n *Node) known(taken []store.Submitted) (map[crypto.ItemID]store.Record, error) {
+	var ids []crypto.ItemID
+	for _, t := range taken {
+		if t.Known {
+			ids = append(ids, t.ID)
+		}
+	}
+	return n.store.Records(ids)
 }
 
 // state makes the item that a submission asks for.

@@ -155,6 +155,25 @@ func (s *Store) Record(id crypto.ItemID) (Record, bool, error) {
 	return r, true, nil
 }
 
+// Records is Record for many ids, all at one point in time. Ids that are not
+// here are left out.
+func (s *Store) Records(ids []crypto.ItemID) (map[crypto.ItemID]Record, error) {
+	v := s.newView()
+	defer v.txn.Discard()
+	out := make(map[crypto.ItemID]Record, len(ids))
+	for _, id := range ids {
+		r, err := v.record(id)
+		if errors.Is(err, ErrUnknown) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("notice %s: %w", id, err)
+		}
+		out[id] = r
+	}
+	return out, nil
+}
+
 // Envelope returns the message that carries an item, and the item's index in
 // it, for the inclusion proof. The error is ErrUnknown unless it is signed.
 func (s *Store) Envelope(id crypto.ItemID) (raw []byte, index int, err error) {
