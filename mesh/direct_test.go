@@ -112,7 +112,7 @@ func TestPeersTellWhatTheyHold(t *testing.T) {
 	epoch, seq, id := b.Mine(crypto.AudienceRegion)
 	told := epoch == last.Header.Epoch && seq == last.Header.Seq && id == last.ID
 	// Or it has been sent already, before the peer said what it holds.
-	held, _ := b.store.frontier.Get(last.Header.Chain())
+	held, _ := b.frontier.Get(last.Header.Chain())
 	if !told && held.Top != last.ID {
 		t.Errorf("told of epoch %d seq %d, want %d %d", epoch, seq, last.Header.Epoch, last.Header.Seq)
 	}
