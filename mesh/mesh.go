@@ -312,6 +312,18 @@ func (m *Mesh) Peers() []Peer {
 	return out
 }
 
+// Listeners returns how many connected peers are known to listen to every topic
+// of this node: what it publishes goes straight to them.
+func (m *Mesh) Listeners() int {
+	least := 0
+	for i, t := range m.topics {
+		if n := len(t.topic.ListPeers()); i == 0 || n < least {
+			least = n
+		}
+	}
+	return least
+}
+
 // Mine returns the furthest end of this node's own chain for an audience that
 // any peer has said it holds.
 func (m *Mesh) Mine(a crypto.Audience) (epoch uint32, seq uint64, id crypto.EnvelopeID) {

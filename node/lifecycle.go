@@ -290,13 +290,12 @@ func (n *Node) keep() {
 	}
 }
 
-// AwaitPeers returns when so many members are connected and have compared what
-// they hold, or ctx ends.
+// AwaitPeers returns when so many members are connected and listen, or ctx ends.
 func (n *Node) AwaitPeers(ctx context.Context, count int) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if n.mesh == nil || len(n.mesh.Peers()) >= count {
+		if n.mesh == nil || min(len(n.mesh.Peers()), n.mesh.Listeners()) >= count {
 			return nil
 		}
 		select {
