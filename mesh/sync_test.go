@@ -384,27 +384,31 @@ func TestEqualNodesSayLittle(t *testing.T) {
 }
 
 func TestOverheadOfAMissedSuffix(t *testing.T) {
-	a, b := newModelNode(), newModelNode()
-	payload := 0
-	for author := range 200 {
-		chain := modelChain(author, crypto.AudienceRegion)
-		for seq := uint64(1); seq <= 2; seq++ {
-			raw := modelEnvelope(t, chain, modelHeader{seq: seq, floor: 1, at: modelNow - 1_000_000 + int64(seq), size: 300})
-			a.take(t, raw)
-			if seq == 1 {
-				b.take(t, raw)
-			} else {
-				payload += len(raw)
+	for name, knows := range map[string]int{"initiator": 0, "responder": 1} {
+		t.Run(name+" lacks nothing", func(t *testing.T) {
+			sides := []*modelNode{newModelNode(), newModelNode()}
+			payload := 0
+			for author := range 200 {
+				chain := modelChain(author, crypto.AudienceRegion)
+				for seq := uint64(1); seq <= 2; seq++ {
+					raw := modelEnvelope(t, chain, modelHeader{seq: seq, floor: 1, at: modelNow - 1_000_000 + int64(seq), size: 300})
+					sides[knows].take(t, raw)
+					if seq == 1 {
+						sides[1-knows].take(t, raw)
+					} else {
+						payload += len(raw)
+					}
+				}
 			}
-		}
-	}
-	out := whole(t, a, b)
-	t.Logf("payload %d, overhead %d, %d round trips", payload, out.bytes-payload, out.trips)
-	if err := lacking(a, b); err != nil || out.envelopes != 200 || out.trips > 3 {
-		t.Fatalf("%+v, %v", out, err)
-	}
-	if out.bytes > payload*105/100+8_000 {
-		t.Errorf("%d bytes for a payload of %d", out.bytes, payload)
+			out := whole(t, sides[0], sides[1])
+			t.Logf("payload %d, overhead %d, %d round trips", payload, out.bytes-payload, out.trips)
+			if err := lacking(sides[knows], sides[1-knows]); err != nil || out.envelopes != 200 || out.trips > 3 {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			if out.bytes > payload*105/100+8_000 {
+				t.Errorf("%d bytes for a payload of %d", out.bytes, payload)
+			}
+		})
 	}
 }
 
@@ -470,6 +474,25 @@ func TestBudget(t *testing.T) {
 	whole(t, a, b)
 	if err := lacking(a, b); err != nil || b.twice > 0 {
 		t.Error(err, b.twice)
+	}
+}
+
+// Two envelopes with one number: each side gets to see the other's, although
+// both hold the same numbers.
+func TestForkAtTheEnd(t *testing.T) {
+	a, b := newModelNode(), newModelNode()
+	for seq := uint64(1); seq <= 3; seq++ {
+		for i, n := range []*modelNode{a, b} {
+			size := 10
+			if seq == 3 {
+				size += i
+			}
+			n.take(t, modelEnvelope(t, modelChain(1, crypto.AudienceRegion), modelHeader{seq: seq, floor: 1, at: modelNow - 1_000_000, size: size}))
+		}
+	}
+	mine, theirs := a.order[2].ID, b.order[2].ID
+	if out := whole(t, a, b); out.envelopes != 2 || a.order[3].ID != theirs || b.order[3].ID != mine {
+		t.Errorf("%+v: %v, %v", out, a.order[3:], b.order[3:])
 	}
 }
 

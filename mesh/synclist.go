@@ -22,14 +22,14 @@ func (s *session) chains(page *wire.Chains, worth func(Holding) bool) []action {
 			}
 			c := wire.Chain{
 				Scope: uint16(i), Author: h.Chain.Author, Serial: h.Chain.Serial, Epoch: h.Chain.Epoch,
-				Floor: h.Floor, Ranges: toWire(clip(h.Ranges, h.Floor)), Time: h.Last() / 1000,
+				Floor: h.Floor, Ranges: toWire(clip(h.Ranges, h.Floor)), Top: topOf(h), Time: h.Last() / 1000,
 			}
 			for _, slot := range h.Recent {
 				if slot.Urgent && len(c.Urgent) < wire.UrgentMax {
 					c.Urgent = append(c.Urgent, slot.Seq)
 				}
 			}
-			n := 70 + 20*len(c.Ranges) + 10*len(c.Urgent) // at most
+			n := 80 + 20*len(c.Ranges) + 10*len(c.Urgent) // at most
 			if size+n > wire.PageBytes && size > 0 {
 				page.More = true
 				out = append(out, action{send: page})
@@ -79,12 +79,25 @@ func (s *session) onChains(m *wire.Chains) ([]action, error) {
 // lacks tells of which chains this side holds what the peer, by its list, does
 // not: the only ones the responder needs to list.
 func (s *session) lacks() func(Holding) bool {
-	theirs := make(map[crypto.ChainID]Holding, len(s.listed))
+	theirs := make(map[crypto.ChainID]*wire.Chain, len(s.listed))
 	for i := range s.listed {
-		c := &s.listed[i]
-		theirs[s.chain(c)] = Holding{Floor: c.Floor, Ranges: fromWire(c.Ranges)}
+		theirs[s.chain(&s.listed[i])] = &s.listed[i]
 	}
-	return func(h Holding) bool { return len(theirs[h.Chain].Missing(h)) > 0 }
+	return func(h Holding) bool {
+		c := theirs[h.Chain]
+		return c == nil || forked(h, c) || len(holdingOf(c).Missing(h)) > 0
+	}
+}
+
+func holdingOf(c *wire.Chain) Holding { return Holding{Floor: c.Floor, Ranges: fromWire(c.Ranges)} }
+
+func topOf(h Holding) [wire.TopPrefix]byte { return [wire.TopPrefix]byte(h.Top[:wire.TopPrefix]) }
+
+// forked reports whether both sides end with the same number and not with the
+// same envelope. Each then asks for the other's: who holds both can prove it.
+func forked(mine Holding, c *wire.Chain) bool {
+	n := len(c.Ranges)
+	return n > 0 && mine.Highest() == c.Ranges[n-1].To && topOf(mine) != c.Top
 }
 
 // want asks for what the peer holds and this side lacks: urgent envelopes
@@ -97,7 +110,10 @@ func (s *session) want() []action {
 		c := &s.listed[i]
 		id := s.chain(c)
 		mine, _ := s.frontier.Get(id)
-		missing := mine.Missing(Holding{Floor: c.Floor, Ranges: fromWire(c.Ranges)})
+		missing := mine.Missing(holdingOf(c))
+		if forked(mine, c) {
+			missing = insert(missing, mine.Highest())
+		}
 		if len(missing) == 0 || s.asked[id] != nil {
 			continue
 		}

@@ -109,7 +109,7 @@ func (m *Mesh) syncLoop() {
 	}
 }
 
-// A driver does the I/O of one session: the caller's goroutine reads, one
+// A driver does the I/O of one session: one goroutine reads, one
 // writes and one admits. Reading never waits for writing, so that two peers
 // that both have much to say do not wait for each other.
 type driver struct {

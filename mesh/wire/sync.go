@@ -23,6 +23,7 @@ const (
 // Limits of sync messages, beside those of all.
 const (
 	TrustPrefix  = 16   // bytes of a record's id that TrustHave sends
+	TopPrefix    = 8    // bytes of an envelope's id that Chain sends
 	UrgentMax    = 1024 // urgent envelopes of one chain
 	heldMax      = 256  // chains of one Hello
 	scopesMax    = 2048
@@ -136,8 +137,9 @@ type Chain struct {
 	Epoch  uint32
 	Floor  uint64
 	Ranges []Range
-	Time   int64    // s since 1970, of the latest envelope
-	Urgent []uint64 // seqs of recent urgent envelopes
+	Top    [TopPrefix]byte // of the id of the highest
+	Time   int64           // s since 1970, of the latest envelope
+	Urgent []uint64        // seqs of recent urgent envelopes
 }
 
 func (m *Chains) check() error {
