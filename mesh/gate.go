@@ -294,7 +294,9 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 	_, _ = s.Read(theirs[:])
 	g.forget(id)
 	defer g.m.nudge()
-	return s.Conn().Close()
+	// All of them: where both sides dialled at once, other protocols have been
+	// refused on the second connection too, and would not try again on it.
+	return g.m.host.Network().ClosePeer(id)
 }
 
 // learn reads the credential that a stranger shows.

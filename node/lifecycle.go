@@ -160,7 +160,8 @@ func Open(o Options) (n *Node, err error) {
 // openTrust builds the roster from the admission, which pins the region, and
 // from what peers have shown since.
 func (n *Node) openTrust() error {
-	raw, err := os.ReadFile(filepath.Join(n.o.Dir, admissionFile))
+	path := filepath.Join(n.o.Dir, admissionFile)
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		n.log.Info("this node belongs to no region yet: it answers from what it imports")
 		return nil
@@ -170,7 +171,7 @@ func (n *Node) openTrust() error {
 	}
 	admission, roster, err := ParseAdmission(raw)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w: put back the file that the coordinator handed you", path, err)
 	}
 	stored, err := n.store.Trust()
 	if err != nil {

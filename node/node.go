@@ -219,9 +219,17 @@ func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 	return err
 }
 
-// Read implements mesh.Path.
+// Read implements mesh.Path. What was erased here before it expired is left
+// out: "gone" is the author's word, so a peer would not take it without items.
 func (p path) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error {
-	return p.n.store.Read(chain, r, newestFirst, yield)
+	now := p.n.now().UnixMilli()
+	return p.n.store.Read(chain, r, newestFirst, func(seq uint64, raw []byte) bool {
+		e, err := crypto.ParseEnvelope(raw)
+		if err == nil && e.Erased() && e.Header.Expiry > now {
+			return true
+		}
+		return yield(seq, raw)
+	})
 }
 
 // endpoint tells commands where this node's API is.

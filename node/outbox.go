@@ -121,7 +121,8 @@ func (o *outbox) run(ctx context.Context) {
 		case <-o.wake:
 		case <-timer.C:
 		}
-		patient := o.n.now().Sub(o.started) < epochPatience && !o.n.mesh.Greeted()
+		waited := o.n.now().Sub(o.started) // negative where the clock was set back
+		patient := waited >= 0 && waited < epochPatience && !o.n.mesh.Greeted()
 		next, err := o.round(ctx, patient)
 		if err != nil && ctx.Err() == nil {
 			o.n.log.Error("outbox: what waits is kept and tried again", slog.Any("err", err))

@@ -7,10 +7,17 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 )
 
 // diskLow is the free space in bytes below which status warns.
 const diskLow = 1 << 30
+
+// Bounds of what is counted one by one for whoever may not see all of it.
+const (
+	waitingMax      = 10_000
+	waitingBytesMax = 8 << 20
+)
 
 // Ready implements api.Node.
 func (n *Node) Ready(ctx context.Context) error {
@@ -23,7 +30,7 @@ func (n *Node) Ready(ctx context.Context) error {
 }
 
 // Status implements api.Node.
-func (n *Node) Status(ctx context.Context, _ notice.TLP) (api.Status, error) {
+func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, error) {
 	stats, err := n.store.Stats()
 	if err != nil {
 		return api.Status{}, err
@@ -31,8 +38,11 @@ func (n *Node) Status(ctx context.Context, _ notice.TLP) (api.Status, error) {
 	s := api.Status{
 		Name: n.name, Version: n.o.Version, Member: n.member.String(), PeerID: n.PeerID(),
 		Ready: n.Ready(ctx) == nil, Started: api.Time(n.started.UnixMilli()), Now: api.Time(n.now().UnixMilli()),
-		Members: 1, Waiting: int(stats.Waiting), Notices: int64(stats.Notices),
+		Members: 1, Notices: int64(stats.Within(ceiling)),
 		Disk: api.DiskStatus{Used: stats.DiskBytes, Free: int64(stats.Free)}, Listen: n.MeshAddrs(), Warnings: []string{},
+	}
+	if s.Waiting, err = n.waiting(stats.Waiting, ceiling); err != nil {
+		return api.Status{}, err
 	}
 	n.mu.Lock()
 	s.LastOut = api.Time(n.out)
@@ -65,6 +75,21 @@ func (n *Node) Status(ctx context.Context, _ notice.TLP) (api.Status, error) {
 		warn(!own.ValidAt(n.now().UnixMilli()), "this node's credential has expired: ask a coordinator for a new one")
 	}
 	return s, nil
+}
+
+// waiting counts the notices that wait to be signed and may be shown under a
+// ceiling.
+func (n *Node) waiting(all uint64, ceiling notice.TLP) (count int, err error) {
+	if all == 0 || store.Visible(notice.TLPRed, ceiling) {
+		return int(all), nil
+	}
+	groups, err := n.store.Waiting(waitingMax, waitingBytesMax)
+	for _, g := range groups {
+		if store.Visible(g.TLP, ceiling) {
+			count += len(g.Items)
+		}
+	}
+	return count, err
 }
 
 // Members implements api.Node.

@@ -51,7 +51,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		n.metrics.submitted(batch.Items[i].Notice.Kind, t.Known)
 		view := n.preview(batch.Items[i], now)
 		if r, ok := known[t.ID]; ok && t.Known && store.Visible(r.TLP, o.Ceiling) {
-			view = n.view(r)
+			view = n.view(r, o.Ceiling)
 		}
 		view.ID, view.Known = t.ID.String(), t.Known
 		result.Notices = append(result.Notices, view)

@@ -102,7 +102,7 @@ func (n *Node) Indicator(ctx context.Context, typ, value string, ceiling notice.
 			records, view.More = records[:evidenceMax], true
 		}
 		for _, r := range records {
-			view.Evidence = append(view.Evidence, n.view(r))
+			view.Evidence = append(view.Evidence, n.view(r, ceiling))
 		}
 		return view, true, nil
 	}
@@ -119,7 +119,7 @@ func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.Not
 	if err != nil || !found || !store.Visible(r.TLP, ceiling) {
 		return api.NoticeView{}, nil, false, err
 	}
-	view := n.view(r)
+	view := n.view(r, ceiling)
 	if r.State != store.Signed {
 		return view, nil, true, nil
 	}
@@ -165,7 +165,7 @@ func (n *Node) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string
 	}
 	views := make([]api.NoticeView, len(records))
 	for i, r := range records {
-		views[i] = n.view(r)
+		views[i] = n.view(r, q.Ceiling)
 	}
 	return views, next, nil
 }
@@ -181,7 +181,7 @@ func (n *Node) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yie
 	return n.store.Follow(ctx, after, ceiling, func(local uint64, records []store.Record) error {
 		event := api.Event{Seq: local, Notices: make([]api.NoticeView, len(records))}
 		for i, r := range records {
-			event.Notices[i] = n.view(r)
+			event.Notices[i] = n.view(r, ceiling)
 		}
 		return yield(event)
 	})
@@ -221,8 +221,8 @@ func badCursor() error {
 	return &notice.FieldError{Field: "next", Reason: "it is no cursor of an earlier page", Fix: "start again without it"}
 }
 
-// view shows a stored notice.
-func (n *Node) view(r store.Record) api.NoticeView {
+// view shows a stored notice to who may see what a ceiling allows.
+func (n *Node) view(r store.Record, ceiling notice.TLP) api.NoticeView {
 	v := wordView(r.Notice)
 	v.ID, v.TLP, v.Audience = r.ID.String(), r.TLP.String(), r.Audience.String()
 	v.Author, v.AuthorName = r.Author.String(), n.memberName(r.Author)
@@ -235,12 +235,12 @@ func (n *Node) view(r store.Record) api.NoticeView {
 	default:
 		v.State = api.StateLocal
 	}
-	v.Marks = n.marks(r)
+	v.Marks = n.marks(r, ceiling)
 	return v
 }
 
 // marks are what a reader should know of a notice.
-func (n *Node) marks(r store.Record) []string {
+func (n *Node) marks(r store.Record, ceiling notice.TLP) []string {
 	var out []string
 	add := func(on bool, mark string) {
 		if on {
@@ -248,7 +248,8 @@ func (n *Node) marks(r store.Record) []string {
 		}
 	}
 	add(r.Retracted, "retracted")
-	add(r.Disputes > 0, fmt.Sprintf("disputed by %d", r.Disputes))
+	disputes := r.DisputesWithin(ceiling)
+	add(disputes > 0, fmt.Sprintf("disputed by %d", disputes))
 	add(r.Expiry <= n.now().UnixMilli(), "expired")
 	add(r.Flags&store.ClockOff != 0, "clock off")
 	add(r.Flags&store.Mismatch != 0, "does not follow its author's last word")

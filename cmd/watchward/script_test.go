@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -164,6 +163,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "MEMBER-"},
 	{regexp.MustCompile(`\b[0-9a-f]{40}\b`), "ID-"},
 	{regexp.MustCompile(`\b[0-9a-f]{16}…`), "MEMBER…"},
+	{regexp.MustCompile(`"id":"[0-9a-f]{8}"`), `"id":"TOKEN"`},
 	{regexp.MustCompile(`wwt_[a-z0-9]+`), "wwt_SECRET"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`/127\.0\.0\.1/(udp|tcp)/\d+`), "/127.0.0.1/$1/PORT"},
@@ -214,9 +214,8 @@ func cmdTake(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: take VARIABLE PATH")
 	}
-	first, _, _ := strings.Cut(ts.ReadFile("stdout"), "\n")
 	var v any
-	ts.Check(json.Unmarshal([]byte(first), &v))
+	ts.Check(json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))).Decode(&v)) // of several, the first
 	for _, step := range strings.Split(args[1], ".") {
 		switch at := v.(type) {
 		case map[string]any:
@@ -253,14 +252,16 @@ func cmdCopied(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdBlob writes a file that is too large for an archive: so many times a text.
+// cmdBlob writes a file that is too large for an archive, or no text: a
+// beginning and then so many times a text. \xff stands for that byte.
 //
-//	blob deep.json 100000 '['
+//	blob deep.json '{"Event":' 100000 '['
 func cmdBlob(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: blob FILE COUNT TEXT")
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: blob FILE BEGINNING COUNT TEXT")
 	}
-	count, err := strconv.Atoi(args[1])
+	count, err := strconv.Atoi(args[2])
 	ts.Check(err)
-	ts.Check(os.WriteFile(filepath.Clean(ts.MkAbs(args[0])), bytes.Repeat([]byte(args[2]), count), 0o600))
+	text := strings.ReplaceAll(args[1], `\xff`, "\xff") + strings.Repeat(args[3], count)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }

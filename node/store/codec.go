@@ -340,6 +340,9 @@ func decodeEvidence(v []byte) (evidence, error) {
 	e.last = e.first + r.time()
 	e.count = r.uvarint()
 	e.expiry = r.time()
+	if e.tlp > notice.TLPRed {
+		return e, fmt.Errorf("evidence marked %d: %w", e.tlp, errCorrupt)
+	}
 	return e, r.done("evidence")
 }
 
@@ -352,8 +355,8 @@ const formatVersion = 1
 
 // Meta is what the store knows of itself; it is written with every batch.
 type meta struct {
-	local      uint64 // last local sequence number
-	notices    uint64
+	local      uint64                    // last local sequence number
+	notices    [notice.TLPRed + 1]uint64 // by marking
 	indicators uint64
 	envelopes  uint64
 	alerts     uint64 // number of the last alert
@@ -363,10 +366,23 @@ type meta struct {
 
 func (m *meta) encode() []byte {
 	b := []byte{formatVersion}
-	for _, v := range []uint64{m.local, m.notices, m.indicators, m.envelopes, m.alerts, m.waiting} {
+	for _, v := range []uint64{m.local, m.indicators, m.envelopes, m.alerts, m.waiting} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for _, v := range m.notices {
 		b = binary.AppendUvarint(b, v)
 	}
 	return b
+}
+
+// within returns how many notices may be shown under a ceiling.
+func (m *meta) within(ceiling notice.TLP) (n uint64) {
+	for tlp, count := range m.notices {
+		if Visible(notice.TLP(tlp), ceiling) {
+			n += count
+		}
+	}
+	return n
 }
 
 func decodeMeta(v []byte) (meta, error) {
@@ -374,6 +390,9 @@ func decodeMeta(v []byte) (meta, error) {
 	if version := r.byte(); version != formatVersion {
 		return meta{}, fmt.Errorf("store format %d, this build reads %d: use the version of watchward that wrote it", version, formatVersion)
 	}
-	m := meta{local: r.uvarint(), notices: r.uvarint(), indicators: r.uvarint(), envelopes: r.uvarint(), alerts: r.uvarint(), waiting: r.uvarint()}
+	m := meta{local: r.uvarint(), indicators: r.uvarint(), envelopes: r.uvarint(), alerts: r.uvarint(), waiting: r.uvarint()}
+	for i := range m.notices {
+		m.notices[i] = r.uvarint()
+	}
 	return m, r.done("meta")
 }

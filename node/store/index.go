@@ -21,7 +21,7 @@ func (b *batch) state(w *word, place itemState) (known bool, err error) {
 	}
 	place.flags = it.flags
 	it.itemState, it.here, it.dirty, it.silenced = place, true, true, false
-	b.meta.notices++
+	b.meta.notices[w.evidence.tlp]++
 	it.target = w.notice.Ref
 	if w.notice.Indicator != nil {
 		about := w.about
@@ -175,7 +175,14 @@ func (b *batch) again(it *item, w *word, place itemState) error {
 	if *it.evidence == was {
 		return nil
 	}
+	b.remark(was.tlp, it.evidence.tlp)
 	return b.restate(it)
+}
+
+// remark counts a notice under another marking.
+func (b *batch) remark(from, to notice.TLP) {
+	b.meta.notices[from]--
+	b.meta.notices[to]++
 }
 
 // leaveLocal removes the local entry of an item that an envelope carries now.

@@ -179,6 +179,7 @@ func (b *batch) promote(it *item, l *LocalItem, w *word) (bool, error) {
 	entry.tlp, entry.audience = l.TLP, l.Audience
 	entry.flags = bits(l.Exercise, l.Urgent) << 4
 	it.state, it.dirty = itemWaiting, true
+	b.remark(it.evidence.tlp, w.evidence.tlp)
 	it.evidence.tlp, it.evidence.exercise = w.evidence.tlp, w.evidence.exercise
 	if err := b.putLocal(entry, it.local, it.id); err != nil {
 		return false, err

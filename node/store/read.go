@@ -54,10 +54,23 @@ type Record struct {
 	State     State
 	Flags     Flags
 	Retracted bool
-	Disputes  int // members that dispute this notice
+	Disputes  int // members that dispute this notice, under any marking
 
 	Envelope crypto.EnvelopeID // zero unless signed
 	Header   *crypto.Header    // nil unless signed
+
+	disputes [notice.TLPRed + 1]int // members by their loosest dispute
+}
+
+// DisputesWithin returns how many members dispute the notice in words that may
+// be shown under a ceiling.
+func (r *Record) DisputesWithin(ceiling notice.TLP) (n int) {
+	for tlp, members := range r.disputes {
+		if Visible(notice.TLP(tlp), ceiling) {
+			n += members
+		}
+	}
+	return n
 }
 
 // Slot returns the id of the envelope that holds a number of a chain.
@@ -281,16 +294,22 @@ func (v *reading) complete(r *Record, st itemState) error {
 	if st.flags&itemSpokenOf == 0 {
 		return nil
 	}
-	disputers := map[uint32]bool{}
+	disputers := map[uint32]notice.TLP{}
 	now := v.s.now()
 	err := scan(v.txn, referencePrefix(r.ID), func(_, value []byte) error {
 		e, err := decodeEvidence(value)
 		if err == nil && e.kind == notice.KindDispute && e.counts(now) {
-			disputers[e.member] = true
+			tlp := effective(e.tlp)
+			if before, ok := disputers[e.member]; !ok || tlp < before {
+				disputers[e.member] = tlp
+			}
 		}
 		return err
 	})
 	r.Disputes = len(disputers)
+	for _, tlp := range disputers {
+		r.disputes[tlp]++
+	}
 	return err
 }
 

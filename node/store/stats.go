@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // Stats are the figures of a status page.
@@ -21,15 +22,20 @@ type Stats struct {
 	DiskBytes  int64                     // what the files take up
 	Free       uint64                    // bytes left on the disk, the reserve included
 	Heard      map[crypto.MemberID]int64 // ms, when the last envelope of each author came
+
+	meta meta
 }
+
+// Within returns how many of the notices may be shown under a ceiling.
+func (s *Stats) Within(ceiling notice.TLP) uint64 { return s.meta.within(ceiling) }
 
 // Stats looks at every file of the store; call it when somebody asks.
 func (s *Store) Stats() (Stats, error) {
 	s.mu.RLock()
 	m := s.meta
 	out := Stats{
-		Notices: m.notices, Indicators: m.indicators, Envelopes: m.envelopes, Waiting: m.waiting, Last: m.local,
-		Heard: make(map[crypto.MemberID]int64, len(s.members)),
+		Notices: m.within(0), Indicators: m.indicators, Envelopes: m.envelopes, Waiting: m.waiting, Last: m.local,
+		Heard: make(map[crypto.MemberID]int64, len(s.members)), meta: m,
 	}
 	for id, c := range s.chains {
 		out.Heard[id.Author] = max(out.Heard[id.Author], c.received)
@@ -84,7 +90,7 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 	}
 	m.all = []prometheus.Collector{
 		m.fsync,
-		gauge("watchward_store_notices", "Notices held.", func(m *meta) uint64 { return m.notices }),
+		gauge("watchward_store_notices", "Notices held.", func(m *meta) uint64 { return m.within(0) }),
 		gauge("watchward_store_indicators", "Values with evidence.", func(m *meta) uint64 { return m.indicators }),
 		gauge("watchward_store_envelopes", "Envelopes held.", func(m *meta) uint64 { return m.envelopes }),
 		gauge("watchward_store_waiting", "Own notices that wait to be signed.", func(m *meta) uint64 { return m.waiting }),

@@ -198,7 +198,9 @@ func (b *batch) forget(it *item, n *notice.Notice, content [20]byte) error {
 	if err := b.loadAs(it, n); err != nil {
 		return err
 	}
-	b.meta.notices--
+	if it.evidence != nil {
+		b.meta.notices[it.evidence.tlp]--
+	}
 	if it.about != nil && n.Kind != notice.KindDispute && it.flags&itemSpokenOf != 0 {
 		if err := b.hushDisputes(it); err != nil {
 			return err

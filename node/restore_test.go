@@ -1,0 +1,120 @@
+package node_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// A node restored from a backup does not know what it said since. It asks
+// before it signs, goes on in a new epoch, and gets its own words back.
+func TestRestoredBackup(t *testing.T) {
+	r := startRegion(t, 3)
+	a, b, c := r.hospitals[0], r.hospitals[1], r.hospitals[2]
+	say := func(value string) string {
+		t.Helper()
+		id := a.submit(t, amber, sighting(value, r.clock.now()))[0].ID
+		for _, h := range r.hospitals {
+			h.awaitSigned(t, id)
+		}
+		return id
+	}
+	said := []string{say("one.example"), say("two.example")}
+	a.stop(t)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(a.dir)); err != nil {
+		t.Fatal(err)
+	}
+	a.open(t)
+	a.start(t, nil)
+	r.awaitPeers(t)
+	said = append(said, say("three.example"), say("four.example"))
+	a.stop(t)
+
+	// The disk is lost.
+	if err := os.RemoveAll(a.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(a.dir, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(a.dir, "identity.key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.settle()
+	a.open(t)
+	if a.knows(t, "three.example") {
+		t.Fatal("the backup is not older than the loss")
+	}
+	a.start(t, nil)
+	said = append(said, say("five.example"), say("six.example"))
+
+	for _, h := range r.hospitals {
+		for i, id := range said {
+			want := crypto.Header{Epoch: 1, Seq: uint64(i + 1)}
+			if i >= 4 {
+				want = crypto.Header{Epoch: 2, Seq: uint64(i - 3)}
+			}
+			eventually(t, "every word is at "+h.Name(), func() bool { _, found := h.notice(t, id); return found })
+			record := h.record(t, id)
+			if record.Header.Epoch != want.Epoch || record.Header.Seq != want.Seq || record.Flags != 0 {
+				t.Errorf("%s has word %d as number %d of epoch %d, flags %b", h.Name(), i+1, record.Header.Seq, record.Header.Epoch, record.Flags)
+			}
+		}
+		if forks, err := h.Store().Forks(10); err != nil || len(forks) != 0 {
+			t.Errorf("%s has %d fork proofs, error %v", h.Name(), len(forks), err)
+		}
+	}
+	last := b.record(t, said[3]).Envelope
+	if got := c.record(t, said[4]).Header.Prev; got != last {
+		t.Error("the new epoch does not link to the last word of the one before")
+	}
+	if n := len(a.alerts(t, "new-epoch")); n != 1 {
+		t.Errorf("%d alerts about the new epoch", n)
+	}
+	r.equal(t)
+}
+
+// A clock that is set back far opens a new epoch; a little is bridged.
+func TestClockSetBack(t *testing.T) {
+	for _, c := range []struct {
+		back  time.Duration
+		epoch uint32
+	}{{4 * time.Minute, 1}, {6 * time.Minute, 2}, {400 * 24 * time.Hour, 2}} {
+		for _, restart := range []bool{false, true} {
+			t.Run(c.back.String(), func(t *testing.T) {
+				b := newBench(t)
+				b.alone(t)
+				first := b.submit(t, amber, sighting("one.example", b.clock.now()))[0]
+				b.awaitSigned(t, first.ID)
+				before := b.record(t, first.ID)
+				if restart {
+					b.stop(t)
+				}
+				b.clock.advance(-c.back)
+				if restart {
+					b.open(t)
+					b.alone(t)
+				}
+				second := b.submit(t, amber, sighting("two.example", b.clock.now()))[0]
+				b.awaitSigned(t, second.ID)
+				after := b.record(t, second.ID)
+				if after.Header.Epoch != c.epoch || after.Header.Prev != before.Envelope {
+					t.Fatalf("the next word is in epoch %d and links to %s", after.Header.Epoch, after.Header.Prev)
+				}
+				if c.epoch == 1 && after.Header.Time < before.Header.Time {
+					t.Fatal("time decreases within an epoch")
+				}
+				if after.Flags != 0 {
+					t.Fatalf("it is marked, flags %b", after.Flags)
+				}
+				if n := len(b.alerts(t, "new-epoch")); n != int(c.epoch)-1 {
+					t.Fatalf("%d alerts about new epochs", n)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package proc
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+)
+
+// Bounds of waiting for a process.
+const (
+	startMax  = 30 * time.Second
+	stopMax   = 15 * time.Second
+	pollEvery = 20 * time.Millisecond
+)
+
+// A Node is one hospital. It is used by one goroutine but for Client and Run,
+// which any may use.
+type Node struct {
+	Name string
+	Dir  string
+
+	binary  string
+	command *exec.Cmd     // nil while it does not run
+	ended   chan struct{} // closed when the process is gone
+	how     error         // how it ended, after ended
+}
+
+// Start runs the node and returns when it says that it is ready, which it does
+// after its API answers.
+func (n *Node) Start(ctx context.Context) error {
+	if n.Running() {
+		return fmt.Errorf("start %s: it runs", n.Name)
+	}
+	log, err := os.OpenFile(n.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", n.Name, err)
+	}
+	defer log.Close() // the process has its own
+	c := exec.Command(n.binary, "run", "--json", "--dir", n.Dir)
+	c.Stderr, c.SysProcAttr = log, dieWithParent()
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", n.Name, err)
+	}
+	if err := c.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", n.Name, err)
+	}
+	ended := make(chan struct{})
+	n.command, n.ended = c, ended
+	ready := make(chan error, 1)
+	go func() { // until the process is gone, which Kill and Stop wait for
+		defer close(ended)
+		lines := bufio.NewReader(out)
+		line, err := lines.ReadBytes('\n')
+		if err == nil {
+			var said struct{ API string }
+			if err = json.Unmarshal(line, &said); err == nil && said.API == "" {
+				err = fmt.Errorf("it said %q", line)
+			}
+		}
+		ready <- err
+		_, _ = io.Copy(io.Discard, lines)
+		n.how = c.Wait()
+	}()
+	timer := time.NewTimer(startMax)
+	defer timer.Stop()
+	select {
+	case err = <-ready:
+	case <-timer.C:
+		err = fmt.Errorf("not ready after %s", startMax)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w: its log ends: %s", n.Name, err, n.Log()), n.Kill())
+	}
+	return nil
+}
+
+// Running reports whether the process is there.
+func (n *Node) Running() bool {
+	if n.command == nil {
+		return false
+	}
+	select {
+	case <-n.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill ends the process at once, as kill -9 or a power cut would: it gets to do
+// nothing more. It returns when the process is gone.
+func (n *Node) Kill() error {
+	if n.command == nil {
+		return nil
+	}
+	if err := n.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", n.Name, err)
+	}
+	<-n.ended
+	n.command = nil
+	return nil
+}
+
+// Stop interrupts the node, as Ctrl-C does, and returns when it has ended. An
+// exit code other than 0 is an error; so is a process that has to be killed.
+func (n *Node) Stop() error {
+	if n.command == nil {
+		return nil
+	}
+	if err := n.command.Process.Signal(os.Interrupt); err != nil {
+		return errors.Join(fmt.Errorf("stop %s: %w", n.Name, err), n.Kill())
+	}
+	timer := time.NewTimer(stopMax)
+	defer timer.Stop()
+	select {
+	case <-n.ended:
+		n.command = nil
+		if n.how != nil {
+			return fmt.Errorf("stop %s: %w", n.Name, n.how)
+		}
+		return nil
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("stop %s: it still runs after %s", n.Name, stopMax), n.Kill())
+	}
+}
+
+// Client returns a client of the node's API. Each start has another address, so
+// a client is of no use after the next one.
+func (n *Node) Client() (*client.Client, error) { return client.Open(n.Dir) }
+
+func (n *Node) status(ctx context.Context) (api.Status, error) {
+	c, err := n.Client()
+	if err != nil {
+		return api.Status{}, err
+	}
+	defer c.Close()
+	return c.Status(ctx)
+}
+
+// Poll runs try until it succeeds or ctx ends, and returns what try said last.
+func Poll(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Pid returns the process id, 0 while the node does not run.
+func (n *Node) Pid() int {
+	if !n.Running() {
+		return 0
+	}
+	return n.command.Process.Pid
+}

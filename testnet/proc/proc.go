@@ -1,0 +1,207 @@
+// Package proc runs hospitals as real processes: the binary built from this
+// tree, each node with its own directory and ports on loopback, made into a
+// region by the same commands that people use. It is how kill -9, restarts and
+// whole commands are tried.
+package proc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// regionKey is the name of the admission key's file in a region's directory.
+const regionKey = "admission.key"
+
+// Build compiles cmd/watchward into dir and returns the binary's path. It uses
+// the go command and the module of the working directory.
+func Build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "watchward")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/watchward/watchward/cmd/watchward")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build watchward: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Config of a region. All fields are required.
+type Config struct {
+	Binary string   // of Build
+	Dir    string   // an empty directory; each node's is in it
+	Names  []string // the hospitals; the first founds the region
+}
+
+// A Region is hospitals that run as processes on this machine. Close ends every
+// process it started, whatever has happened.
+type Region struct {
+	Nodes []*Node
+
+	binary string
+	dir    string
+}
+
+// NewRegion makes a region as its coordinator would: init for each hospital,
+// region init at the first, which then runs, and admit and join for the others.
+// All nodes run when it returns; on an error none does.
+func NewRegion(ctx context.Context, c Config) (r *Region, err error) {
+	r = &Region{binary: c.Binary, dir: c.Dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	for i, name := range c.Names {
+		n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), binary: c.Binary}
+		if err := n.init(ctx); err != nil {
+			return r, err
+		}
+		r.Nodes = append(r.Nodes, n)
+	}
+	first := r.Nodes[0]
+	if _, err := first.must(ctx, "region", "init", "--name", "Process region", "--key", filepath.Join(c.Dir, regionKey)); err != nil {
+		return r, err
+	}
+	if err := first.Start(ctx); err != nil {
+		return r, err
+	}
+	for i, n := range r.Nodes[1:] {
+		admission := filepath.Join(c.Dir, fmt.Sprintf("admission-%d.ww", i+2))
+		// The first one runs, so that the admission names its addresses.
+		if _, err := first.must(ctx, "region", "admit", filepath.Join(n.Dir, "request.ww"), "--key", filepath.Join(c.Dir, regionKey), "--out", admission); err != nil {
+			return r, err
+		}
+		if _, err := n.must(ctx, "join", "--in", admission); err != nil {
+			return r, err
+		}
+		if err := n.Start(ctx); err != nil {
+			return r, err
+		}
+	}
+	return r, r.AwaitPeers(ctx)
+}
+
+// AwaitPeers returns when each node that runs is connected to all the others
+// that run.
+func (r *Region) AwaitPeers(ctx context.Context) error {
+	running := 0
+	for _, n := range r.Nodes {
+		if n.Running() {
+			running++
+		}
+	}
+	for _, n := range r.Nodes {
+		if !n.Running() {
+			continue
+		}
+		err := Poll(ctx, func() error {
+			s, err := n.status(ctx)
+			if err == nil && s.Peers < running-1 {
+				err = fmt.Errorf("%s has %d of %d peers", n.Name, s.Peers, running-1)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close kills every node that runs.
+func (r *Region) Close() error {
+	var errs []error
+	for _, n := range r.Nodes {
+		errs = append(errs, n.Kill())
+	}
+	return errors.Join(errs...)
+}
+
+// An Answer is what a command printed and how it ended.
+type Answer struct {
+	Out, Err string
+	Code     int // the exit code; -1 when a signal ended it
+}
+
+// Run runs one command on the node with its directory and standard input, which
+// may be nil. An exit code other than 0 is no error.
+func (n *Node) Run(ctx context.Context, in io.Reader, args ...string) (Answer, error) {
+	var out, errOut bytes.Buffer
+	c := exec.CommandContext(ctx, n.binary, append(args, "--dir", n.Dir)...)
+	c.Stdin, c.Stdout, c.Stderr, c.SysProcAttr = in, &out, &errOut, dieWithParent()
+	err := c.Run()
+	answer := Answer{Out: out.String(), Err: errOut.String(), Code: c.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		err = nil
+	}
+	if err != nil {
+		return answer, fmt.Errorf("run watchward %s: %w", strings.Join(args, " "), err)
+	}
+	return answer, nil
+}
+
+// must runs a command that has to succeed.
+func (n *Node) must(ctx context.Context, args ...string) (Answer, error) {
+	a, err := n.Run(ctx, nil, args...)
+	if err == nil && a.Code != 0 {
+		err = fmt.Errorf("watchward %s: exit code %d: %s", strings.Join(args, " "), a.Code, a.Err)
+	}
+	return a, err
+}
+
+// init makes the node's directory. Its mesh port is drawn now and kept, as a
+// hospital's is: one that changed at each start could not be found again by a
+// peer that was down at the same time.
+func (n *Node) init(ctx context.Context) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	_, err = n.must(ctx, "init", "--name", n.Name, "--api-listen", "127.0.0.1:0",
+		"--mesh-host", "127.0.0.1", "--mesh-port", fmt.Sprint(port), "--tlp", "GREEN")
+	return err
+}
+
+// freePort returns a port that is free for TCP and UDP on loopback at the moment.
+func freePort() (int, error) {
+	const attempts = 20
+	var last error
+	for range attempts {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("find a port: %w", err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			err = udp.Close()
+		}
+		if last = errors.Join(err, tcp.Close()); last == nil {
+			return tcp.Addr().(*net.TCPAddr).Port, nil
+		}
+	}
+	return 0, fmt.Errorf("find a port: %w", last)
+}
+
+// logPath is the file that gets a node's standard error, all its runs.
+func (n *Node) logPath() string { return filepath.Join(n.Dir, "process.log") }
+
+// Log returns the end of what the node logged, for messages of failed tests.
+func (n *Node) Log() string {
+	const shown = 4 << 10
+	text, err := os.ReadFile(n.logPath())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-shown):])
+}
