@@ -40,6 +40,18 @@ func connect(cmd *cobra.Command) (*client.Client, error) {
 	return client.Open(dir)
 }
 
+// asking makes a command that asks a node.
+func asking(do func(cmd *cobra.Command, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return do(cmd, c, args)
+	}
+}
+
 // needDir returns --dir for commands that work on files.
 func needDir(cmd *cobra.Command) (string, error) {
 	dir, _ := cmd.Flags().GetString("dir")

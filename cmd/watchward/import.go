@@ -46,12 +46,7 @@ A file is taken whole or, when it breaks off or is no such file, not at all;
 single bad values are refused by their place and stop nothing.`,
 		Example: "  watchward import event.json list.txt\n  watchward import event.json --share --tlp AMBER",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			i.client, i.say.local, i.out, i.errOut = c, !i.share, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			i.json, i.several = jsonFlag(cmd), len(args) > 1
 			for _, path := range args {
@@ -69,7 +64,7 @@ single bad values are refused by their place and stop nothing.`,
 				return differs()
 			}
 			return nil
-		},
+		}),
 	}
 	c.Flags().BoolVar(&i.share, "share", false, "share what is taken, as far as its marking allows")
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")

@@ -21,12 +21,7 @@ func newList() *cobra.Command {
 		Short:   "List notices, newest first",
 		Example: "  watchward list sighting --search evil --since 24h",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			q := client.NoticesQuery{Mine: mine, Search: search, Next: next}
 			if len(args) == 1 {
 				q.Kind = args[0]
@@ -47,7 +42,7 @@ func newList() *cobra.Command {
 				}
 			}
 			return showList(cmd, page)
-		},
+		}),
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
 	c.Flags().StringVar(&search, "search", "", "only values that contain this")

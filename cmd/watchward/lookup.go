@@ -31,13 +31,9 @@ also matches indicators on its parents, an address the networks that contain it.
 Exit code 0: all are known. 1: some or none are.`,
 		Example: "  watchward lookup evil.example\n  cut -d, -f3 proxy.csv | watchward lookup - --known",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
+			var err error
 			if len(args) == 1 && args[0] == "-" {
 				err = l.stream(cmd.Context(), cmd.InOrStdin())
 			} else {
@@ -50,7 +46,7 @@ Exit code 0: all are known. 1: some or none are.`,
 				return differs()
 			}
 			return nil
-		},
+		}),
 	}
 	c.Flags().BoolVar(&hosts, "hosts", false, "match URLs and e-mail addresses by their host too")
 	c.Flags().BoolVar(&knownOnly, "known", false, "leave out what nobody knows")

@@ -19,17 +19,12 @@ func newShow() *cobra.Command {
 		Use:   "show ID|VALUE",
 		Short: "Show a notice with its proof, or what is known of a value",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			if isID(args[0]) {
 				return showNotice(cmd, c, strings.ToLower(args[0]))
 			}
 			return showIndicator(cmd, c, args[0])
-		},
+		}),
 	}
 }
 
@@ -130,18 +125,13 @@ func newTail() *cobra.Command {
 		Use:   "tail",
 		Short: "Follow notices as they arrive",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			from := after
 			if !cmd.Flags().Changed("after") {
 				from = api.FromNow
 			}
 			out, asJSON := cmd.OutOrStdout(), jsonFlag(cmd)
-			err = c.Tail(cmd.Context(), from, func(v api.NoticeView) error {
+			err := c.Tail(cmd.Context(), from, func(v api.NoticeView) error {
 				if asJSON {
 					return printJSON(out, v)
 				}
@@ -154,7 +144,7 @@ func newTail() *cobra.Command {
 				return nil
 			}
 			return err
-		},
+		}),
 	}
 	c.Flags().Uint64Var(&after, "after", 0, "start after this local sequence; 0 replays everything (default: from now on)")
 	return c
@@ -165,12 +155,7 @@ func newMembers() *cobra.Command {
 		Use:   "members",
 		Short: "Who is in the region, and when they were last heard",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			members, err := c.Members(cmd.Context())
 			if err != nil {
 				return err
@@ -195,7 +180,7 @@ func newMembers() *cobra.Command {
 			}
 			t.print(cmd.OutOrStdout())
 			return nil
-		},
+		}),
 	}
 }
 
@@ -207,12 +192,7 @@ func newAlerts() *cobra.Command {
 		Use:   "alerts",
 		Short: "What a person should know about, newest first",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			list, err := c.Alerts(cmd.Context(), time.Time{}, alertsShown, "")
 			if err != nil {
 				return err
@@ -231,7 +211,7 @@ func newAlerts() *cobra.Command {
 			}
 			t.print(out)
 			return nil
-		},
+		}),
 	}
 }
 
@@ -240,12 +220,7 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Am I well? Version, peers, members, last words, disk, clock",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {
 				return err
@@ -261,7 +236,7 @@ func newStatus() *cobra.Command {
 				return differs()
 			}
 			return nil
-		},
+		}),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
 )
 
 func newToken() *cobra.Command {
@@ -21,12 +22,7 @@ func newTokenCreate() *cobra.Command {
 		Short:   "Make a token; it is shown once and kept only as a hash",
 		Example: "  watchward token create siem --role reader --ceiling GREEN",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			q.Name = args[0]
 			if life > 0 {
 				q.Expires = api.Time(now().Add(life).UnixMilli())
@@ -41,7 +37,7 @@ func newTokenCreate() *cobra.Command {
 			fmt.Fprintln(cmd.OutOrStdout(), made.Token)
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, sees up to TLP:%s. Keep the line above: it cannot be shown again.\n", plain(made.Name), made.Role, made.Ceiling)
 			return nil
-		},
+		}),
 	}
 	c.Flags().StringVar(&q.Role, "role", "reader", "reader, reporter (may also state) or admin")
 	c.Flags().StringVar(&q.Ceiling, "ceiling", "GREEN", "the strictest marking it may see")
@@ -54,12 +50,7 @@ func newTokenList() *cobra.Command {
 		Use:   "list",
 		Short: "List tokens; secrets are not kept",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			tokens, err := c.Tokens(cmd.Context())
 			if err != nil {
 				return err
@@ -77,7 +68,7 @@ func newTokenList() *cobra.Command {
 			}
 			t.print(cmd.OutOrStdout())
 			return nil
-		},
+		}),
 	}
 }
 
@@ -86,12 +77,7 @@ func newTokenRevoke() *cobra.Command {
 		Use:   "revoke ID|NAME",
 		Short: "Revoke a token at once",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			gone, err := c.RevokeToken(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -101,6 +87,6 @@ func newTokenRevoke() *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Revoked %s (%s).\n", plain(gone.Name), gone.ID)
 			return nil
-		},
+		}),
 	}
 }
