@@ -27,6 +27,7 @@ const protocolShow protocol.ID = "/watchward/show/0"
 
 // What a peer that is not in the roster may use until it has shown who it is.
 const (
+	readmitTime    = 500 * time.Millisecond
 	strangerTime   = 5 * time.Second
 	strangerBytes  = 32 << 10
 	strangersMax   = 16 // at once
@@ -194,6 +195,7 @@ func (g *gate) watch() {
 			return
 		case <-changed:
 		}
+		g.m.wait.Go(g.readmit)
 		for _, c := range g.m.host.Network().Conns() {
 			g.mu.Lock()
 			_, stranger := g.strangers[c.RemotePeer()]
@@ -215,6 +217,33 @@ const (
 // show is the greeting of the side that dialled. Where either side did not know
 // the other and does now, the connection is closed, since other protocols have
 // been refused on it: the next one finds both known.
+// readmit drops the connections of peers that were strangers when they were
+// made and are members now, by a record that came another way. Protocols have
+// been refused on them and would not try again; a greeting that is under way
+// does the same by itself, so it gets a moment.
+func (g *gate) readmit() {
+	select {
+	case <-g.m.ctx.Done():
+		return
+	case <-time.After(readmitTime):
+	}
+	g.mu.Lock()
+	var known []peer.ID
+	for id := range g.strangers {
+		if g.member(id) {
+			known = append(known, id)
+		}
+	}
+	g.mu.Unlock()
+	for _, id := range known {
+		g.forget(id)
+		_ = g.m.host.Network().ClosePeer(id)
+	}
+	if len(known) > 0 {
+		g.m.nudge()
+	}
+}
+
 func (g *gate) show(ctx context.Context, id peer.ID) error {
 	bare := g.m.host.(gatedHost).Host
 	s, err := bare.NewStream(ctx, id, protocolShow)
@@ -284,7 +313,10 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 			return err
 		}
 	}
-	if known && theirs[0] == sayKnown {
+	g.mu.Lock()
+	_, stranger := g.strangers[id] // when the connection was made
+	g.mu.Unlock()
+	if known && !stranger && theirs[0] == sayKnown {
 		return nil
 	}
 	// The last word of each side must arrive before the connection goes.

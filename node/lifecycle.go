@@ -227,13 +227,17 @@ func (n *Node) openAPI() error {
 	return err
 }
 
+// Meet adds peers to dial, beside the configured ones.
+func (n *Node) Meet(seeds []string) error {
+	if n.mesh == nil {
+		return nil
+	}
+	return n.mesh.AddSeeds(seeds)
+}
+
 // Start takes up work: the mesh joins, what waits is signed, the API answers.
-// Seeds are peers to dial beside the configured ones.
-func (n *Node) Start(seeds []string) error {
+func (n *Node) Start() error {
 	if n.mesh != nil {
-		if err := n.mesh.AddSeeds(seeds); err != nil {
-			return err
-		}
 		n.outbox = newOutbox(n)
 		if err := n.mesh.Start(); err != nil {
 			return err

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -188,7 +189,7 @@ func (h *hospital) open(t testing.TB) {
 
 func (h *hospital) start(t testing.TB, seeds []string) {
 	t.Helper()
-	if err := h.Start(seeds); err != nil {
+	if err := errors.Join(h.Start(), h.Meet(seeds)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -96,7 +96,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := n.Start(nil); err != nil {
+			if err := n.Start(); err != nil {
 				return closeAfter(n, err)
 			}
 			if jsonFlag(cmd) {

@@ -6,6 +6,7 @@
 package bench_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -52,44 +53,52 @@ func eventually(t testing.TB, what string, every time.Duration, holds func() boo
 	}
 }
 
-const baselineSamples = 200
+// A baseline takes the times of what nothing here can be faster than. Samples
+// are taken between those of a benchmark, so that load from outside falls on
+// both alike.
+type baseline struct {
+	file   *os.File
+	server *httptest.Server
 
-// syncTimes are the times of appending 4 KiB to a file in dir and syncing it:
-// what one durable write costs at least.
-func syncTimes(t testing.TB, dir string) []time.Duration {
+	disk []time.Duration // appending 4 KiB to a file and syncing it: one durable write
+	http []time.Duration // a request to a server on loopback that does nothing
+	work []time.Duration // hashing workBytes: one core's computing, milliseconds of it
+}
+
+const workBytes = 8 << 20
+
+func newBaseline(t testing.TB, dir string) *baseline {
 	t.Helper()
-	f, err := os.Create(filepath.Join(dir, "sync-baseline"))
+	f, err := os.Create(filepath.Join(dir, "baseline"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	block := make([]byte, 4<<10)
-	out := make([]time.Duration, baselineSamples)
-	for i := range out {
-		start := time.Now()
-		if _, err := f.Write(block); err != nil {
-			t.Fatal(err)
+	answer := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }
+	x := &baseline{file: f, server: httptest.NewServer(http.HandlerFunc(answer))}
+	t.Cleanup(func() {
+		x.server.Close()
+		if err := x.file.Close(); err != nil {
+			t.Error(err)
 		}
-		if err := f.Sync(); err != nil {
-			t.Fatal(err)
-		}
-		out[i] = time.Since(start)
-	}
-	return out
+	})
+	return x
 }
 
-// roundTrips are the times of requests to a server on loopback that does
-// nothing, over one kept connection.
-func roundTrips(t testing.TB) []time.Duration {
+func (x *baseline) sample(t testing.TB) {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }))
-	defer s.Close()
-	out := make([]time.Duration, baselineSamples)
-	for i := range out {
-		start := time.Now()
-		get(t, s.Client(), s.URL)
-		out[i] = time.Since(start)
+	block := make([]byte, workBytes)
+	start := time.Now()
+	if _, err := x.file.Write(block[:4<<10]); err != nil {
+		t.Fatal(err)
 	}
-	return out
+	if err := x.file.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	synced := time.Now()
+	get(t, x.server.Client(), x.server.URL)
+	got := time.Now()
+	sha256.Sum256(block)
+	x.disk = append(x.disk, synced.Sub(start))
+	x.http = append(x.http, got.Sub(synced))
+	x.work = append(x.work, time.Since(got))
 }

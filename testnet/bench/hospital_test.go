@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -121,7 +122,7 @@ func (h *hospital) open(t testing.TB) {
 
 func (h *hospital) start(t testing.TB, seeds ...string) {
 	t.Helper()
-	if err := h.Start(seeds); err != nil {
+	if err := errors.Join(h.Start(), h.Meet(seeds)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -153,14 +153,18 @@ func (n *Node) status(ctx context.Context) (api.Status, error) {
 func Poll(ctx context.Context, try func() error) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var last error // before ctx ended: after that try can only say that it did
 	for {
 		err := try()
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			return errors.Join(ctx.Err(), last)
 		case <-tick.C:
 		}
 	}

@@ -1,6 +1,7 @@
 package misp
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -143,6 +144,9 @@ func (in *reader) take(ev *event, a *attribute, p part) intel.Found {
 	}
 	if a.context && ev.flagged && !in.options.All {
 		return in.refusal(ev, a, p.value, "not marked for detection (to_ids false)")
+	}
+	if strange := cmp.Or(a.tags.strange, ev.tags.strange); strange != "" {
+		return in.refusal(ev, a, p.value, "its marking "+strange+" is not known, so nobody can say how far it may travel")
 	}
 	if a.lastSeen != 0 && a.lastSeen < a.firstSeen {
 		return in.refusal(ev, a, p.value, "last_seen is before first_seen")

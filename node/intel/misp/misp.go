@@ -10,7 +10,8 @@
 //
 // Decisions:
 //   - Markings are the tlp: tags of the event and of the attribute; the
-//     strictest counts. Other tags that start so (tlp:ex:chr) are ignored.
+//     strictest counts. An attribute under another tag that starts so
+//     is refused (tlp:ex:chr, the Chatham House rule, is ignored).
 //   - Deleted attributes, and those in deleted objects, are passed over.
 //   - to_ids: many publishers set it nowhere. An event where it is true at
 //     least once means it: there, attributes with false are refused as context

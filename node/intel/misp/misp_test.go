@@ -228,13 +228,23 @@ func TestMarkings(t *testing.T) {
 		{"tlp:red", "tlp:clear", notice.TLPRed},
 		{"tlp:amber+strict", "tlp:amber", notice.TLPAmberStrict},
 		{"tlp:ex:chr", "", 0},
-		{"tlp:unclear", "tlp:green", notice.TLPGreen},
 	} {
 		file := fmt.Sprintf(`{"Event": {"Attribute": [{"type": "domain", "value": "evil.example", "Tag": [{"name": %q}]}], "Tag": [{"name": "x"}, {"name": %q}]}}`,
 			c.attribute, c.event)
 		taken, _, err := read(strings.NewReader(file), misp.Options{})
 		if err != nil || len(taken) != 1 || taken[0].TLP != c.want || taken[0].Notice.Origin.TLP != c.want {
 			t.Errorf("event %q, attribute %q: %+v, %v", c.event, c.attribute, taken, err)
+		}
+	}
+}
+
+// Nobody can say how far a word under a marking that is none may travel.
+func TestStrangeMarkingsAreRefused(t *testing.T) {
+	for _, name := range []string{"tlp:unclear", "tlp:pink", "TLP:"} {
+		file := fmt.Sprintf(`{"Attribute": [{"type": "domain", "value": "evil.example"}], "Tag": [{"name": %q}, {"name": "tlp:green"}]}`, name+"x")
+		taken, refused, err := read(strings.NewReader(file), misp.Options{})
+		if err != nil || len(taken) != 0 || len(refused) != 1 || !strings.Contains(refused[0].Reason, name) {
+			t.Errorf("%s: %+v, %+v, %v", name, taken, refused, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package misp
 import (
 	"strings"
 
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -10,6 +11,7 @@ import (
 type tags struct {
 	seen      int
 	tlp       notice.TLP
+	strange   string // a tlp: tag that is no marking
 	family    one
 	tool      one
 	technique one
@@ -98,8 +100,12 @@ func (t *tags) add(name string) {
 		return
 	}
 	if len(name) > 4 && strings.EqualFold(name[:4], "tlp:") {
-		if tlp, err := notice.ParseTLP(name); err == nil {
+		tlp, err := notice.ParseTLP(name)
+		switch {
+		case err == nil:
 			t.tlp = notice.Stricter(t.tlp, tlp)
+		case !strings.EqualFold(name, "tlp:ex:chr"): // the Chatham House rule, beside a marking
+			t.strange = intel.Show(name)
 		}
 		return
 	}

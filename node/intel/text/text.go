@@ -16,9 +16,8 @@
 // is refused with its line: in prose it mostly leads to the report, not to the
 // attacker. Lines that give nothing are no refusals.
 //
-// A line that is only a marking ("TLP:AMBER", also as a comment) marks the
-// file: anywhere in its first 64 KiB all of it, later what follows. The
-// strictest counts.
+// A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
+// 64 KiB all of it, later what follows. The strictest counts.
 package text
 
 import (
@@ -129,8 +128,9 @@ func (in *reader) survey(head []byte) {
 	all, starting := 0, 0
 	for _, raw := range lines {
 		line := strings.TrimSpace(string(raw))
-		if tlp, ok := marking(line); ok {
-			in.tlp = notice.Stricter(in.tlp, tlp)
+		tlp, alone := marking(line)
+		in.tlp = notice.Stricter(in.tlp, tlp)
+		if alone {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -165,19 +165,23 @@ func startsWithValue(line string) bool {
 		(strings.HasPrefix(line[1:], `:\`) || !strings.Contains(line, `\`) && strings.Count(line, " ") < 6)
 }
 
-// markingLine is a line that has a marking and nothing else but signs.
-var markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*:\s*(clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
+// A marking stands alone on a line, or anywhere in a sentence: CERTs put it in
+// the subject of a mail. Of all in a file the strictest counts, since to read
+// one marking too many only keeps a file closer.
+var (
+	markingWord = regexp.MustCompile(`(?i)\bTLP\s*[:-]\s*(clear|white|green|amber(?:[+_ -]strict)?|red)\b`)
+	markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*[:-]\s*(?:clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
+)
 
-func marking(line string) (notice.TLP, bool) {
-	if len(line) > 100 {
-		return 0, false
+// marking returns the strictest marking in a line, and whether the line is
+// nothing else.
+func marking(line string) (tlp notice.TLP, alone bool) {
+	for _, match := range markingWord.FindAllStringSubmatch(line, -1) {
+		if found, err := notice.ParseTLP(match[1]); err == nil {
+			tlp = notice.Stricter(tlp, found)
+		}
 	}
-	match := markingLine.FindStringSubmatch(line)
-	if match == nil {
-		return 0, false
-	}
-	tlp, err := notice.ParseTLP(match[1])
-	return tlp, err == nil
+	return tlp, tlp != 0 && len(line) <= 100 && markingLine.MatchString(line)
 }
 
 func comment(line string) bool {
@@ -190,8 +194,8 @@ func (in *reader) line(raw []byte) error {
 		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
 	}
 	line := strings.TrimSpace(string(raw))
-	if tlp, ok := marking(line); ok {
-		in.tlp = notice.Stricter(in.tlp, tlp)
+	tlp, alone := marking(line)
+	if in.tlp = notice.Stricter(in.tlp, tlp); alone {
 		return nil
 	}
 	if line == "" || comment(line) {

@@ -167,13 +167,15 @@ func TestMarking(t *testing.T) {
 		return out
 	}
 	for file, want := range map[string]notice.TLP{
-		"evil.example":                                         0,
-		"# TLP:AMBER\nevil.example":                            notice.TLPAmber,
-		"evil.example\n\n** tlp: amber+strict **":              notice.TLPAmberStrict,
-		"TLP:GREEN\nevil.example\nTLP:RED\n":                   notice.TLPRed,
-		"Classification: TLP:WHITE\nevil.example":              notice.TLPClear,
-		"# TLP:RED would be something else here\nevil.example": 0,
-		"# TLP:REDISH\nevil.example":                           0,
+		"evil.example":                                          0,
+		"# TLP:AMBER\nevil.example":                             notice.TLPAmber,
+		"evil.example\n\n** tlp: amber+strict **":               notice.TLPAmberStrict,
+		"TLP:GREEN\nevil.example\nTLP:RED\n":                    notice.TLPRed,
+		"Classification: TLP:WHITE\nevil.example":               notice.TLPClear,
+		"Subject: [TLP:RED] wave 3\n\nhxxps://evil[.]example/":  notice.TLPRed,
+		"Subject: TLP:RED strictly confidential\nevil.example":  notice.TLPRed,
+		"This mail is TLP-AMBER+STRICT.\nhxxp://evil[.]example": notice.TLPAmberStrict,
+		"# TLP:REDISH\nevil.example":                            0,
 	} {
 		if got := tlp(file); !slices.Equal(got, []notice.TLP{want}) {
 			t.Errorf("%q: %v, want %v", file, got, want)
