@@ -61,7 +61,7 @@ func (m *Mesh) joinTopics() error {
 			return i >= 0 && m.mayHear(id, region, audiences[i])
 		}),
 		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11}, pubsub.GossipSubDefaultFeatures),
-		pubsub.WithLogger(m.log),
+		pubsub.WithLogger(slog.New(slog.DiscardHandler)),    // what matters is counted and logged here
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)), // it would write what messages say
 		pubsub.WithGossipSubParams(m.degree()),
 		pubsub.WithFloodPublish(true),

@@ -48,7 +48,7 @@ func ParseAdmission(raw []byte) (*Admission, *trust.Roster, error) {
 	}
 	var a Admission
 	if err := canon.Unmarshal(raw, &a); err != nil {
-		return nil, nil, fmt.Errorf("not an admission file: %w", err)
+		return nil, nil, fmt.Errorf("this is no admission, or a damaged one: ask the coordinator for the file that watchward region admit wrote (%w)", err)
 	}
 	if len(a.Seeds) > seedsMax {
 		return nil, nil, fmt.Errorf("admission names %d seeds: at most %d", len(a.Seeds), seedsMax)
@@ -120,7 +120,7 @@ func Admit(dir string, key *crypto.PrivateKey, request []byte, role trust.Role, 
 	}
 	r, err := trust.ParseRequest(request)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("this is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", RequestFile, err)
 	}
 	records, err := trust.Admit(roster.Charter(), []*crypto.PrivateKey{key}, []trust.Grant{grant(r, role, now)}, now.UnixMilli())
 	if err != nil {
@@ -202,4 +202,17 @@ func Charter(dir string) (*trust.Charter, crypto.Region, error) {
 		return nil, crypto.Region{}, err
 	}
 	return roster.Charter(), a.Region, nil
+}
+
+// Member returns the member id of the node in dir.
+func Member(dir string) (string, error) {
+	r, err := readRequest(filepath.Join(dir, RequestFile))
+	if err != nil {
+		return "", err
+	}
+	key, err := crypto.ParsePublicKey(r.Key)
+	if err != nil {
+		return "", err
+	}
+	return crypto.NewMemberID(key).String(), nil
 }

@@ -87,15 +87,15 @@ func TestBadAdmissionsAreRefused(t *testing.T) {
 		name, say string
 		raw       []byte
 	}{
-		{"nothing", "not an admission file", nil},
-		{"text", "not an admission file", []byte("hello, here is your admission\n")},
-		{"the request instead", "not an admission file", request},
-		{"its first half", "not an admission file", good[:len(good)/2]},
-		{"the last byte cut off", "not an admission file", good[:len(good)-1]},
-		{"a trailing byte", "not an admission file", append(slices.Clone(good), 0)},
+		{"nothing", "this is no admission", nil},
+		{"text", "this is no admission", []byte("hello, here is your admission\n")},
+		{"the request instead", "this is no admission", request},
+		{"its first half", "this is no admission", good[:len(good)/2]},
+		{"the last byte cut off", "this is no admission", good[:len(good)-1]},
+		{"a trailing byte", "this is no admission", append(slices.Clone(good), 0)},
 		{"2 MiB", "at most", make([]byte, 2<<20)},
-		{"nested 5,000 deep", "not an admission file", bytes.Repeat([]byte{0x81}, 5000)},
-		{"a map of 2^64-1", "not an admission file", []byte{0xbb, 255, 255, 255, 255, 255, 255, 255, 255}},
+		{"nested 5,000 deep", "this is no admission", bytes.Repeat([]byte{0x81}, 5000)},
+		{"a map of 2^64-1", "this is no admission", []byte{0xbb, 255, 255, 255, 255, 255, 255, 255, 255}},
 		{"no records", "charter is missing", edited(func(a *node.Admission) { a.Records = [][]byte{} })},
 		{"no charter", "charter", edited(func(a *node.Admission) { a.Records = slices.DeleteFunc(a.Records, isCharter) })},
 		{"a record that is noise", "admission:", edited(func(a *node.Admission) { a.Records = append(a.Records, []byte("noise")) })},

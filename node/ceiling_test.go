@@ -172,7 +172,7 @@ func TestCeilingHidesAllOfIt(t *testing.T) {
 				return done
 			}
 			return nil
-		})
+		}, nil)
 		if !errors.Is(err, done) || !slices.Equal(seen, []string{m.greenID, itemID(t, last, 0)}) {
 			t.Errorf("%q came, error %v", seen, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -146,6 +147,9 @@ func Open(o Options) (n *Node, err error) {
 	n.metrics = newMetrics(n.registry)
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.store, err = store.Open(store.Options{Dir: filepath.Join(o.Dir, storeDir), Now: n.now, Log: o.Log, Registerer: n.registry}); err != nil {
+		if strings.Contains(err.Error(), "directory lock") { // Badger has no error to compare with
+			err = fmt.Errorf("a node runs in %s already: stop that one first, or choose another directory", o.Dir)
+		}
 		return n, err
 	}
 	if err = n.openTrust(); err != nil {

@@ -223,7 +223,7 @@ func (n *Node) shared(tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
 			Fix: "say --tlp AMBER (this region) or --tlp GREEN (every endorsed region), or --local to keep it here"}
 	case crypto.AudienceNamed:
 		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("TLP:%s goes to named members only, which this version cannot seal for", tlp),
-			Fix: "keep it here with --local"}
+			Fix: "keep it on this node: report with --local, import without --share"}
 	}
 	if n.mesh == nil {
 		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "this node belongs to no region yet, so there is nobody to share with",

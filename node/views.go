@@ -27,6 +27,9 @@ func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions)
 		asked, err := notice.Detect(value, notice.Options{AllowSpecial: true})
 		if err != nil {
 			answers[i].Reason = err.Error()
+			if field := (*notice.FieldError)(nil); errors.As(err, &field) {
+				answers[i].Reason = field.Reason
+			}
 		} else {
 			answers[i].Type = asked.Type.String()
 			for c := range n.candidates(asked, o.Hosts) {
@@ -44,7 +47,8 @@ func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions)
 	for i := range answers {
 		for j := start; j < ends[i]; j++ {
 			if s := summaries[j]; s.Indicator != (notice.Indicator{}) {
-				answers[i].Known = true
+				// A dispute alone makes nothing known.
+				answers[i].Known = s.Members > 0 || s.Reports > 0
 				view := summaryView(s)
 				answers[i].Summary = &view
 				if j > start { // the first candidate is the value itself
@@ -170,7 +174,11 @@ func (n *Node) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string
 	return views, next, nil
 }
 
-// Follow implements api.Node.
+// toldMax bounds what a follower is remembered to have been told; beyond it
+// something is told twice.
+const toldMax = 65_536
+
+// Follow implements api.Node. An own word comes once, when it is submitted.
 func (n *Node) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(api.Event) error) error {
 	if after == api.FromNow {
 		after = n.store.Last()
@@ -178,10 +186,18 @@ func (n *Node) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yie
 			return err
 		}
 	}
+	told := map[crypto.ItemID]bool{} // while they waited to be signed
 	return n.store.Follow(ctx, after, ceiling, func(local uint64, records []store.Record) error {
-		event := api.Event{Seq: local, Notices: make([]api.NoticeView, len(records))}
-		for i, r := range records {
-			event.Notices[i] = n.view(r, ceiling)
+		event := api.Event{Seq: local, Notices: make([]api.NoticeView, 0, len(records))}
+		for _, r := range records {
+			if r.State == store.Signed && told[r.ID] {
+				delete(told, r.ID)
+				continue
+			}
+			if r.State == store.Waits && len(told) < toldMax {
+				told[r.ID] = true
+			}
+			event.Notices = append(event.Notices, n.view(r, ceiling))
 		}
 		return yield(event)
 	})

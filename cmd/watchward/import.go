@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +50,7 @@ single bad values are refused by their place and stop nothing.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			i.client, i.say.local, i.out, i.errOut = c, !i.share, cmd.OutOrStdout(), cmd.ErrOrStderr()
-			i.json, i.several = jsonFlag(cmd), len(args) > 1
+			i.json, i.several, i.reach = jsonFlag(cmd), len(args) > 1, map[string]int{}
 			for _, path := range args {
 				if err := i.file(cmd.Context(), path, cmd.InOrStdin()); err != nil {
 					var stop *client.Error
@@ -79,6 +81,7 @@ type importResult struct {
 	Read    int             `json:"read"`
 	Taken   int             `json:"taken"`
 	Known   int             `json:"known"`
+	Shared  int             `json:"shared,omitempty"` // of those taken or known before
 	Refused []importRefused `json:"refused"`
 	Errors  []string        `json:"errors,omitempty"`
 }
@@ -98,7 +101,8 @@ type importer struct {
 	out    io.Writer
 	errOut io.Writer
 
-	several bool // files: then a place names its file
+	reach   map[string]int // shared, by marking
+	several bool           // files: then a place names its file
 
 	total  importResult
 	broken []string
@@ -145,6 +149,10 @@ func (i *importer) file(ctx context.Context, path string, stdin io.Reader) error
 				i.total.Known++
 			} else {
 				i.total.Taken++
+			}
+			if v.Audience != "local" {
+				i.total.Shared++
+				i.reach[v.TLP]++
 			}
 		}
 		for _, r := range answer.Refused {
@@ -257,6 +265,14 @@ func (i *importer) summary() {
 	switch {
 	case i.say.dryRun:
 		fmt.Fprintln(i.out, "Dry run: nothing was stored.")
+	case i.total.Read == 0 && len(i.broken) == 0:
+		fmt.Fprintln(i.out, "No values were found.")
+	case i.total.Shared > 0:
+		var by []string
+		for _, tlp := range slices.Sorted(maps.Keys(i.reach)) {
+			by = append(by, fmt.Sprintf("%d as TLP:%s", i.reach[tlp], tlp))
+		}
+		fmt.Fprintf(i.out, "Shared: %s.\n", strings.Join(by, ", "))
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
 	}

@@ -119,7 +119,8 @@ func (l *lookup) all(ctx context.Context, values []string) error {
 
 func lookupRow(a api.LookupAnswer) []string {
 	if a.Reason != "" {
-		return []string{a.Value, "?", "", "", "", "", "", a.Reason}
+		reason, _, _ := strings.Cut(a.Reason, ": tried ") // the list of types is for --json
+		return []string{a.Value, "?", "", "", "", "", "", reason}
 	}
 	if !a.Known {
 		return []string{a.Value, "no", "", "", "", "", "", ""}

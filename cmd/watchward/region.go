@@ -71,8 +71,8 @@ func newRegionAdmit() *cobra.Command {
 		Use:   "admit REQUEST",
 		Short: "Make the author of a join request a member",
 		Long: `Admit a node by the request file that its watchward init wrote, and write the
-admission to hand back. Compare the member id with the hospital by phone first.
-The admission holds no secret. If the node in --dir runs, the newcomer is told
+admission to hand back. It takes effect when it is handed back: compare the
+member id by phone before. The admission holds no secret. If the node in --dir runs, the newcomer is told
 its addresses; otherwise name them with --seed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -86,7 +86,7 @@ its addresses; otherwise name them with --seed.`,
 			}
 			parsed, err := trust.ParseRequest(request)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return fmt.Errorf("%s is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", args[0], node.RequestFile, err)
 			}
 			if len(seeds) == 0 {
 				seeds = runningAddrs(cmd)
@@ -106,8 +106,8 @@ its addresses; otherwise name them with --seed.`,
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"name": parsed.Name, "member": member, "role": role, "admission": out, "seeds": seeds})
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Admitted %s as %s (member %s…).\nHand %s back; there: watchward join --dir DIRECTORY --in %s\n",
-				plain(parsed.Name), role, member[:16], out, filepath.Base(out))
+			fmt.Fprintf(cmd.OutOrStdout(), "Admitted %s as %s, member id\n  %s\nCompare it by phone with what their watchward init printed, and only then hand\n%s back. There: watchward join --dir DIRECTORY --in %s\n",
+				plain(parsed.Name), role, member, out, filepath.Base(out))
 			if len(seeds) == 0 {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note: the newcomer was told no address; run this node first or say --seed, or set mesh.seeds in the newcomer's configuration")
 			}

@@ -21,9 +21,7 @@ it works when central services are down.
 Start with:  watchward dev`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		CompletionOptions: cobra.CompletionOptions{
-			HiddenDefaultCmd: true,
-		},
+		Version:       version(),
 	}
 	flags := root.PersistentFlags()
 	flags.String("dir", os.Getenv("WATCHWARD_DIR"), "the node's directory (default $WATCHWARD_DIR)")

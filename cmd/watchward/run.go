@@ -49,10 +49,14 @@ needs no open port; a coordinator needs an address that the others can reach.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if jsonFlag(cmd) {
-				return printJSON(out, map[string]string{"dir": dir, "name": o.Name, "request": filepath.Join(dir, node.RequestFile)})
+			member, err := node.Member(dir)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(out, "Made %s in %s. Next, one of:\n", plain(o.Name), dir)
+			if jsonFlag(cmd) {
+				return printJSON(out, map[string]string{"dir": dir, "name": o.Name, "member": member, "request": filepath.Join(dir, node.RequestFile)})
+			}
+			fmt.Fprintf(out, "Made %s in %s, member id\n  %s\nNext, one of:\n", plain(o.Name), dir, member)
 			fmt.Fprintf(out, "  found a region:  watchward region init --dir %s --name \"My region\" --key FILE\n", dir)
 			fmt.Fprintf(out, "  join one:        hand %s to a coordinator,\n", filepath.Join(dir, node.RequestFile))
 			fmt.Fprintf(out, "                   then watchward join --dir %s --in ADMISSION\n", dir)

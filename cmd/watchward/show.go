@@ -97,7 +97,9 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 	v, err := c.Indicator(cmd.Context(), "", value)
 	if isMissing(err) {
-		if !jsonFlag(cmd) {
+		if jsonFlag(cmd) {
+			fmt.Fprintln(cmd.OutOrStdout(), "{}")
+		} else {
 			fmt.Fprintf(cmd.OutOrStdout(), "Nobody has said anything about %s.\n", plain(value))
 		}
 		return differs()
@@ -139,6 +141,8 @@ func newTail() *cobra.Command {
 				at := stamp(v.Received).Local().Format(time.TimeOnly)
 				_, err := fmt.Fprintf(out, "%s  %-10s  %-6s %s  by %s  %s\n", at, plain(row[2]), plain(row[4]), plain(row[3]), plain(row[5]), plain(row[6]))
 				return err
+			}, func(error) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "The node is gone; waiting for it to come back. Ctrl-C ends.")
 			})
 			if cmd.Context().Err() != nil { // Ctrl-C is how it ends
 				return nil
@@ -241,20 +245,20 @@ func newStatus() *cobra.Command {
 }
 
 func showStatus(out io.Writer, s api.Status) {
-	word := paint(out, "32", "well")
+	word := "is " + paint(out, "32", "well")
 	if len(s.Warnings) > 0 {
 		word = paint(out, "31", "needs a look")
 	}
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(out, "%-10s %s\n", name, plain(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(out, "%s is %s.\n", plain(s.Name), word)
+	fmt.Fprintf(out, "%s %s.\n", plain(s.Name), word)
 	for _, w := range s.Warnings {
 		fmt.Fprintf(out, "  ! %s\n", plain(w))
 	}
 	line("version", "%s", s.Version)
 	line("region", "%s", s.Region)
-	line("members", "%d, of whom %d are connected", s.Members, s.Peers)
+	line("members", "%d, this node included; %d connected", s.Members, s.Peers)
 	line("last in", "%s", ago(stamp(s.LastIn), now()))
 	line("last out", "%s", ago(stamp(s.LastOut), now()))
 	if s.Waiting > 0 {
@@ -264,9 +268,10 @@ func showStatus(out io.Writer, s api.Status) {
 	line("disk", "%s used, %s free", size(s.Disk.Used), size(s.Disk.Free))
 	clock := fmt.Sprintf("%d ms from the median of %s", s.Clock.OffsetMS, plural(int64(s.Clock.Members), "member"))
 	if s.Clock.Members == 0 {
-		clock = "nobody to compare with"
+		clock = "not compared with anybody yet"
 	}
 	line("clock", "%s (%s)", s.Now, clock)
+	line("member", "%s", s.Member)
 	line("peer id", "%s", s.PeerID)
 	for _, l := range s.Listen {
 		line("listens", "%s", l)

@@ -138,11 +138,18 @@ func Parse(path string, text []byte) (Config, error) {
 	c := Default()
 	d := toml.NewDecoder(strings.NewReader(string(text)))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	err = d.Decode(&c)
+	var strict *toml.StrictMissingError
+	if err != nil && !errors.As(err, &strict) {
 		return Config{}, decodeErrors(path, err)
 	}
-	if problems := c.check(); len(problems) > 0 {
-		return Config{}, join(path, problems, places)
+	// An unknown key hides nothing else that is wrong.
+	problems := join(path, c.check(), places)
+	if strict != nil {
+		problems = append(problems, unknownKeys(path, strict)...)
+	}
+	if len(problems) > 0 {
+		return Config{}, inOrder(problems)
 	}
 	return c, nil
 }
@@ -150,10 +157,10 @@ func Parse(path string, text []byte) (Config, error) {
 // Validate reports what cannot work, as Load does, for a configuration made by
 // a program. The errors name no file.
 func (c Config) Validate() error {
-	return join("", c.check(), nil)
+	return inOrder(join("", c.check(), nil))
 }
 
-func join(path string, problems []problem, places map[string]place) error {
+func join(path string, problems []problem, places map[string]place) []*Error {
 	list := make([]*Error, 0, len(problems))
 	for _, p := range problems {
 		e := &Error{File: path, Key: p.key, Reason: p.reason, Fix: p.fix}
@@ -162,6 +169,11 @@ func join(path string, problems []problem, places map[string]place) error {
 		}
 		list = append(list, e)
 	}
+	return list
+}
+
+// inOrder joins errors in the order of the file.
+func inOrder(list []*Error) error {
 	slices.SortStableFunc(list, func(a, b *Error) int { return a.Line - b.Line })
 	var errs []error
 	for _, e := range list {
@@ -170,21 +182,21 @@ func join(path string, problems []problem, places map[string]place) error {
 	return errors.Join(errs...)
 }
 
+func unknownKeys(path string, strict *toml.StrictMissingError) []*Error {
+	var list []*Error
+	for i := range strict.Errors {
+		e := &strict.Errors[i]
+		key := strings.Join(e.Key(), ".")
+		line, column := e.Position()
+		list = append(list, &Error{File: path, Line: line, Column: column, Key: key, Reason: "this key is not known", Fix: suggest(key)})
+	}
+	return list
+}
+
 // decodeErrors turns go-toml's errors into ours.
 func decodeErrors(path string, err error) error {
-	var strict *toml.StrictMissingError
 	var decode *toml.DecodeError
-	switch {
-	case errors.As(err, &strict):
-		var errs []error
-		for i := range strict.Errors {
-			e := &strict.Errors[i]
-			key := strings.Join(e.Key(), ".")
-			line, column := e.Position()
-			errs = append(errs, &Error{File: path, Line: line, Column: column, Key: key, Reason: "this key is not known", Fix: suggest(key)})
-		}
-		return errors.Join(errs...)
-	case errors.As(err, &decode):
+	if errors.As(err, &decode) {
 		line, column := decode.Position()
 		key := strings.Join(decode.Key(), ".")
 		e := &Error{File: path, Line: line, Column: column, Key: key, Reason: strings.TrimPrefix(decode.Error(), "toml: "), Fix: wantType(key)}

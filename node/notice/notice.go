@@ -223,7 +223,7 @@ func (n *Notice) checkSubject() error {
 	about := n.Kind == KindIndicator || n.Kind == KindSighting
 	switch {
 	case about && n.Indicator == nil:
-		return fieldErrorf("indicator", "give a type and a value", "%s needs one", article(n.Kind))
+		return fieldErrorf("indicator", "give a value", "%s needs a value", article(n.Kind))
 	case n.Kind == KindRetraction && n.Ref == nil:
 		return fieldErrorf("ref", "give the id of the notice to take back", "a retraction needs one")
 	case n.Kind == KindDispute && (n.Ref == nil) == (n.Indicator == nil):

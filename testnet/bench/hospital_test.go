@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -120,9 +119,9 @@ func (h *hospital) open(t testing.TB) {
 	}
 }
 
-func (h *hospital) start(t testing.TB, seeds ...string) {
+func (h *hospital) start(t testing.TB) {
 	t.Helper()
-	if err := errors.Join(h.Start(), h.Meet(seeds)); err != nil {
+	if err := h.Start(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -138,16 +137,19 @@ func (h *hospital) stop(t testing.TB) {
 	h.Node = nil
 }
 
-// startAll starts hospitals that know each other's addresses.
+// startAll starts hospitals, then tells each where the others are.
 func startAll(t testing.TB, all []*hospital) {
 	t.Helper()
 	var seeds []string
 	for _, h := range all {
 		h.open(t)
+		h.start(t)
 		seeds = append(seeds, h.MeshAddrs()...)
 	}
 	for _, h := range all {
-		h.start(t, seeds...)
+		if err := h.Meet(seeds); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

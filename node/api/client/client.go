@@ -237,12 +237,12 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &inner) {
 		err = inner.Err // the method and URL are in our words below
 	}
-	where, fix := c.base, "is it running? watchward run --dir DIRECTORY"
+	where, fix := c.base, "is it running? watchward run --dir DIRECTORY, or watchward dev for a region to try"
 	if c.c.Socket != "" {
 		where = c.c.Socket
 	}
 	if c.c.Dir != "" {
-		fix = "is it running? watchward run --dir " + c.c.Dir
+		fix = "is it running? watchward run --dir " + c.c.Dir + " (or watchward dev, which made it)"
 	}
 	return &Error{Unreachable: true, Err: fmt.Errorf("cannot reach the node at %s: %w: %s", where, err, fix)}
 }

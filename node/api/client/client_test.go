@@ -276,7 +276,7 @@ func TestTailGoesOn(t *testing.T) {
 			return stop
 		}
 		return nil
-	})
+	}, nil)
 	if err != stop || fmt.Sprint(got) != "[a b c d]" || fmt.Sprint(asked) != "[ after=5 after=5]" {
 		t.Errorf("got %v, asked %q, %v", got, asked, err)
 	}
@@ -287,7 +287,7 @@ func TestTailReportsFirstFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Tail(t.Context(), api.FromNow, nil); client.ExitCode(err) != client.ExitUnreachable {
+	if err := c.Tail(t.Context(), api.FromNow, nil, nil); client.ExitCode(err) != client.ExitUnreachable {
 		t.Errorf("%v", err)
 	}
 }

@@ -31,8 +31,9 @@ type errYield struct{ error }
 // Tail follows the notices that arrive, from after on: api.FromNow for what
 // comes next, 0 for everything stored. It reconnects and goes on where it was,
 // until ctx ends (its error is returned) or yield returns an error. When the
-// first connection fails, or the node denies one, that is returned.
-func (c *Client) Tail(ctx context.Context, after uint64, yield func(api.NoticeView) error) error {
+// first connection fails, or the node denies one, that is returned. lost, if not
+// nil, is told once each time a connection that stood is gone.
+func (c *Client) Tail(ctx context.Context, after uint64, yield func(api.NoticeView) error, lost func(error)) error {
 	t := &tail{c: c, after: after, yield: yield, partial: map[string]bool{}}
 	wait := retryFirst
 	for first := true; ; first = false {
@@ -50,6 +51,9 @@ func (c *Client) Tail(ctx context.Context, after uint64, yield func(api.NoticeVi
 		}
 		if t.progress {
 			wait = retryFirst
+			if lost != nil {
+				lost(err)
+			}
 		}
 		select {
 		case <-time.After(wait):
