@@ -236,7 +236,7 @@ func (p path) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield f
 func (n *Node) endpoint() error {
 	e := client.Endpoint{URL: n.api.URL(), TokenFile: tokenFile}
 	if n.socket() != "" {
-		e.Socket = n.socket()
+		e.Socket = n.o.Settings.API.Socket // relative to the directory, as in the configuration
 	}
 	return client.WriteEndpoint(n.o.Dir, e)
 }
