@@ -181,31 +181,55 @@ func (d *direct) run(key lineKey, l *line) {
 		delete(d.lines, key)
 		d.mu.Unlock()
 	}()
-	ctx, cancel := context.WithTimeout(d.m.ctx, writeTime)
-	s, err := d.m.host.NewStream(ctx, key.peer, key.protocol)
-	cancel()
-	if err != nil {
-		return
-	}
-	defer s.Close()
+	var s network.Stream
+	defer func() {
+		if s != nil {
+			_ = s.Close()
+		}
+	}()
 	idle := time.NewTimer(lineIdle)
 	defer idle.Stop()
 	for {
 		select {
 		case <-d.m.ctx.Done():
-			_ = s.Reset()
+			if s != nil {
+				_ = s.Reset()
+			}
 			return
 		case <-idle.C:
 			return
 		case out := <-l.queue:
-			_ = s.SetWriteDeadline(time.Now().Add(writeTime))
-			if _, err := wire.Write(s, out.kind, out.message); err != nil {
-				_ = s.Reset()
+			fresh := s == nil
+			var err error
+			if s, err = d.write(s, key, out); err != nil && !fresh {
+				// The connection below an idle stream may be gone: the message is not to pay for it.
+				s, err = d.write(nil, key, out)
+			}
+			if err != nil {
 				return
 			}
 			idle.Reset(lineIdle)
 		}
 	}
+}
+
+// write sends a message on s, or on a new stream if that is nil, and returns the
+// stream, nil after an error.
+func (d *direct) write(s network.Stream, key lineKey, out outgoing) (network.Stream, error) {
+	if s == nil {
+		ctx, cancel := context.WithTimeout(d.m.ctx, writeTime)
+		defer cancel()
+		var err error
+		if s, err = d.m.host.NewStream(ctx, key.peer, key.protocol); err != nil {
+			return nil, err
+		}
+	}
+	_ = s.SetWriteDeadline(time.Now().Add(writeTime))
+	if _, err := wire.Write(s, out.kind, out.message); err != nil {
+		_ = s.Reset()
+		return nil, err
+	}
+	return s, nil
 }
 
 // handle reads a peer's urgent or direct stream.

@@ -134,8 +134,14 @@ func (g *gate) listen() {
 	bare := g.m.host.(gatedHost).Host
 	bare.SetStreamHandler(protocolShow, g.handleShow)
 	bare.Network().Notify(&network.NotifyBundle{
-		ConnectedF:    func(_ network.Network, c network.Conn) { g.connected(c) },
-		DisconnectedF: func(_ network.Network, c network.Conn) { g.forget(c.RemotePeer()) },
+		ConnectedF: func(_ network.Network, c network.Conn) {
+			g.connected(c)
+			g.changed(c.RemotePeer())
+		},
+		DisconnectedF: func(_ network.Network, c network.Conn) {
+			g.forget(c.RemotePeer())
+			g.changed(c.RemotePeer())
+		},
 	})
 	g.m.wait.Go(g.watch)
 }
@@ -178,6 +184,13 @@ func (g *gate) connected(c network.Conn) {
 			}
 		}
 	})
+}
+
+// changed looks after a member whose connections have changed.
+func (g *gate) changed(id peer.ID) {
+	if g.m.ctx.Err() == nil && g.member(id) && g.m.host.Network().Connectedness(id) == network.Connected {
+		g.m.wait.Go(func() { g.m.reunite(id) })
+	}
 }
 
 func (g *gate) forget(id peer.ID) {

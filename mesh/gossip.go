@@ -12,6 +12,7 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
@@ -121,6 +122,40 @@ func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 				}
 			})
 		}
+	}
+}
+
+// reunitePatience is how long a connection that was made or lost may take to
+// settle.
+const reunitePatience = time.Second
+
+// reunite mends what a change of connections to a peer may have torn. Pubsub has
+// one stream each way, not always on the same connection. What was on its way on
+// one that ended is lost; and this side then forgets the peer's subscriptions,
+// which the peer, whose stream lives on, does not send again. pubsub's events do
+// not show it: a leave and a join in quick succession cancel each other.
+func (m *Mesh) reunite(id peer.ID) {
+	timer := time.NewTimer(reunitePatience)
+	defer timer.Stop()
+	select {
+	case <-m.ctx.Done():
+		return
+	case <-timer.C:
+	}
+	if m.host.Network().Connectedness(id) != network.Connected {
+		return
+	}
+	for _, t := range m.topics {
+		if !m.mayHear(id, t.region, t.audience) {
+			continue
+		}
+		if !slices.Contains(t.topic.ListPeers(), id) { // only a new connection brings both to say it again
+			m.log.Info("connected and in no topic: connect again", slog.String("peer", id.String()))
+			_ = m.host.Network().ClosePeer(id)
+			m.nudge()
+			return
+		}
+		m.direct.catchUp(id, t.region, t.audience)
 	}
 }
 

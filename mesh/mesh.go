@@ -136,6 +136,7 @@ type Mesh struct {
 	answering map[peer.ID]bool // and those that peers began
 	sync      map[peer.ID]syncState
 	mine      map[crypto.Audience]position
+	told      map[peer.ID]telling
 	parked    parking
 	pulled    map[crypto.MemberID]int64 // bytes of each author today
 	day       int64
@@ -172,7 +173,7 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.gate = newGate(m)

@@ -51,6 +51,7 @@ type book struct {
 	mu      sync.Mutex
 	entries map[peer.ID]*bookEntry
 	dirty   bool
+	version uint64 // rises with each address that worked
 }
 
 type bookEntry struct {
@@ -126,6 +127,7 @@ func (b *book) put(id peer.ID, addrs []string, seen int64) {
 			continue
 		}
 		e.Addrs, b.dirty = slices.Insert(e.Addrs, 0, a), true
+		b.version++
 	}
 	e.Addrs = e.Addrs[:min(len(e.Addrs), bookAddrs)]
 	if seen > e.Seen+int64(time.Hour/time.Millisecond) || seen != 0 && e.Seen == 0 {
@@ -253,6 +255,33 @@ func (m *Mesh) met(id peer.ID) {
 	}
 }
 
+// telling is which version of the book a peer was told, and how often: a
+// message on a connection that ends is lost.
+type telling struct {
+	version uint64
+	times   int
+}
+
+const tellTimes = 3
+
+// tell sends a peer the address book if it has changed.
+func (m *Mesh) tell(id peer.ID) {
+	m.book.mu.Lock()
+	version := m.book.version
+	m.book.mu.Unlock()
+	m.mu.Lock()
+	t := m.told[id]
+	if t.version != version {
+		t = telling{version: version}
+	}
+	t.times++
+	m.told[id] = t
+	m.mu.Unlock()
+	if page := m.book.page(id, m.gate.member); t.times <= tellTimes && len(page.Entries) > 0 {
+		m.direct.send(id, protocolDirect, wire.KindBook, page)
+	}
+}
+
 // watchIdentify notes where members say that they listen, and tells each that
 // comes where the others are.
 func (m *Mesh) watchIdentify() {
@@ -276,9 +305,7 @@ func (m *Mesh) watchIdentify() {
 				addrs = append(addrs, a.String())
 			}
 			m.book.put(identified.Peer, addrs, m.now())
-			if page := m.book.page(identified.Peer, m.gate.member); len(page.Entries) > 0 {
-				m.direct.send(identified.Peer, protocolDirect, wire.KindBook, page)
-			}
+			m.tell(identified.Peer)
 		}
 	}
 }

@@ -161,6 +161,7 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 		word = "equal"
 	}
 	m.metrics.session(word)
+	m.tell(id)
 	_ = s.Close() // an error says that the peer, which has heard all, was faster
 	return d.result, nil
 }

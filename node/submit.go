@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -17,7 +19,11 @@ import (
 func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {
 	var result api.SubmitResult
 	now := n.now().UnixMilli()
-	batch := store.LocalBatch{Idempotency: o.Idempotency, Received: now}
+	request, err := requestHash(items, o)
+	if err != nil {
+		return result, err
+	}
+	batch := store.LocalBatch{Idempotency: o.Idempotency, Request: request, Received: now}
 	for i, s := range items {
 		item, err := n.state(s, o, now)
 		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
@@ -39,6 +45,9 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, nil
 	}
 	taken, err := n.store.AppendLocal(ctx, batch)
+	if errors.Is(err, store.ErrIdempotency) {
+		return result, &notice.FieldError{Field: "header.Idempotency-Key", Reason: "this key was used for another request", Fix: "choose a new one"}
+	}
 	if err != nil {
 		return result, err
 	}
@@ -69,6 +78,20 @@ func (n *Node) known(taken []store.Submitted) (map[crypto.ItemID]store.Record, e
 		}
 	}
 	return n.store.Records(ids)
+}
+
+// requestHash stands for a request as it was made: times that were left out are
+// drawn anew each time and so are no part of it.
+func requestHash(items []api.Submission, o api.SubmitOptions) ([32]byte, error) {
+	text, err := json.Marshal(struct {
+		Items []api.Submission
+		TLP   notice.TLP
+		Local bool
+	}{items, o.TLP, o.Local})
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("hash request: %w", err)
+	}
+	return sha256.Sum256(text), nil
 }
 
 // state makes the item that a submission asks for.

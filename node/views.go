@@ -24,15 +24,17 @@ func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions)
 	ends := make([]int, len(values)) // of each value's candidates
 	for i, value := range values {
 		answers[i].Value = value
-		asked, err := notice.Detect(value, notice.Options{AllowSpecial: true})
+		asked, err := readings(value)
 		if err != nil {
 			answers[i].Reason = err.Error()
 			if field := (*notice.FieldError)(nil); errors.As(err, &field) {
 				answers[i].Reason = field.Reason
 			}
 		} else {
-			answers[i].Type = asked.Type.String()
-			for c := range n.candidates(asked, o.Hosts) {
+			answers[i].Type = asked[0].Type.String()
+		}
+		for _, reading := range asked {
+			for c := range n.candidates(reading, o.Hosts) {
 				candidates = append(candidates, c)
 				keys = append(keys, c.Key())
 			}
@@ -46,20 +48,52 @@ func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions)
 	start := 0
 	for i := range answers {
 		for j := start; j < ends[i]; j++ {
-			if s := summaries[j]; s.Indicator != (notice.Indicator{}) {
-				// A dispute alone makes nothing known.
-				answers[i].Known = s.Members > 0 || s.Reports > 0
-				view := summaryView(s)
-				answers[i].Summary = &view
-				if j > start { // the first candidate is the value itself
-					answers[i].Matched = &api.Indicator{Type: candidates[j].Type.String(), Value: candidates[j].Value}
-				}
+			s := summaries[j]
+			known := s.Members > 0 || s.Reports > 0
+			if s.Indicator == (notice.Indicator{}) || answers[i].Summary != nil && !known {
+				continue
+			}
+			// A dispute alone makes nothing known, and hides nothing that is.
+			answers[i].Known, answers[i].Reason = known, ""
+			view := summaryView(s)
+			answers[i].Summary = &view
+			if j > start || answers[i].Type == "" { // the first candidate is the value itself
+				answers[i].Matched = &api.Indicator{Type: candidates[j].Type.String(), Value: candidates[j].Value}
+			}
+			if known {
 				break
 			}
 		}
 		start = ends[i]
 	}
 	return answers, ctx.Err()
+}
+
+// lookalikes are types that are written like the detected one, and those that
+// have no look of their own (0).
+var lookalikes = map[notice.Type][]notice.Type{
+	notice.TypeMD5:      {notice.TypeJA3},
+	notice.TypeSHA256:   {notice.TypeCertSHA256},
+	notice.TypeDomain:   {notice.TypeFilename},
+	notice.TypeFilename: {notice.TypeMutex},
+	0:                   {notice.TypeFilename, notice.TypeMutex},
+}
+
+// readings returns what a value may stand for, the likeliest first: whoever asks
+// does not say the type under which another hospital stated it. The error says
+// why nothing was detected; there may be readings all the same.
+func readings(value string) ([]notice.Indicator, error) {
+	var out []notice.Indicator
+	asked, err := notice.Detect(value, notice.Options{AllowSpecial: true})
+	if err == nil {
+		out = append(out, asked)
+	}
+	for _, t := range lookalikes[asked.Type] {
+		if other, err := notice.Canonical(t, value, notice.Options{AllowSpecial: true}); err == nil {
+			out = append(out, other)
+		}
+	}
+	return out, err
 }
 
 // candidates yields the indicators whose presence makes a value known.

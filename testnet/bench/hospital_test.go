@@ -39,8 +39,9 @@ func (c *clock) settle() { c.ahead.Add(int64(2 * time.Minute)) }
 // A hospital is a node's directory, and the node while it runs.
 type hospital struct {
 	*node.Node
-	dir   string
-	clock *clock
+	dir    string
+	clock  *clock
+	listen []string // where it was found the first time: others look for it there
 }
 
 // makeRegion makes the directories of n hospitals in one region by the steps
@@ -114,6 +115,9 @@ func (h *hospital) open(t testing.TB) {
 		t.Fatal(err)
 	}
 	settings.API.Socket, settings.Metrics.Public = "", true
+	if h.listen != nil {
+		settings.Mesh.Listen = h.listen
+	}
 	if h.Node, err = node.Open(node.Options{Dir: h.dir, Settings: settings, Version: "bench", Now: h.clock.Now}); err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +127,11 @@ func (h *hospital) start(t testing.TB) {
 	t.Helper()
 	if err := h.Start(); err != nil {
 		t.Fatal(err)
+	}
+	h.listen = nil
+	for _, a := range h.MeshAddrs() {
+		a, _, _ = strings.Cut(a, "/p2p/")
+		h.listen = append(h.listen, a)
 	}
 }
 

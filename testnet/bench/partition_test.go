@@ -41,10 +41,21 @@ func BenchmarkPartitionSync(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// A meeting in which both sides begin a session may carry a few envelopes a
+// second time: the side that answered can end the first session, and begin its
+// own, while the other is still admitting. So the least of three counts.
 func TestPartitionBytes(t *testing.T) {
-	m := meet(t, 1_300) // two full envelopes and a part of one, on each side
-	if limit := overheadShare*float64(m.payload) + overheadBytes; float64(m.stream) > limit {
-		t.Errorf("%d bytes at the stream for %d of envelopes, want at most %.0f", m.stream, m.payload, limit)
+	const notices = 1_300 // two full envelopes and a part of one, on each side
+	for try := 1; ; try++ {
+		m := meet(t, notices)
+		limit := overheadShare*float64(m.payload) + overheadBytes
+		if float64(m.stream) <= limit {
+			return
+		}
+		t.Logf("%d bytes at the stream for %d of envelopes, want at most %.0f", m.stream, m.payload, limit)
+		if try == 3 {
+			t.Fatal("three meetings carried too much")
+		}
 	}
 }
 

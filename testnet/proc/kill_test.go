@@ -97,12 +97,11 @@ func TestKillDuringImport(t *testing.T) {
 func submitAndKill(t *testing.T, random *rand.Rand, round int, n, victim *proc.Node) []*batch {
 	t.Helper()
 	wait := time.Duration(random.Int64N(int64(killAfter)))
-	seen := api.Time(time.Now().UnixMilli()) // stated, so that a repeated request says the same
 	var batches []*batch
 	for i := range batchesMax {
 		b := &batch{key: fmt.Sprintf("round-%d-batch-%d", round, i)}
 		for j := range 1 + random.IntN(batchItems) {
-			s := api.Submission{Kind: "sighting", Value: fmt.Sprintf("r%d-b%d-i%d.example", round, i, j), FirstSeen: seen, LastSeen: seen}
+			s := api.Submission{Kind: "sighting", Value: fmt.Sprintf("r%d-b%d-i%d.example", round, i, j)}
 			if j%2 == 1 {
 				s.Kind, s.Origin = "indicator", &api.Origin{Source: "list", ID: s.Value}
 			}
