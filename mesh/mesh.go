@@ -132,7 +132,7 @@ type Mesh struct {
 	closed sync.Once
 
 	mu        sync.Mutex
-	syncing   map[peer.ID]bool // sync sessions this side began
+	syncing   map[peer.ID]bool // sync sessions this side began, and whether the peer has answered
 	answering map[peer.ID]bool // and those that peers began
 	sync      map[peer.ID]syncState
 	mine      map[crypto.Audience]position

@@ -250,10 +250,30 @@ func (m *Mesh) met(id peer.ID) {
 		}
 	}
 	m.book.put(id, addrs, m.now())
-	if _, err := m.SyncNow(m.ctx, id); err != nil && m.ctx.Err() == nil && !errors.Is(err, errBusy) {
+	// Where both dialled at once, the connection may end under the first session.
+	for wait := firstSyncWait; wait <= firstSyncWaitMax && m.gate.member(id); wait *= 2 {
+		_, err := m.SyncNow(m.ctx, id)
+		if err == nil || m.ctx.Err() != nil || errors.Is(err, errBusy) {
+			return
+		}
 		m.log.Debug("first sync", slog.String("peer", id.String()), slog.Any("err", err))
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if m.host.Network().Connectedness(id) != network.Connected {
+			return // the next connection begins its own
+		}
 	}
 }
+
+// A first session that was cut off is begun again after so long, then after
+// twice as long, up to the longest.
+const (
+	firstSyncWait    = time.Second
+	firstSyncWaitMax = 4 * time.Second
+)
 
 // telling is which version of the book a peer was told, and how often: a
 // message on a connection that ends is lost.

@@ -47,11 +47,11 @@ type SyncResult struct {
 // SyncNow runs one session with a connected peer.
 func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 	m.mu.Lock()
-	if m.syncing[id] || m.answering[id] || len(m.syncing) >= sessionsMax {
+	if _, begun := m.syncing[id]; begun || m.answering[id] || len(m.syncing) >= sessionsMax {
 		m.mu.Unlock()
 		return SyncResult{}, errBusy
 	}
-	m.syncing[id] = true
+	m.syncing[id] = false // until the peer has answered
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
@@ -70,7 +70,8 @@ func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 func (m *Mesh) handleSync(s network.Stream) {
 	id := s.Conn().RemotePeer()
 	m.mu.Lock()
-	if m.ctx.Err() != nil || m.answering[id] || m.syncing[id] && id > m.self || len(m.answering) >= answersMax {
+	answered, begun := m.syncing[id]
+	if m.ctx.Err() != nil || m.answering[id] || begun && (answered || id > m.self) || len(m.answering) >= answersMax {
 		m.mu.Unlock()
 		_ = s.Reset()
 		return
@@ -208,6 +209,11 @@ func (d *driver) read() error {
 		if !greeted {
 			greeted = true
 			d.m.heard(d.id, d.session)
+			if d.session.initiator {
+				d.m.mu.Lock()
+				d.m.syncing[d.id] = true
+				d.m.mu.Unlock()
+			}
 		}
 		if err := d.do(actions); err != nil {
 			return err
