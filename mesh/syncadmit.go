@@ -17,6 +17,7 @@ import (
 // waits, the stream's window fills and the peer waits too.
 func (d *driver) admit() error {
 	for raws := range d.incoming {
+		d.waiting.Release(weight(raws))
 		size := total(raws)
 	more:
 		for len(raws) < admitMax && size < admitBytes {
@@ -25,6 +26,7 @@ func (d *driver) admit() error {
 				if !ok {
 					break more
 				}
+				d.waiting.Release(weight(next))
 				raws, size = append(raws, next...), size+total(next)
 			default:
 				break more
@@ -36,6 +38,9 @@ func (d *driver) admit() error {
 	}
 	return nil
 }
+
+// weight is what a frame counts for among those that wait.
+func weight(raws [][]byte) int64 { return int64(min(total(raws), waitingBytes)) }
 
 func total(raws [][]byte) (n int) {
 	for _, raw := range raws {

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
@@ -28,7 +29,8 @@ const (
 	frameTime    = time.Minute // for one frame: the largest passes a line of 40 kbit/s
 	syncTime     = time.Hour   // of a whole session; the next one goes on
 	pullDayBytes = 64 << 20    // of one author's chains from all peers together
-	admitFrames  = 4           // frames that wait to be admitted
+	admitFrames  = 32          // frames that wait to be admitted …
+	waitingBytes = 2 << 20     // … and their bytes, one frame at least
 	answersMax   = 2 * sessionsMax
 	writesMax    = 1024    // messages and deliveries that wait to be sent, a chain list of 48 MB
 	readStep     = 1 << 20 // bytes read from the store at once
@@ -122,7 +124,8 @@ type driver struct {
 
 	writes   chan action
 	incoming chan [][]byte
-	ctx      context.Context // ends with the first error
+	waiting  *semaphore.Weighted // bytes in incoming
+	ctx      context.Context     // ends with the first error
 }
 
 func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool) (SyncResult, error) {
@@ -135,7 +138,7 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	d := &driver{m: m, s: s, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames)}
+	d := &driver{m: m, s: s, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames), waiting: semaphore.NewWeighted(waitingBytes)}
 	d.session = &session{
 		initiator: initiator, now: m.now(), frontier: m.c.Frontier, trust: m.c.Roster,
 		scopes: m.scopes(id), peer: credential.Member, region: credential.Region, budget: m.budget,
@@ -230,6 +233,9 @@ func (d *driver) do(actions []action) error {
 				d.m.log.Warn("trust records of a peer", slog.String("peer", d.id.String()), slog.Any("err", err))
 			}
 		case a.admit != nil:
+			if err := d.waiting.Acquire(d.ctx, weight(a.admit)); err != nil {
+				return err
+			}
 			select {
 			case d.incoming <- a.admit:
 			case <-d.ctx.Done():

@@ -41,9 +41,8 @@ func BenchmarkPartitionSync(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A meeting in which both sides begin a session may carry a few envelopes a
-// second time: the side that answered can end the first session, and begin its
-// own, while the other is still admitting. So the least of three counts.
+// A meeting whose connection ends in the middle carries a few envelopes a second
+// time: what was on its way is asked for again. So the least of three counts.
 func TestPartitionBytes(t *testing.T) {
 	const notices = 1_300 // two full envelopes and a part of one, on each side
 	for try := 1; ; try++ {
