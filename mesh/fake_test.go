@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const quicAny = "/ip4/127.0.0.1/udp/0/quic-v1"
 
 // patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
+const patience = 15 * time.Second
 
 // memory is an accept order whose store is in memory. It verifies like the real
 // one, as far as the mesh can tell.
