@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -25,6 +26,17 @@ type Found struct {
 	Reason string
 	// Value is what the source has, made fit to be shown by Show.
 	Value string
+}
+
+// A Stated is one stored notice as the writers of formats are given it.
+type Stated struct {
+	ID         crypto.ItemID
+	Notice     *notice.Notice
+	RefKind    notice.Kind // of the notice that Notice.Ref names, 0 if unknown here
+	TLP        notice.TLP  // as it travels, 0 if it never was marked
+	Author     crypto.MemberID
+	AuthorName string
+	Retracted  bool // by its author
 }
 
 // ShowMax is the longest result of Show, in bytes.
