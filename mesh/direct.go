@@ -42,6 +42,7 @@ const (
 	announcerMax  = 8
 	gapPatience   = 2 * time.Second
 	gapsMax       = 256      // chains whose gap is being watched
+	doubtAsks     = 4        // peers that are asked for the envelope that contradicts another
 	pullEnvelopes = 4096     // envelopes of one answer
 	pullBytes     = 16 << 20 // of one answer; gaps beyond it are left to sync
 	pullStep      = 1 << 20  // read from the store at once
@@ -301,7 +302,7 @@ func (d *direct) receive(raws [][]byte, from peer.ID) error {
 
 // announced pulls an envelope that a peer says it holds, unless it is here.
 func (d *direct) announced(a *wire.Announce, from peer.ID) {
-	if h, _ := d.m.c.Frontier.Get(a.Chain); h.Has(a.Seq) || !d.m.mayHear(d.m.self, a.Chain.Region, a.Chain.Audience) {
+	if d.here(a) || !d.m.mayHear(d.m.self, a.Chain.Region, a.Chain.Audience) {
 		return
 	}
 	d.mu.Lock()
@@ -322,6 +323,17 @@ func (d *direct) announced(a *wire.Announce, from peer.ID) {
 	p := &pulling{announcers: []peer.ID{from}, more: make(chan struct{}, 1)}
 	d.pulls[a.ID] = p
 	d.m.wait.Go(func() { d.pullOne(a, p) })
+}
+
+// here reports whether an announced envelope is held, as far as that is known
+// without a read: another one with its number is wanted as the proof of a fork.
+func (d *direct) here(a *wire.Announce) bool {
+	h, _ := d.m.c.Frontier.Get(a.Chain)
+	if !h.Has(a.Seq) || h.HasFork(a.Seq) {
+		return h.Has(a.Seq)
+	}
+	i := slices.IndexFunc(h.Recent, func(s Slot) bool { return s.Seq == a.Seq })
+	return i < 0 || h.Recent[i].ID == a.ID
 }
 
 // pullOne asks one announcer after the other, the next one already when the
@@ -362,7 +374,7 @@ func (d *direct) pullOne(a *wire.Announce, p *pulling) {
 		case <-p.more:
 		}
 		hedge.Stop()
-		if h, _ := d.m.c.Frontier.Get(a.Chain); h.Has(a.Seq) {
+		if d.here(a) {
 			return
 		}
 		d.mu.Lock()
@@ -472,8 +484,11 @@ func (d *direct) handlePull(s network.Stream) {
 func (d *direct) serve(w io.Writer, chain crypto.ChainID, r Range, limit int) (n, size int, last uint64, err error) {
 	var raws [][]byte
 	err = d.m.c.Path.Read(chain, r, false, func(seq uint64, raw []byte) bool {
+		if (len(raws) >= limit || size >= pullStep) && seq != last {
+			return false
+		}
 		raws, size, last = append(raws, slices.Clone(raw)), size+len(raw), seq
-		return len(raws) < limit && size < pullStep
+		return true
 	})
 	for _, raw := range raws {
 		if err == nil {
@@ -514,11 +529,17 @@ func (d *direct) prove(from peer.ID, own *trust.Credential, claim wire.Held) err
 	return e.Verify(key)
 }
 
-// gap watches a chain in which an envelope left a hole. If it is still open
-// after a moment, whoever sent the later envelope is asked for the rest.
-func (d *direct) gap(e *crypto.Envelope, from peer.ID) {
-	chain := e.Header.Chain()
-	if h, _ := d.m.c.Frontier.Get(chain); len(h.Gaps()) == 0 || from == "" {
+// gap watches a chain in which an envelope left a hole, or in which it does not
+// fit its neighbours: then the author signed two with one number, and the other
+// one is wanted too. What is still lacking after a moment is asked of whoever
+// sent the envelope, and what contradicts also of some others.
+func (d *direct) gap(c *Checked, from peer.ID) {
+	chain, seq := c.Envelope.Header.Chain(), c.Envelope.Header.Seq
+	var doubtful []Range
+	if c.Mismatch {
+		doubtful = []Range{{max(seq-1, 1), seq}}
+	}
+	if len(d.lacking(chain, doubtful)) == 0 || from == "" {
 		return
 	}
 	d.mu.Lock()
@@ -538,11 +559,34 @@ func (d *direct) gap(e *crypto.Envelope, from peer.ID) {
 			return
 		case <-time.After(gapPatience):
 		}
-		h, _ := d.m.c.Frontier.Get(chain)
-		if gaps := h.Gaps(); len(gaps) > 0 {
-			ctx, cancel := context.WithTimeout(d.m.ctx, pullTime)
-			defer cancel()
-			d.pull(ctx, from, chain, gaps)
+		ctx, cancel := context.WithTimeout(d.m.ctx, pullTime)
+		defer cancel()
+		ask := []peer.ID{from}
+		if c.Mismatch {
+			ask = append(ask, d.m.connected()...)
+		}
+		for _, id := range ask[:min(len(ask), doubtAsks)] {
+			if want := d.lacking(chain, doubtful); len(want) > 0 && d.m.mayHear(id, chain.Region, chain.Audience) {
+				d.pull(ctx, id, chain, want)
+			}
 		}
 	})
+}
+
+// lacking returns a chain's gaps, and of what is in doubt the numbers of which
+// one envelope is held.
+func (d *direct) lacking(chain crypto.ChainID, doubtful []Range) []Range {
+	h, _ := d.m.c.Frontier.Get(chain)
+	want := h.Gaps()
+	for _, r := range doubtful {
+		for seq := r.From; ; seq++ {
+			if seq >= h.Floor && h.Has(seq) && !h.HasFork(seq) {
+				want = insert(want, seq)
+			}
+			if seq == r.To {
+				break
+			}
+		}
+	}
+	return want
 }

@@ -21,6 +21,10 @@ const RecentWindow = 15 * time.Minute
 // the window makes peers compare lists instead of digests, nothing worse.
 const recentMax = 1024
 
+// ForksMax bounds the forks of one chain that peers compare. An author that
+// makes more contradicts itself often enough already.
+const ForksMax = 64
+
 // A Range is an inclusive range of sequence numbers.
 type Range struct {
 	From uint64 `cbor:"1,keyasint"`
@@ -37,6 +41,13 @@ type Slot struct {
 	Urgent bool
 }
 
+// A Fork is a number that an author used twice: the higher id of the two
+// envelopes that are kept.
+type Fork struct {
+	Seq uint64
+	ID  crypto.EnvelopeID
+}
+
 // A Holding is what a node holds of one chain. It is a value: With returns a
 // new one and leaves the old one as it was.
 type Holding struct {
@@ -48,6 +59,9 @@ type Holding struct {
 	// the highest of the others, so that a digest can be taken at any time
 	// within the window.
 	Recent []Slot
+	// Forks has, by ascending seq, the first ForksMax numbers of which two
+	// envelopes are held.
+	Forks []Fork
 }
 
 // With returns h with s in it. now is in ms.
@@ -60,6 +74,24 @@ func (h Holding) With(s Slot, now int64) Holding {
 	h.Ranges = insert(h.Ranges, s.Seq)
 	h.Recent = recent(h.Recent, s, now-RecentWindow.Milliseconds())
 	return h
+}
+
+// WithFork returns h with a second envelope held under a number.
+func (h Holding) WithFork(f Fork) Holding {
+	i, found := slices.BinarySearchFunc(h.Forks, f.Seq, func(f Fork, seq uint64) int { return cmp.Compare(f.Seq, seq) })
+	forks := slices.Clone(h.Forks)
+	if found {
+		forks[i] = f
+	} else {
+		forks = slices.Insert(forks, i, f)
+	}
+	h.Forks = forks[:min(len(forks), ForksMax)]
+	return h
+}
+
+// HasFork reports whether two envelopes are held under a number.
+func (h Holding) HasFork(seq uint64) bool {
+	return slices.ContainsFunc(h.Forks, func(f Fork) bool { return f.Seq == seq })
 }
 
 // insert returns ranges with seq in them, without changing the argument.
@@ -239,6 +271,12 @@ func (h Holding) digest(t int64) crypto.Hash {
 		buf = binary.BigEndian.AppendUint64(buf, r.To)
 	}
 	buf = append(buf, top[:]...)
+	for _, f := range h.Forks {
+		if f.Seq >= floor {
+			buf = binary.BigEndian.AppendUint64(buf, f.Seq)
+			buf = append(buf, f.ID[:]...)
+		}
+	}
 	return crypto.SumContext("frontier-chain", crypto.Region{}, buf)
 }
 

@@ -305,6 +305,6 @@ func (m *Mesh) admit(batch []*Checked, from []peer.ID) {
 	m.metrics.results("accepted", len(batch))
 	for i, c := range batch {
 		m.forward([]*Checked{c}, from[i])
-		m.direct.gap(c.Envelope, from[i])
+		m.direct.gap(c, from[i])
 	}
 }

@@ -45,6 +45,7 @@ type Checked struct {
 	Envelope *crypto.Envelope
 	Items    [][]byte // nil when erased
 	ClockOff bool     // urgent, and its author's clock is off
+	Mismatch bool     // set by Admit: it does not follow, or is not followed by, what is here
 	Received int64    // ms, this node's clock
 }
 
@@ -60,7 +61,8 @@ type Path interface {
 	// stored already is no error.
 	Admit(ctx context.Context, batch []*Checked) error
 	// Read yields stored messages of a chain within r until yield returns
-	// false. One whose items were erased comes without them.
+	// false. One whose items were erased comes without them; of a number that
+	// was used twice both come, one after the other.
 	Read(chain crypto.ChainID, r Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error
 	// AddTrust keeps and applies trust records. Bad ones are refused alone; the
 	// error joins why.

@@ -65,6 +65,7 @@ type session struct {
 	listed   []wire.Chain     // the peer's list
 	spans    int
 	asked    map[crypto.ChainID]*asking
+	latest   arrival // of the envelope that came last
 	wants    []delivery
 	given    map[uint32][]Range // what the peer wants, by place in shown; nil = no more of it
 	equal    bool
@@ -83,6 +84,13 @@ type asking struct {
 	urgent []Range // beside the budget
 	rest   []Range
 	room   int64 // bytes that the rest may still have
+}
+
+// An arrival is an envelope that came, by its place.
+type arrival struct {
+	chain crypto.ChainID
+	seq   uint64
+	id    crypto.EnvelopeID // zero after the second one
 }
 
 // A delivery is a want of the peer.
@@ -371,9 +379,15 @@ func (s *session) onEnvelopes(m *wire.Envelopes) ([]action, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errProtocol, err)
 		}
-		// Each is taken once, so what a peer sends is bounded by what was asked.
-		a, seq := s.asked[e.Header.Chain()], e.Header.Seq
-		one := []Range{{seq, seq}}
+		// Each is taken once, so what a peer sends is bounded by what was asked;
+		// of a number that its author used twice both come, one after the other.
+		chain, seq := e.Header.Chain(), e.Header.Seq
+		a, one := s.asked[chain], []Range{{seq, seq}}
+		if before := s.latest; before.chain == chain && before.seq == seq && before.id != e.ID && before.id != (crypto.EnvelopeID{}) {
+			s.latest.id = crypto.EnvelopeID{}
+			continue
+		}
+		s.latest = arrival{chain, seq, e.ID}
 		switch {
 		case a != nil && holds(a.urgent, seq) && e.Header.Urgent:
 			a.urgent = subtract(a.urgent, one)

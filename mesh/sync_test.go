@@ -16,6 +16,9 @@ import (
 
 const modelNow = int64(1_000_000_000_000)
 
+// forkEvery is which numbers of a history may be used twice.
+const forkEvery = 3
+
 // failer is what testing.T and rapid.T have in common.
 type failer interface {
 	Helper()
@@ -27,6 +30,7 @@ type failer interface {
 type modelNode struct {
 	frontier *Frontier
 	raws     map[crypto.ChainID]map[uint64][]byte
+	seconds  map[crypto.ChainID]map[uint64][]byte // of numbers used twice, the one with the higher id
 	trust    modelTrust
 	now      int64 // ms, its own clock
 	budget   func(crypto.MemberID) int64
@@ -56,7 +60,7 @@ func (m modelTrust) IDs() []crypto.Hash {
 func (m modelTrust) Record(id crypto.Hash) ([]byte, bool) { raw, ok := m[id]; return raw, ok }
 
 func newModelNode() *modelNode {
-	return &modelNode{frontier: NewFrontier(), raws: map[crypto.ChainID]map[uint64][]byte{}, trust: modelTrust{}, now: modelNow}
+	return &modelNode{frontier: NewFrontier(), raws: map[crypto.ChainID]map[uint64][]byte{}, seconds: map[crypto.ChainID]map[uint64][]byte{}, trust: modelTrust{}, now: modelNow}
 }
 
 // modelChain is the chain of an author for an audience.
@@ -98,13 +102,39 @@ func (n *modelNode) take(t failer, raw []byte) {
 		n.raws[chain] = map[uint64][]byte{}
 	}
 	n.order = append(n.order, e)
-	if n.raws[chain][h.Seq] != nil {
-		n.twice++
+	slot := func(e *crypto.Envelope) Slot {
+		h := &e.Header
+		return Slot{Chain: chain, Seq: h.Seq, ID: e.ID, Time: h.Time, Floor: h.Floor, Urgent: h.Urgent}
+	}
+	holding, _ := n.frontier.Get(chain)
+	before := n.raws[chain][h.Seq]
+	switch {
+	case before == nil:
+		n.raws[chain][h.Seq] = raw
+		n.frontier.Put(holding.With(slot(e), n.now))
+		return
+	case n.seconds[chain][h.Seq] != nil:
+		return // a history uses a number twice at most
+	case slices.Equal(before, raw):
+		if h.Seq%forkEvery != 0 {
+			n.twice++
+		}
 		return
 	}
-	n.raws[chain][h.Seq] = raw
-	held, _ := n.frontier.Get(chain)
-	n.frontier.Put(held.With(Slot{Chain: chain, Seq: h.Seq, ID: e.ID, Time: h.Time, Floor: h.Floor, Urgent: h.Urgent}, n.now))
+	lower, err := crypto.ParseEnvelope(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	higher := e
+	if slices.Compare(lower.ID[:], higher.ID[:]) > 0 {
+		lower, higher = higher, lower
+		holding = holding.With(slot(lower), n.now)
+	}
+	if n.seconds[chain] == nil {
+		n.seconds[chain] = map[uint64][]byte{}
+	}
+	n.raws[chain][h.Seq], n.seconds[chain][h.Seq] = lower.Raw, higher.Raw
+	n.frontier.Put(holding.WithFork(Fork{Seq: h.Seq, ID: higher.ID}))
 }
 
 // Read is that of Path.
@@ -121,6 +151,9 @@ func (n *modelNode) Read(chain crypto.ChainID, r Range, newestFirst bool, yield 
 	}
 	for _, seq := range seqs {
 		if !yield(seq, n.raws[chain][seq]) {
+			break
+		}
+		if second := n.seconds[chain][seq]; second != nil && !yield(seq, second) {
 			break
 		}
 	}
@@ -236,6 +269,9 @@ func lacking(from, to *modelNode) error {
 			if seq >= max(x.Floor, y.Floor) && to.raws[chain][seq] == nil {
 				return fmt.Errorf("%d of chain %v is missing", seq, chain.Author[:2])
 			}
+			if seq >= max(x.Floor, y.Floor) && !slices.Equal(from.seconds[chain][seq], to.seconds[chain][seq]) {
+				return fmt.Errorf("the second %d of chain %v is missing", seq, chain.Author[:2])
+			}
 		}
 	}
 	if from.trust.Root() != to.trust.Root() {
@@ -273,6 +309,14 @@ func history(t *rapid.T, nodes []*modelNode) {
 			for i, n := range nodes {
 				if heard>>i&1 == 1 {
 					all = append(all, told{n, raw})
+				}
+			}
+			if m.seq%forkEvery == 0 && m.seq < 100 && rapid.Bool().Draw(t, "fork") {
+				other := m
+				other.size++
+				all = append(all, told{nodes[0], raw}, told{nodes[0], modelEnvelope(t, chain, other)}) // somebody has both
+				if rapid.Bool().Draw(t, "heard the other") {
+					all = append(all, told{nodes[len(nodes)-1], modelEnvelope(t, chain, other)})
 				}
 			}
 			if m.seq == math.MaxUint64 {

@@ -80,6 +80,11 @@ func (d *driver) take(raws [][]byte) error {
 	d.m.metrics.results("synced", len(batch))
 	d.m.spend(batch)
 	d.m.forwardRecent(batch, d.id)
+	for _, c := range batch {
+		if c.Mismatch {
+			d.m.direct.gap(c, d.id)
+		}
+	}
 	return nil
 }
 

@@ -22,14 +22,19 @@ func (s *session) chains(page *wire.Chains, worth func(Holding) bool) []action {
 			}
 			c := wire.Chain{
 				Scope: uint16(i), Author: h.Chain.Author, Serial: h.Chain.Serial, Epoch: h.Chain.Epoch,
-				Floor: h.Floor, Ranges: toWire(clip(h.Ranges, h.Floor)), Top: topOf(h), Time: h.Last() / 1000,
+				Floor: h.Floor, Ranges: toWire(clip(h.Ranges, h.Floor)), Top: prefixOf(h.Top), Time: h.Last() / 1000,
 			}
 			for _, slot := range h.Recent {
 				if slot.Urgent && len(c.Urgent) < wire.UrgentMax {
 					c.Urgent = append(c.Urgent, slot.Seq)
 				}
 			}
-			n := 80 + 20*len(c.Ranges) + 10*len(c.Urgent) // at most
+			for _, f := range h.Forks {
+				if f.Seq >= h.Floor {
+					c.Forks = append(c.Forks, wire.Fork{Seq: f.Seq, ID: prefixOf(f.ID)})
+				}
+			}
+			n := 80 + 20*(len(c.Ranges)+len(c.Forks)) + 10*len(c.Urgent) // at most
 			if size+n > wire.PageBytes && size > 0 {
 				page.More = true
 				out = append(out, action{send: page})
@@ -85,19 +90,23 @@ func (s *session) lacks() func(Holding) bool {
 	}
 	return func(h Holding) bool {
 		c := theirs[h.Chain]
-		return c == nil || forked(h, c) || len(holdingOf(c).Missing(h)) > 0
+		return c == nil || forked(h, c) || len(holdingOf(c).Missing(h)) > 0 || slices.ContainsFunc(h.Forks, func(f Fork) bool {
+			return f.Seq >= max(h.Floor, c.Floor) && !slices.Contains(c.Forks, wire.Fork{Seq: f.Seq, ID: prefixOf(f.ID)})
+		})
 	}
 }
 
 func holdingOf(c *wire.Chain) Holding { return Holding{Floor: c.Floor, Ranges: fromWire(c.Ranges)} }
 
-func topOf(h Holding) [wire.TopPrefix]byte { return [wire.TopPrefix]byte(h.Top[:wire.TopPrefix]) }
+func prefixOf(id crypto.EnvelopeID) [wire.TopPrefix]byte {
+	return [wire.TopPrefix]byte(id[:wire.TopPrefix])
+}
 
 // forked reports whether both sides end with the same number and not with the
 // same envelope. Each then asks for the other's: who holds both can prove it.
 func forked(mine Holding, c *wire.Chain) bool {
 	n := len(c.Ranges)
-	return n > 0 && mine.Highest() == c.Ranges[n-1].To && topOf(mine) != c.Top
+	return n > 0 && mine.Highest() == c.Ranges[n-1].To && prefixOf(mine.Top) != c.Top
 }
 
 // want asks for what the peer holds and this side lacks: urgent envelopes
@@ -113,6 +122,13 @@ func (s *session) want() []action {
 		missing := mine.Missing(holdingOf(c))
 		if forked(mine, c) {
 			missing = insert(missing, mine.Highest())
+		}
+		for _, f := range c.Forks {
+			if f.Seq >= max(mine.Floor, c.Floor) && holds(holdingOf(c).Ranges, f.Seq) && !slices.ContainsFunc(mine.Forks, func(m Fork) bool {
+				return m.Seq == f.Seq && prefixOf(m.ID) == f.ID
+			}) {
+				missing = insert(missing, f.Seq)
+			}
 		}
 		if len(missing) == 0 || s.asked[id] != nil {
 			continue

@@ -357,9 +357,11 @@ func stored(from reader, w delivery, yield func(raw []byte) error) error {
 			size, last := 0, uint64(0)
 			more = false
 			err := from.Read(w.chain, r, !w.oldest, func(seq uint64, raw []byte) bool {
+				if more = (size >= readStep || uint64(size) >= left) && seq != last; more {
+					return false
+				}
 				raws, size, last = append(raws, slices.Clone(raw)), size+len(raw), seq
-				more = size >= readStep || uint64(size) >= left
-				return !more
+				return true
 			})
 			if err != nil {
 				return err

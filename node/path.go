@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -130,6 +131,7 @@ func (p path) Admit(ctx context.Context, batch []*mesh.Checked) error {
 	for i := range entries { // 10, in order: the predecessor may be in this batch
 		if !p.fits(entries, i) {
 			entries[i].Flags |= store.Mismatch
+			batch[i].Mismatch = true
 		}
 	}
 	done, err := p.n.store.Append(ctx, entries)
@@ -167,50 +169,51 @@ func decode(c *mesh.Checked) store.Entry {
 func (p path) fits(entries []store.Entry, i int) bool {
 	e, chain := entries[i].Envelope, entries[i].Envelope.Header.Chain()
 	h := &e.Header
-	var before, after *crypto.Envelope
+	var before, after []*crypto.Envelope // two where the author used a number twice
 	for _, o := range entries[:i] {
 		if other := &o.Envelope.Header; other.Author != h.Author || other.Chain() != chain {
 			continue
 		} else if other.Seq == h.Seq-1 {
-			before = o.Envelope
+			before = append(before, o.Envelope)
 		} else if other.Seq == h.Seq+1 {
-			after = o.Envelope
+			after = append(after, o.Envelope)
 		}
 	}
 	holding, _ := p.n.store.Frontier().Get(chain)
-	if before == nil && h.Seq > 1 && holding.Has(h.Seq-1) {
+	if len(before) == 0 && h.Seq > 1 && holding.Has(h.Seq-1) {
 		// The last envelopes of a chain are known without a read.
-		for j := len(holding.Recent) - 1; j >= 0 && holding.Recent[j].Seq >= h.Seq-1; j-- {
+		for j := len(holding.Recent) - 1; j >= 0 && holding.Recent[j].Seq >= h.Seq-1 && !holding.HasFork(h.Seq-1); j-- {
 			if slot := holding.Recent[j]; slot.Seq == h.Seq-1 {
-				before = &crypto.Envelope{ID: slot.ID, Header: crypto.Header{Time: slot.Time}}
+				before = []*crypto.Envelope{{ID: slot.ID, Header: crypto.Header{Time: slot.Time}}}
 			}
 		}
-		if before == nil {
+		if len(before) == 0 {
 			before = p.stored(chain, h.Seq-1)
 		}
 	}
-	if after == nil && holding.Has(h.Seq+1) {
+	if len(after) == 0 && holding.Has(h.Seq+1) {
 		after = p.stored(chain, h.Seq+1)
 	}
-	return (before == nil || follows(e, before)) && (after == nil || follows(after, e))
+	return (len(before) == 0 || slices.ContainsFunc(before, func(b *crypto.Envelope) bool { return follows(e, b) })) &&
+		(len(after) == 0 || slices.ContainsFunc(after, func(a *crypto.Envelope) bool { return follows(a, e) }))
 }
 
 func follows(e, before *crypto.Envelope) bool {
 	return e.Header.Prev == before.ID && e.Header.Time >= before.Header.Time
 }
 
-// stored returns an envelope of a chain, nil if there is none.
-func (p path) stored(chain crypto.ChainID, seq uint64) (e *crypto.Envelope) {
+// stored returns the envelopes with a number of a chain: none, one, or two
+// where the author used it twice.
+func (p path) stored(chain crypto.ChainID, seq uint64) (found []*crypto.Envelope) {
 	err := p.n.store.Read(chain, mesh.Range{From: seq, To: seq}, false, func(_ uint64, raw []byte) bool {
-		var err error
-		if e, err = crypto.ParseEnvelope(raw); err != nil {
-			e = nil // what is stored was parsed before
+		if e, err := crypto.ParseEnvelope(raw); err == nil { // what is stored was parsed before
+			found = append(found, e)
 		}
-		return false
+		return true
 	})
 	if err != nil {
 		p.n.log.Error("read a neighbour", slog.Uint64("seq", seq), slog.Any("err", err))
 		return nil
 	}
-	return e
+	return found
 }

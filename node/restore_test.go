@@ -1,10 +1,13 @@
 package node_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watchward/watchward/crypto"
 )
@@ -76,6 +79,102 @@ func TestRestoredBackup(t *testing.T) {
 		t.Errorf("%d alerts about the new epoch", n)
 	}
 	r.equal(t)
+}
+
+// A node restored from a backup that says something urgent before it can ask
+// anybody takes a number which it has used already. Nobody loses either word:
+// not those who meet it, nor those who only meet them.
+func TestRestoredBackupSpeaksAlone(t *testing.T) {
+	for _, settled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("settled=%v", settled), func(t *testing.T) {
+			r := startRegion(t, 3)
+			a, b, c := r.hospitals[0], r.hospitals[1], r.hospitals[2]
+			say := func(h *hospital, value string, urgent bool) string {
+				t.Helper()
+				word := sighting(value, r.clock.now())
+				word.Urgent = urgent
+				id := h.submit(t, amber, word)[0].ID
+				h.awaitSigned(t, id)
+				return id
+			}
+			say(a, "one.example", false)
+			a.stop(t)
+			backup := filepath.Join(t.TempDir(), "backup")
+			if err := os.CopyFS(backup, os.DirFS(a.dir)); err != nil {
+				t.Fatal(err)
+			}
+			a.open(t)
+			a.start(t, nil)
+			r.awaitPeers(t)
+			said := []string{"two.example", "three.example", "four.example"}
+			for _, v := range said {
+				say(a, v, false)
+			}
+			for _, h := range r.hospitals {
+				eventually(t, "all is heard", func() bool { return h.knows(t, "four.example") })
+			}
+			for _, h := range r.hospitals {
+				h.stop(t)
+			}
+			if err := os.RemoveAll(a.dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(a.dir, os.DirFS(backup)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(filepath.Join(a.dir, "identity.key"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+
+			r.clock.settle()
+			a.open(t)
+			a.start(t, nil)
+			id := say(a, "alone.example", true)
+			if h := a.record(t, id).Header; h.Seq != 2 || h.Epoch != 1 {
+				t.Fatalf("the urgent word is number %d of epoch %d, want a number that was used", h.Seq, h.Epoch)
+			}
+			if settled {
+				r.clock.settle()
+			}
+			b.open(t)
+			b.start(t, nil)
+			r.meet(t)
+			for _, v := range said {
+				eventually(t, "the restored node has its words back", func() bool { return a.knows(t, v) })
+			}
+			eventually(t, "the one that meets it hears the word", func() bool {
+				_, _ = a.Mesh().SyncNow(t.Context(), peerOf(t, b)) // instead of waiting for the next round
+				return b.knows(t, "alone.example")
+			})
+			a.stop(t)
+			c.open(t)
+			c.start(t, nil)
+			r.meet(t)
+			eventually(t, "the one that meets only the other hears it", func() bool {
+				_, _ = b.Mesh().SyncNow(t.Context(), peerOf(t, c))
+				return c.knows(t, "alone.example")
+			})
+			a.open(t)
+			a.start(t, nil)
+			r.meet(t)
+			r.clock.settle()
+			r.equal(t)
+			for _, h := range r.hospitals {
+				if !h.marked(t, id, "its author said two things at once") || !h.knows(t, "two.example") {
+					t.Errorf("%s does not show both words, marked", h.Name())
+				}
+			}
+		})
+	}
+}
+
+func peerOf(t *testing.T, h *hospital) peer.ID {
+	t.Helper()
+	id, err := peer.Decode(h.PeerID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // A clock that is set back far opens a new epoch; a little is bridged.

@@ -25,6 +25,7 @@ const (
 	TrustPrefix  = 16   // bytes of a record's id that TrustHave sends
 	TopPrefix    = 8    // bytes of an envelope's id that Chain sends
 	UrgentMax    = 1024 // urgent envelopes of one chain
+	ForksMax     = 64   // numbers of one chain that its author used twice
 	heldMax      = 256  // chains of one Hello
 	scopesMax    = 2048
 	envelopesMax = 1024 // of one frame
@@ -140,6 +141,14 @@ type Chain struct {
 	Top    [TopPrefix]byte // of the id of the highest
 	Time   int64           // s since 1970, of the latest envelope
 	Urgent []uint64        // seqs of recent urgent envelopes
+	Forks  []Fork          // numbers that the author used twice
+}
+
+// Fork is the higher id of two envelopes with one number.
+type Fork struct {
+	_   struct{} `cbor:",toarray"`
+	Seq uint64
+	ID  [TopPrefix]byte
 }
 
 func (m *Chains) check() error {
@@ -151,6 +160,9 @@ func (m *Chains) check() error {
 			return err
 		}
 		if err := atMost("urgent envelopes", len(c.Urgent), UrgentMax); err != nil {
+			return err
+		}
+		if err := atMost("forks", len(c.Forks), ForksMax); err != nil {
 			return err
 		}
 	}

@@ -276,6 +276,7 @@ func (b *batch) fork(p *prepared, c *chainState, at slotAt, held slot) (Appended
 		return Appended{}, err
 	}
 	b.forks[at] = higher
+	c.holding, c.dirty = c.holding.WithFork(mesh.Fork{Seq: at.seq, ID: higher.id}), true
 	return Appended{Local: now.local, Fork: true}, b.enter(p, now.local, p.flags|Forked)
 }
 

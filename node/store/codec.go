@@ -222,6 +222,11 @@ func (c *chainState) encode() []byte {
 		b = binary.AppendUvarint(b, r.To-r.From)
 		last = r.To
 	}
+	for _, f := range h.Forks {
+		if f.Seq >= h.Floor {
+			b = append(binary.AppendUvarint(b, f.Seq), f.ID[:]...)
+		}
+	}
 	return b
 }
 
@@ -251,6 +256,11 @@ func decodeChain(number uint32, v []byte) (*chainState, error) {
 		}
 		h.Ranges = append(h.Ranges, mesh.Range{From: from, To: to})
 		last = to
+	}
+	for len(r.b) > 0 && len(h.Forks) < mesh.ForksMax {
+		f := mesh.Fork{Seq: r.uvarint()}
+		r.fill(f.ID[:])
+		h.Forks = append(h.Forks, f)
 	}
 	return c, r.done("chain")
 }

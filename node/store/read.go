@@ -103,12 +103,14 @@ func (s *Store) chainNumber(chain crypto.ChainID) (uint32, bool) {
 
 // Read yields the stored messages of a chain within r, in ascending or, when
 // newestFirst, descending order of seq, until yield returns false. A message
-// whose items are gone comes without them. The slices are the caller's.
+// whose items are gone comes without them; of two with one number the lower id
+// comes first. The slices are the caller's.
 func (s *Store) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error {
 	number, ok := s.chainNumber(chain)
 	if !ok {
 		return nil
 	}
+	holding, _ := s.frontier.Get(chain)
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
@@ -125,26 +127,48 @@ func (s *Store) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield
 		if seq < r.From || seq > r.To {
 			return nil
 		}
-		var held slot
-		if err := it.Item().Value(func(v []byte) (err error) {
-			held, err = decodeSlot(v)
-			return err
-		}); err != nil {
-			return fmt.Errorf("read seq %d: %w", seq, err)
-		}
-		v, err := get(txn, entryKey(held.local))
+		raw, err := slotMessage(txn, it.Item())
 		if err != nil {
 			return fmt.Errorf("read seq %d: %w", seq, err)
 		}
-		e, err := decodeEntry(v)
-		if err != nil {
-			return fmt.Errorf("read seq %d: %w", seq, err)
+		if !yield(seq, raw) {
+			return nil
 		}
-		if !yield(seq, e.rest) {
+		if !holding.HasFork(seq) {
+			continue
+		}
+		second, err := txn.Get(slotKey(tableFork, number, seq))
+		if errors.Is(err, badger.ErrKeyNotFound) { // it came after this transaction began
+			continue
+		}
+		if err == nil {
+			raw, err = slotMessage(txn, second)
+		}
+		if err != nil {
+			return fmt.Errorf("read the second of seq %d: %w", seq, err)
+		}
+		if !yield(seq, raw) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// slotMessage returns the message of the envelope that a stored slot names.
+func slotMessage(txn *badger.Txn, item *badger.Item) ([]byte, error) {
+	var held slot
+	if err := item.Value(func(v []byte) (err error) {
+		held, err = decodeSlot(v)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	v, err := get(txn, entryKey(held.local))
+	if err != nil {
+		return nil, err
+	}
+	e, err := decodeEntry(v)
+	return e.rest, err
 }
 
 func seqOf(key []byte) (seq uint64) {

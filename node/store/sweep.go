@@ -349,6 +349,12 @@ func (b *batch) sweepChain(c *chainState, limit int) (removed int, err error) {
 			return removed, err
 		}
 		b.meta.envelopes--
+		if forked {
+			if err := errors.Join(b.delete(slotKey(tableFork, at.chain, at.seq)), b.remove(entryKey(second.local))); err != nil {
+				return removed, err
+			}
+			b.meta.envelopes--
+		}
 		removed++
 		end = seq + 1
 	}
