@@ -12,6 +12,7 @@ require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
+	github.com/marcopolo/simnet v0.0.7 // tests: a network with bandwidth and latency in virtual time, under real QUIC
 	github.com/multiformats/go-multiaddr v0.16.1 // libp2p's addresses
 	github.com/pelletier/go-toml/v2 v2.4.3 // strict TOML with places in its errors
 	github.com/prometheus/client_golang v1.25.0 // metrics
@@ -103,6 +104,7 @@ require (
 	github.com/quic-go/webtransport-go v0.13.0 // indirect
 	github.com/spaolacci/murmur3 v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
+	github.com/stretchr/testify v1.12.1 // indirect
 	github.com/wlynxg/anet v0.0.5 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
@@ -114,6 +116,7 @@ require (
 	go.uber.org/mock v0.6.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/exp v0.0.0-20260718201538-764159d718ef // indirect
 	golang.org/x/telemetry v0.0.0-20260924152758-ed294f943157 // indirect

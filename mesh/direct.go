@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/watchward/watchward/crypto"
@@ -35,6 +36,7 @@ const (
 	lineIdle      = 5 * time.Minute // an idle stream is closed
 	writeTime     = 30 * time.Second
 	slowLatency   = 400 * time.Millisecond // beyond it a link is slow: the id goes first
+	pushOwn       = 2                      // slow links over which an own urgent word goes whole
 	pullTime      = 60 * time.Second
 	proveTime     = 3 * time.Second
 	pullHedge     = time.Second // then the next announcer is asked as well
@@ -101,20 +103,33 @@ func (d *direct) listen() {
 }
 
 // push sends an urgent envelope to every connected peer but the one it came
-// from. Over a slow link only its id goes, since somebody else may have been
-// faster.
+// from, from "" for this node's own. Over a slow link only its id goes, since
+// somebody else may have been faster; an own one nobody else has yet, so that
+// pushOwn of them get it all the same. Bulk leaves the link to it.
 func (d *direct) push(e *crypto.Envelope, from peer.ID) {
 	if known, _ := d.recent.ContainsOrAdd(e.ID, struct{}{}); known {
 		return
 	}
+	whole := 0
+	if from == "" {
+		whole = pushOwn
+	}
 	for _, id := range d.m.connected() {
-		switch {
-		case id == from || !d.m.mayHear(id, e.Header.Region, e.Header.Audience):
-		case d.m.host.Peerstore().LatencyEWMA(id) > slowLatency:
-			d.send(id, protocolUrgent, wire.KindAnnounce, announcement(e))
-		default:
-			d.send(id, protocolUrgent, wire.KindPush, &wire.Push{Raw: e.Raw})
+		if id == from || !d.m.mayHear(id, e.Header.Region, e.Header.Audience) {
+			continue
 		}
+		slow := d.m.slow(id)
+		if slow {
+			d.m.link(id).rest(time.Now())
+		}
+		if slow && whole == 0 {
+			d.send(id, protocolUrgent, wire.KindAnnounce, announcement(e))
+			continue
+		}
+		if slow {
+			whole--
+		}
+		d.send(id, protocolUrgent, wire.KindPush, &wire.Push{Raw: e.Raw})
 	}
 }
 
@@ -388,40 +403,35 @@ func (d *direct) pullOne(a *wire.Announce, p *pulling) {
 
 // pull asks a peer for ranges of a chain and admits what comes.
 func (d *direct) pull(ctx context.Context, from peer.ID, chain crypto.ChainID, want []Range) {
-	s, err := d.ask(ctx, from, chain, want)
+	b, err := d.ask(ctx, from, chain, want)
 	if err != nil {
 		return
 	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	for range pullEnvelopes {
-		push, err := readPush(s)
-		if errors.Is(err, io.EOF) {
-			return
+	defer context.AfterFunc(ctx, func() { _ = b.s.Reset() })()
+	for n := 0; err == nil; n++ {
+		var push *wire.Push
+		if push, err = readPush(b); err == nil {
+			err = d.receive([][]byte{push.Raw}, from)
 		}
-		if err != nil || d.receive([][]byte{push.Raw}, from) != nil {
-			_ = s.Reset()
-			return
+		if n > pullEnvelopes { // one more than that may be the second of a number
+			err = errProtocol
 		}
 	}
-	_ = s.Reset()
+	b.end(!errors.Is(err, io.EOF))
 }
 
-// ask opens a pull stream and sends what is wanted.
-func (d *direct) ask(ctx context.Context, from peer.ID, chain crypto.ChainID, want []Range) (network.Stream, error) {
+// ask opens a pull stream and sends what is wanted. The caller ends it.
+func (d *direct) ask(ctx context.Context, from peer.ID, chain crypto.ChainID, want []Range) (*bulk, error) {
 	s, err := d.m.host.NewStream(ctx, from, protocolPull)
 	if err != nil {
 		return nil, err
 	}
-	_ = s.SetDeadline(time.Now().Add(pullTime))
-	if _, err = wire.Write(s, wire.KindPull, &wire.Pull{Chain: chain, Ranges: toWire(want)}); err == nil {
-		err = s.CloseWrite()
-	}
-	if err != nil {
-		_ = s.Reset()
+	b := d.m.bulk(ctx, s)
+	if _, err = wire.Write(urgent{b}, wire.KindPull, &wire.Pull{Chain: chain, Ranges: toWire(want)}); err != nil {
+		b.end(true)
 		return nil, err
 	}
-	return s, nil
+	return b, nil
 }
 
 func readPush(r io.Reader) (*wire.Push, error) {
@@ -442,7 +452,6 @@ func readPush(r io.Reader) (*wire.Push, error) {
 
 // handlePull answers a peer's Pull from the store.
 func (d *direct) handlePull(s network.Stream) {
-	defer s.Close()
 	select {
 	case d.served <- struct{}{}:
 		defer func() { <-d.served }()
@@ -450,38 +459,60 @@ func (d *direct) handlePull(s network.Stream) {
 		_ = s.Reset()
 		return
 	}
-	_ = s.SetDeadline(time.Now().Add(pullTime))
-	kind, body, err := wire.Read(s, wire.PageBytes*2)
+	ctx, cancel := context.WithTimeout(d.m.ctx, pullTime)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
+	b := d.m.bulk(ctx, s)
+	b.end(d.answer(b, cancel) != nil)
+}
+
+func (d *direct) answer(b *bulk, stop func()) error {
+	kind, body, err := wire.Read(b, wire.PageBytes*2)
 	if err != nil {
-		_ = s.Reset()
-		return
+		return err
 	}
 	message, err := wire.DecodeDirect(kind, body)
 	want, ok := message.(*wire.Pull)
-	if err != nil || !ok || !d.m.mayHear(s.Conn().RemotePeer(), want.Chain.Region, want.Chain.Audience) {
+	if err != nil || !ok || !d.m.mayHear(b.s.Conn().RemotePeer(), want.Chain.Region, want.Chain.Audience) {
 		d.m.metrics.rejected("pull")
-		_ = s.Reset()
-		return
+		return errProtocol
 	}
+	var group errgroup.Group
+	group.Go(func() error { // while this side writes, the peer says what it has read
+		err := b.drain()
+		if err != nil {
+			stop()
+		}
+		return err
+	})
+	group.Go(func() error {
+		defer b.finish()
+		return d.serve(b, want)
+	})
+	return group.Wait()
+}
+
+// serve sends what a Pull wants, within the bounds of one answer.
+func (d *direct) serve(b *bulk, want *wire.Pull) error {
 	left, bytes := pullEnvelopes, pullBytes
 	for _, r := range fromWire(want.Ranges) {
 		for left > 0 && bytes > 0 && r.From <= r.To {
-			n, size, last, err := d.serve(s, want.Chain, r, left)
+			n, size, last, err := d.step(b, want.Chain, r, left)
 			if err != nil {
-				_ = s.Reset()
-				return
+				return err
 			}
-			if n == 0 {
+			if n == 0 || last == r.To {
 				break
 			}
 			left, bytes, r.From = left-n, bytes-size, last+1
 		}
 	}
+	return nil
 }
 
-// serve sends at most limit envelopes and about pullStep bytes of a range. They
+// step sends at most limit envelopes and about pullStep bytes of a range. They
 // are read first and sent then, so that a slow peer does not hold up the store.
-func (d *direct) serve(w io.Writer, chain crypto.ChainID, r Range, limit int) (n, size int, last uint64, err error) {
+func (d *direct) step(b *bulk, chain crypto.ChainID, r Range, limit int) (n, size int, last uint64, err error) {
 	var raws [][]byte
 	err = d.m.c.Path.Read(chain, r, false, func(seq uint64, raw []byte) bool {
 		if (len(raws) >= limit || size >= pullStep) && seq != last {
@@ -492,10 +523,21 @@ func (d *direct) serve(w io.Writer, chain crypto.ChainID, r Range, limit int) (n
 	})
 	for _, raw := range raws {
 		if err == nil {
-			_, err = wire.Write(w, wire.KindPush, &wire.Push{Raw: raw})
+			_, err = wire.Write(d.lane(b, raw), wire.KindPush, &wire.Push{Raw: raw})
 		}
 	}
 	return len(raws), size, last, err
+}
+
+// lane is how an envelope is sent: a small urgent one does not wait.
+func (d *direct) lane(b *bulk, raw []byte) io.Writer {
+	if len(raw) > UrgentMax {
+		return b
+	}
+	if e, err := crypto.ParseEnvelope(raw); err != nil || !e.Header.Urgent {
+		return b
+	}
+	return urgent{b}
 }
 
 // prove asks a peer for the envelope at the end of one of this node's own
@@ -505,13 +547,13 @@ func (d *direct) prove(from peer.ID, own *trust.Credential, claim wire.Held) err
 	ctx, cancel := context.WithTimeout(d.m.ctx, proveTime)
 	defer cancel()
 	chain := crypto.ChainID{Region: own.Region, Author: own.Member, Serial: own.Serial, Audience: claim.Audience, Epoch: claim.Epoch}
-	s, err := d.ask(ctx, from, chain, []Range{{claim.Seq, claim.Seq}})
+	b, err := d.ask(ctx, from, chain, []Range{{claim.Seq, claim.Seq}})
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	push, err := readPush(s)
+	defer b.end(true) // one envelope is enough
+	defer context.AfterFunc(ctx, func() { _ = b.s.Reset() })()
+	push, err := readPush(b)
 	if err != nil {
 		return err
 	}
@@ -566,7 +608,7 @@ func (d *direct) gap(c *Checked, from peer.ID) {
 			ask = append(ask, d.m.connected()...)
 		}
 		for _, id := range ask[:min(len(ask), doubtAsks)] {
-			if want := d.lacking(chain, doubtful); len(want) > 0 && d.m.mayHear(id, chain.Region, chain.Audience) {
+			if want := d.lacking(chain, doubtful); len(want) > 0 && d.m.mayHear(id, chain.Region, chain.Audience) && (c.Mismatch || !d.m.comparing(id)) {
 				d.pull(ctx, id, chain, want)
 			}
 		}

@@ -168,6 +168,9 @@ func TestBrokenFramesEndTheStream(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if p == "/watchward/pull/0" || p == "/watchward/sync/0" {
+					raw = append(wire.AppendChunk(nil, len(raw)), raw...)
+				}
 				_, _ = s.Write(raw)
 				if n, err := io.Copy(io.Discard, s); err == nil || n > 1<<10 {
 					t.Errorf("the stream ended with %d bytes and %v, want a reset", n, err)

@@ -1,10 +1,17 @@
 package mesh
 
 import (
+	"context"
+	"io"
+
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watchward/watchward/mesh/wire"
 )
+
+// Bulk is a stream as sync and pulls use it.
+func (m *Mesh) Bulk(ctx context.Context, s network.Stream) io.ReadWriter { return m.bulk(ctx, s) }
 
 // A Book lets tests fill an address book directly.
 type Book struct{ b *book }

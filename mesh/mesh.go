@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -126,6 +127,7 @@ type Mesh struct {
 	book    *book
 	metrics *metrics
 	direct  *direct
+	links   *lru.Cache[peer.ID, *link]
 	redial  chan struct{}
 
 	ctx    context.Context
@@ -178,17 +180,19 @@ func New(c Config) (*Mesh, error) {
 		told: map[peer.ID]telling{}, mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	var err error
+	if m.links, err = lru.New[peer.ID, *link](linksMax); err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
 	m.gate = newGate(m)
 	bare := c.Host
 	if bare == nil {
-		var err error
 		if bare, err = newHost(c, m.gate); err != nil {
 			return nil, fmt.Errorf("mesh: %w", err)
 		}
 	}
 	m.host, m.self = gatedHost{bare, m.gate}, bare.ID()
-	err := m.open()
-	if err != nil {
+	if err := m.open(); err != nil {
 		m.cancel()
 		return nil, errors.Join(fmt.Errorf("mesh: %w", err), bare.Close())
 	}

@@ -26,7 +26,7 @@ const protocolSync protocol.ID = "/watchward/sync/0"
 
 // Bounds and times of sync streams.
 const (
-	frameTime    = time.Minute // for one frame: the largest passes a line of 40 kbit/s
+	frameTime    = time.Minute // for one chunk
 	syncTime     = time.Hour   // of a whole session; the next one goes on
 	pullDayBytes = 64 << 20    // of one author's chains from all peers together
 	admitFrames  = 32          // frames that wait to be admitted …
@@ -65,6 +65,15 @@ func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 		return SyncResult{}, err
 	}
 	return m.runSession(ctx, s, true)
+}
+
+// comparing reports whether a session with a peer is under way, which brings
+// what a gap lacks without asking twice.
+func (m *Mesh) comparing(id peer.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, begun := m.syncing[id]
+	return begun || m.answering[id]
 }
 
 // handleSync answers a session that a peer begins. Where both begin at once,
@@ -117,7 +126,7 @@ func (m *Mesh) syncLoop() {
 // that both have much to say do not wait for each other.
 type driver struct {
 	m       *Mesh
-	s       network.Stream
+	s       *bulk
 	id      peer.ID
 	session *session
 	result  SyncResult // the reader's but for what is written and admitted
@@ -138,13 +147,14 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
-	d := &driver{m: m, s: s, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames), waiting: semaphore.NewWeighted(waitingBytes)}
+	d := &driver{m: m, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames), waiting: semaphore.NewWeighted(waitingBytes)}
 	d.session = &session{
 		initiator: initiator, now: m.now(), frontier: m.c.Frontier, trust: m.c.Roster,
 		scopes: m.scopes(id), peer: credential.Member, region: credential.Region, budget: m.budget,
 	}
 	var group *errgroup.Group
 	group, d.ctx = errgroup.WithContext(ctx)
+	d.s = m.bulk(d.ctx, s)
 	for _, part := range []func() error{d.read, d.write, d.admit} {
 		group.Go(func() error {
 			err := part()
@@ -155,6 +165,8 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 		})
 	}
 	err := group.Wait()
+	d.s.end(err != nil)
+	d.result.BytesIn, d.result.BytesOut = d.s.in.n, d.s.out
 	m.metrics.transferred(d.result.BytesIn, d.result.BytesOut)
 	if err != nil {
 		m.metrics.session("failed")
@@ -166,7 +178,6 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	}
 	m.metrics.session(word)
 	m.tell(id)
-	_ = s.Close() // an error says that the peer, which has heard all, was faster
 	return d.result, nil
 }
 
@@ -184,18 +195,21 @@ func (m *Mesh) scopes(id peer.ID) []scope {
 
 // read feeds the peer's messages to the session until both directions end.
 func (d *driver) read() error {
+	if err := d.listen(); err != nil {
+		return err
+	}
+	return d.s.drain()
+}
+
+func (d *driver) listen() error {
 	defer close(d.writes)
 	defer close(d.incoming)
-	in := &counting{r: d.s}
-	defer func() {
-		d.result.BytesIn, d.result.Equal, d.result.RoundTrips = in.n, d.session.equal, d.session.trips
-	}()
+	defer func() { d.result.Equal, d.result.RoundTrips = d.session.equal, d.session.trips }()
 	if err := d.do(d.session.start()); err != nil {
 		return err
 	}
 	for greeted := false; d.session.phase != closed; {
-		_ = d.s.SetReadDeadline(time.Now().Add(frameTime))
-		kind, body, err := wire.Read(in, wire.FrameMax)
+		kind, body, err := wire.Read(d.s, wire.FrameMax)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -254,6 +268,7 @@ func (d *driver) do(actions []action) error {
 
 // write sends what the session says, in order.
 func (d *driver) write() error {
+	defer d.s.finish()
 	for a := range d.writes {
 		var err error
 		switch {
@@ -298,9 +313,7 @@ func kindOf(message any) byte {
 }
 
 func (d *driver) send(message any) error {
-	_ = d.s.SetWriteDeadline(time.Now().Add(frameTime))
-	n, err := wire.Write(d.s, kindOf(message), message)
-	d.result.BytesOut += int64(n)
+	_, err := wire.Write(d.s, kindOf(message), message)
 	return err
 }
 

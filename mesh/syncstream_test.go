@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/watchward/watchward/crypto"
@@ -99,7 +98,7 @@ func TestHostileSync(t *testing.T) {
 	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
 		t.Fatal(err)
 	}
-	open := func() network.Stream {
+	open := func() io.ReadWriter {
 		s, err := h.NewStream(t.Context(), infoOf(t, victim).ID, "/watchward/sync/0")
 		if err != nil {
 			t.Fatal(err)
@@ -108,10 +107,10 @@ func TestHostileSync(t *testing.T) {
 		if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		return s
+		return victim.Bulk(t.Context(), s)
 	}
 	hello := &wire.Hello{Versions: []uint8{0}, Clock: now(), Trust: victim.roster.Root()}
-	greet := func(s network.Stream) error {
+	greet := func(s io.ReadWriter) error {
 		if _, err := wire.Write(s, wire.KindHello, hello); err != nil {
 			return err
 		}
@@ -123,7 +122,7 @@ func TestHostileSync(t *testing.T) {
 		"an unknown kind":  func(w io.Writer) error { _, err := wire.Write(w, 31, &wire.Done{}); return err },
 		"out of order":     func(w io.Writer) error { _, err := wire.Write(w, wire.KindWant, &wire.Want{}); return err },
 	} {
-		var s network.Stream
+		var s io.ReadWriter
 		await(t, "a session for "+name, func() bool { s = open(); return greet(s) == nil })
 		if err := send(s); err != nil {
 			t.Fatal(err)

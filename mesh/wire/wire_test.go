@@ -177,3 +177,17 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadChunk(f *testing.F) {
+	f.Add(wire.AppendChunk(nil, 1))
+	f.Add(wire.AppendTaken(nil, wire.ChunkMax))
+	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		chunk, taken, err := wire.ReadChunk(bytes.NewReader(in))
+		switch {
+		case err != nil:
+		case (chunk == 0) == (taken == 0) || chunk < 0 || taken < 0 || chunk > wire.ChunkMax:
+			t.Errorf("chunk %d, taken %d from %x", chunk, taken, in)
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package mesh_test
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/x/simlibp2p"
+	"github.com/marcopolo/simnet"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/mesh"
+)
+
+// onSimnet gives a node a host on a simulated network, over real QUIC.
+func onSimnet(t *testing.T, net *simnet.Simnet, place int, bits int) func(*mesh.Config) {
+	return func(c *mesh.Config) {
+		key, err := p2pcrypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(c.Identity[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := simnet.LinkSettings{BitsPerSecond: bits}
+		if c.Host, err = libp2p.New(libp2p.Identity(key), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery(),
+			libp2p.ListenAddrStrings(fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simnet.IntToPublicIPv4(place))),
+			simlibp2p.QUICSimnet(net, simnet.NodeBiDiLinkSettings{Downlink: line, Uplink: line})); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Two nodes on a line of 64 kbit/s each have hours of bulk to tell the other. An
+// urgent word overtakes it, both ways.
+func TestUrgentOvertakesBulkOnASlowLink(t *testing.T) {
+	const (
+		bits    = 64_000
+		goal    = 3 * time.Second
+		backlog = 60
+	)
+	synctest.Test(t, func(t *testing.T) {
+		net := &simnet.Simnet{LatencyFunc: simnet.StaticLatency(20 * time.Millisecond)}
+		net.Start()
+		t.Cleanup(net.Close)
+		r := testkit.NewRegion(t, "hub", "slow")
+		hub := start(t, r, 0, both(deaf(mesh.ViaGossip), onSimnet(t, net, 1, 100_000_000)))
+		slow := start(t, r, 1, both(deaf(mesh.ViaGossip), onSimnet(t, net, 2, bits)))
+		var last []*crypto.Envelope
+		for _, n := range []*node{hub, slow} {
+			for i := range backlog {
+				e := n.sign(t, crypto.Header{Time: settled() + int64(i)}, large(20<<10)...)
+				if i == 0 { // the newest go first
+					last = append(last, e)
+				}
+			}
+		}
+		if err := slow.AddSeeds(hub.addrs); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		for round := range 5 {
+			for _, way := range [][2]*node{{hub, slow}, {slow, hub}} {
+				from, to := way[0], way[1]
+				began := time.Now()
+				e := from.say(t, crypto.Header{Urgent: true}, []byte("mayday"))
+				for !to.has(e) && time.Since(began) < time.Minute {
+					time.Sleep(10 * time.Millisecond)
+				}
+				took := time.Since(began)
+				t.Logf("round %d: %s's urgent word took %s", round, from.member.Credential.Name, took)
+				if took > goal {
+					t.Errorf("an urgent word of %s took %s, want at most %s", from.member.Credential.Name, took, goal)
+				}
+				time.Sleep(7 * time.Second)
+			}
+		}
+		if slow.has(last[0]) || hub.has(last[1]) {
+			t.Error("the backlog was through already: nothing was overtaken")
+		}
+		began := time.Now()
+		for (!slow.has(last[0]) || !hub.has(last[1])) && time.Since(began) < time.Hour {
+			time.Sleep(time.Second)
+		}
+		got := time.Since(began)
+		t.Logf("the bulk was through after %s more", got)
+		if !slow.has(last[0]) || !hub.has(last[1]) {
+			t.Error("the backlog never came through")
+		}
+	})
+}
