@@ -49,7 +49,8 @@ const (
 	pullBytes     = 16 << 20 // of one answer; gaps beyond it are left to sync
 	pullStep      = 1 << 20  // read from the store at once
 	servedMax     = 32       // pulls that are answered at once
-	catchUpMax    = 48       // envelopes announced to a peer that joins, fewer than pullsMax
+	catchUpMax    = 48       // envelopes announced to a peer that joins, fewer than pullsMax …
+	catchUpChain  = 8        // … and of one chain, so that nobody crowds out the others
 	sentMax       = 4096     // envelopes that were sent on
 	messageRate   = 64       // messages per second of one peer's stream, after a burst of messageBurst
 	messageBurst  = 512
@@ -152,7 +153,7 @@ func (d *direct) catchUp(id peer.ID, region crypto.Region, a crypto.Audience) {
 	since := d.m.now() - (settleAfter + settleStep).Milliseconds()
 	var young []Slot
 	for _, h := range d.m.c.Frontier.Chains(region, a) {
-		for _, s := range h.Recent {
+		for _, s := range h.Recent[max(0, len(h.Recent)-catchUpChain):] {
 			if s.Time > since {
 				s.Chain = h.Chain
 				young = append(young, s)

@@ -78,6 +78,34 @@ func TestUrgentOvertakesBlockedGossip(t *testing.T) {
 	}
 }
 
+// The words of a muted author are kept and handed on by no way but sync.
+func TestMutedWordsAreNotRelayed(t *testing.T) {
+	r := testkit.NewRegion(t, "hub", "loud", "friend", "other")
+	hub := start(t, r, 0, func(c *mesh.Config) {
+		p := newMemory(c.Roster)
+		p.muted[r.Members[1].ID] = true
+		c.Path = p
+	})
+	loud, friend, other := start(t, r, 1, spoke(hub)), start(t, r, 2, spoke(hub)), start(t, r, 3, both(spoke(hub), deaf(mesh.ViaSync)))
+	awaitGossip(t, friend, hub, other)
+	awaitGossip(t, loud, hub)
+	var said []*crypto.Envelope
+	for _, h := range []crypto.Header{{}, {Urgent: true}} {
+		said = append(said, loud.say(t, h, []byte("again and again")))
+	}
+	said = append(said, loud.say(t, crypto.Header{}, large(100<<10)...))
+	for _, e := range said {
+		awaitAll(t, e, hub)
+	}
+	awaitAll(t, friend.say(t, crypto.Header{}, []byte("a word")), hub, other)
+	awaitAll(t, friend.say(t, crypto.Header{Urgent: true}, []byte("an urgent word")), hub, other)
+	for i, e := range said {
+		if other.has(e) {
+			t.Errorf("muted word %d was relayed", i)
+		}
+	}
+}
+
 // Whoever forwarded an envelope is asked for the ones before it.
 func TestGapIsAskedFor(t *testing.T) {
 	r := testkit.NewRegion(t, "a", "b")

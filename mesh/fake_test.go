@@ -33,6 +33,8 @@ type memory struct {
 
 	// deaf makes Check ignore everything that comes one way.
 	deaf map[mesh.Via]bool
+	// muted are members whose words Check wants kept and not relayed.
+	muted map[crypto.MemberID]bool
 
 	mu     sync.Mutex
 	stored map[crypto.ChainID]map[uint64][]byte
@@ -43,7 +45,7 @@ type memory struct {
 
 func newMemory(roster *trust.Roster) *memory {
 	return &memory{
-		roster: roster, frontier: mesh.NewFrontier(), deaf: map[mesh.Via]bool{},
+		roster: roster, frontier: mesh.NewFrontier(), deaf: map[mesh.Via]bool{}, muted: map[crypto.MemberID]bool{},
 		stored: map[crypto.ChainID]map[uint64][]byte{}, via: map[crypto.EnvelopeID]mesh.Via{},
 		said: map[string]int{}, wake: make(chan struct{}),
 	}
@@ -98,7 +100,7 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 	if _, twice := p.via[e.ID]; !twice {
 		p.via[e.ID] = via
 	}
-	return &mesh.Checked{Envelope: e, Items: items, Received: time.Now().UnixMilli()}, nil
+	return &mesh.Checked{Envelope: e, Items: items, Received: time.Now().UnixMilli(), Muted: p.muted[h.Author]}, nil
 }
 
 // Admit implements mesh.Path.

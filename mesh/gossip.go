@@ -34,6 +34,13 @@ type topic struct {
 	audience crypto.Audience
 	topic    *pubsub.Topic
 	sub      *pubsub.Subscription
+	incoming chan arrived // checked, to be admitted
+}
+
+// arrived is an envelope that gossip brought.
+type arrived struct {
+	checked *Checked
+	from    peer.ID
 }
 
 // topicName is one topic for each origin region and audience, so that those who
@@ -80,7 +87,7 @@ func (m *Mesh) joinTopics() error {
 		return fmt.Errorf("gossip: %w", err)
 	}
 	for i, a := range audiences {
-		t := &topic{region: region, audience: a}
+		t := &topic{region: region, audience: a, incoming: make(chan arrived, admitMax)}
 		if err := router.RegisterTopicValidator(names[i], m.validator(t)); err != nil {
 			return fmt.Errorf("gossip: %w", err)
 		}
@@ -218,6 +225,14 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 			return pubsub.ValidationAccept
 		}
 		checked, err := m.c.Path.Check(message.Data, ViaGossip, t.region, t.audience)
+		if err == nil && checked.Muted { // kept, and not relayed
+			m.metrics.result("muted")
+			select {
+			case t.incoming <- arrived{checked, from}:
+			default: // sync brings it
+			}
+			return pubsub.ValidationIgnore
+		}
 		if err == nil {
 			message.ValidatorData = checked
 			return pubsub.ValidationAccept
@@ -255,9 +270,7 @@ func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 
 // receive admits what gossip brings, as much at once as is waiting.
 func (m *Mesh) receive(t *topic) {
-	incoming := make(chan *pubsub.Message, admitMax)
 	m.wait.Go(func() {
-		defer close(incoming)
 		for {
 			message, err := t.sub.Next(m.ctx)
 			if err != nil {
@@ -267,24 +280,26 @@ func (m *Mesh) receive(t *topic) {
 				continue
 			}
 			select {
-			case incoming <- message:
+			case t.incoming <- arrived{message.ValidatorData.(*Checked), message.ReceivedFrom}:
 			case <-m.ctx.Done():
 				return
 			}
 		}
 	})
-	for message := range incoming {
-		batch, from := []*Checked{message.ValidatorData.(*Checked)}, []peer.ID{message.ReceivedFrom}
-		size := len(message.Data)
+	for {
+		var first arrived
+		select {
+		case first = <-t.incoming:
+		case <-m.ctx.Done():
+			return
+		}
+		batch, from, size := []*Checked{first.checked}, []peer.ID{first.from}, len(first.checked.Envelope.Raw)
 	more:
 		for len(batch) < admitMax && size < admitBytes {
 			select {
-			case next, ok := <-incoming:
-				if !ok {
-					break more
-				}
-				batch, from = append(batch, next.ValidatorData.(*Checked)), append(from, next.ReceivedFrom)
-				size += len(next.Data)
+			case next := <-t.incoming:
+				batch, from = append(batch, next.checked), append(from, next.from)
+				size += len(next.checked.Envelope.Raw)
 			default:
 				break more
 			}

@@ -47,6 +47,7 @@ type Checked struct {
 	Items    [][]byte // nil when erased
 	ClockOff bool     // urgent, and its author's clock is off
 	Mismatch bool     // set by Admit: it does not follow, or is not followed by, what is here
+	Muted    bool     // its author says too much: it is kept and not relayed
 	Received int64    // ms, this node's clock
 }
 
@@ -263,6 +264,7 @@ func (m *Mesh) Publish(ctx context.Context, e *crypto.Envelope) error {
 func (m *Mesh) forward(batch []*Checked, from peer.ID) {
 	for _, c := range batch {
 		switch e := c.Envelope; {
+		case c.Muted:
 		case e.Header.Urgent && len(e.Raw) <= UrgentMax && !e.Erased():
 			m.direct.push(e, from)
 		case len(e.Raw) > GossipMax:

@@ -363,6 +363,6 @@ func (b *bulk) end(failed bool) {
 	}
 	b.sent = nil
 	b.mu.Unlock()
-	b.wait.Wait() // a stream must not be closed while it is written to
+	b.wait.Wait()   // a stream must not be closed while it is written to
 	_ = b.s.Close() // an error says that the peer, which has heard all, was faster
 }

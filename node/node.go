@@ -57,6 +57,7 @@ type Node struct {
 	held       heldQueue
 	correction atomic.Int64 // ns, added to the clock
 	urgent     urgentBudget
+	floods     floods
 	started    time.Time
 
 	ctx    context.Context
@@ -109,6 +110,7 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.out = max(n.out, h.Time)
 		n.mu.Unlock()
 	}
+	n.said(h, len(e.Envelope.Raw), e.Flags&store.ClockOff != 0)
 	if a.Fork {
 		n.forked(ctx, h)
 	}
@@ -163,12 +165,15 @@ func (n *Node) warnOfForks() {
 	}
 }
 
-// alert keeps something that a person should know.
-func (n *Node) alert(a store.Alert) {
+// alert keeps something that a person should know. It reports false if the same
+// is kept already.
+func (n *Node) alert(a store.Alert) bool {
 	a.Time = n.now().UnixMilli()
-	if _, err := n.store.Alert(context.WithoutCancel(n.ctx), a); err != nil {
+	added, err := n.store.Alert(context.WithoutCancel(n.ctx), a)
+	if err != nil {
 		n.log.Error("alert is not kept", slog.String("kind", a.Kind), slog.Any("err", err))
 	}
+	return added
 }
 
 // memberName returns a member's name, or the start of its id.

@@ -82,7 +82,7 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 		return nil, refuse("signature", err)
 	}
 	// 9: the items are the ones that were signed.
-	checked := &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent}
+	checked := &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent, Muted: p.n.floods.muted(h.Author, h.Urgent, p.n.now())}
 	if !e.Erased() {
 		items, err := e.Split()
 		if err != nil {

@@ -131,6 +131,9 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 		if !c.ValidAt(now) {
 			v.Marks = append(v.Marks, "credential expired")
 		}
+		if n.floods.loud(c.Member, n.now()) {
+			v.Marks = append(v.Marks, "muted: says too much at once")
+		}
 		views = append(views, v)
 	}
 	return views, nil
