@@ -25,6 +25,6 @@ func (x Book) Met(id peer.ID, addrs []string, at int64) { x.b.put(id, addrs, at)
 func (x Book) Heard(m *wire.Book, member func(peer.ID) bool) {
 	x.b.learn(m, member)
 }
-func (x Book) Page(to peer.ID) *wire.Book  { return x.b.page(to, func(peer.ID) bool { return true }) }
+func (x Book) Page(to peer.ID) *wire.Book  { return x.b.page(to, 0, func(peer.ID) bool { return true }) }
 func (x Book) Known() map[peer.ID][]string { return x.b.known() }
 func (x Book) Save() error                 { return x.b.save() }

@@ -41,6 +41,7 @@ const (
 	bookShown   = 128 // members that one message tells about
 	bookSave    = 10 * time.Second
 	pingEvery   = 15 * time.Second
+	tellEvery   = time.Second
 )
 
 // book is the address book: where members were reached. It is kept on disk, so
@@ -58,6 +59,8 @@ type bookEntry struct {
 	Addrs []string `json:"addrs"`
 	Heard []string `json:"heard,omitempty"`
 	Seen  int64    `json:"seen_ms,omitempty"` // last connected
+
+	version uint64 // of the book, when its addresses last changed
 }
 
 func openBook(path string) (*book, error) {
@@ -128,9 +131,14 @@ func (b *book) put(id peer.ID, addrs []string, seen int64) {
 		}
 		e.Addrs, b.dirty = slices.Insert(e.Addrs, 0, a), true
 		b.version++
+		e.version = b.version
 	}
 	e.Addrs = e.Addrs[:min(len(e.Addrs), bookAddrs)]
 	if seen > e.Seen+int64(time.Hour/time.Millisecond) || seen != 0 && e.Seen == 0 {
+		if e.Seen == 0 { // only now is it told to others
+			b.version++
+			e.version = b.version
+		}
 		e.Seen, b.dirty = seen, true
 	}
 }
@@ -179,13 +187,14 @@ func (b *book) learn(m *wire.Book, member func(peer.ID) bool) {
 	}
 }
 
-// page returns what to tell a peer, those seen last first.
-func (b *book) page(to peer.ID, member func(peer.ID) bool) *wire.Book {
+// page returns what to tell a peer of what changed after a version, those seen
+// last first. Version 0 is before everything.
+func (b *book) page(to peer.ID, since uint64, member func(peer.ID) bool) *wire.Book {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ids []peer.ID
 	for id, e := range b.entries {
-		if id != to && member(id) && len(e.Addrs) > 0 && e.Seen != 0 {
+		if id != to && member(id) && len(e.Addrs) > 0 && e.Seen != 0 && (since == 0 || e.version > since) {
 			ids = append(ids, id)
 		}
 	}
@@ -275,30 +284,52 @@ const (
 	firstSyncWaitMax = 4 * time.Second
 )
 
-// telling is which version of the book a peer was told, and how often: a
-// message on a connection that ends is lost.
+// telling is what a peer was told of the book: what changed after since, up to
+// version, and how often: a message on a connection that ends is lost.
 type telling struct {
-	version uint64
-	times   int
+	since, version uint64
+	times          int
 }
 
 const tellTimes = 3
 
-// tell sends a peer the address book if it has changed.
+// tell sends a peer what has changed in the address book.
 func (m *Mesh) tell(id peer.ID) {
 	m.book.mu.Lock()
 	version := m.book.version
 	m.book.mu.Unlock()
 	m.mu.Lock()
 	t := m.told[id]
-	if t.version != version {
-		t = telling{version: version}
+	switch {
+	case t.version == version:
+	case t.times >= tellTimes:
+		t = telling{since: t.version, version: version}
+	default: // the last may have been lost
+		t = telling{since: t.since, version: version}
 	}
 	t.times++
 	m.told[id] = t
 	m.mu.Unlock()
-	if page := m.book.page(id, m.gate.member); t.times <= tellTimes && len(page.Entries) > 0 {
+	if t.times > tellTimes {
+		return
+	}
+	if page := m.book.page(id, t.since, m.gate.member); len(page.Entries) > 0 {
 		m.direct.send(id, protocolDirect, wire.KindBook, page)
+	}
+}
+
+// tellNews tells those who are connected what has changed since they were told.
+func (m *Mesh) tellNews(connected []peer.ID) {
+	m.book.mu.Lock()
+	version := m.book.version
+	m.book.mu.Unlock()
+	for _, id := range connected {
+		m.mu.Lock()
+		t, told := m.told[id]
+		m.mu.Unlock()
+		if told && t.version != version { // who was told nothing has not been identified yet
+			m.tell(id)
+		}
 	}
 }
 
@@ -325,6 +356,9 @@ func (m *Mesh) watchIdentify() {
 				addrs = append(addrs, a.String())
 			}
 			m.book.put(identified.Peer, addrs, m.now())
+			m.mu.Lock()
+			delete(m.told, identified.Peer) // a new connection may be to one that has forgotten everything
+			m.mu.Unlock()
 			m.tell(identified.Peer)
 		}
 	}
@@ -367,7 +401,7 @@ func (m *Mesh) supervise() {
 	dialing := map[peer.ID]bool{}
 	tick := time.NewTicker(superviseIn)
 	defer tick.Stop()
-	var saved, pinged time.Time
+	var saved, pinged, told time.Time
 	for {
 		select {
 		case <-m.ctx.Done():
@@ -397,6 +431,10 @@ func (m *Mesh) supervise() {
 		if time.Since(pinged) > pingEvery {
 			pinged = time.Now()
 			m.pingAll(connected)
+		}
+		if time.Since(told) > tellEvery {
+			told = time.Now()
+			m.tellNews(connected)
 		}
 	}
 }
