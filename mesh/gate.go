@@ -227,9 +227,6 @@ const (
 	sayUnknown = 0
 )
 
-// show is the greeting of the side that dialled. Where either side did not know
-// the other and does now, the connection is closed, since other protocols have
-// been refused on it: the next one finds both known.
 // readmit drops the connections of peers that were strangers when they were
 // made and are members now, by a record that came another way. Protocols have
 // been refused on them and would not try again; a greeting that is under way
@@ -257,6 +254,9 @@ func (g *gate) readmit() {
 	}
 }
 
+// show is the greeting of the side that dialled. Where either side did not know
+// the other and does now, the connection is closed, since other protocols have
+// been refused on it: the next one finds both known.
 func (g *gate) show(ctx context.Context, id peer.ID) error {
 	bare := g.m.host.(gatedHost).Host
 	s, err := bare.NewStream(ctx, id, protocolShow)

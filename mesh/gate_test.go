@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
+	"time"
 
 	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -174,6 +176,42 @@ func TestNewcomerIsKept(t *testing.T) {
 }
 
 // The session of a connection is post-quantum, without anybody asking for it.
+// Who came as a stranger and becomes a member by a record that came another way
+// is let in anew: on the old connection everything has been refused.
+func TestStrangerWhoBecomesAMemberStartsAfresh(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "late")
+	a := start(t, r, 0, func(c *mesh.Config) {
+		c.Roster = trust.NewRoster(r.ID)
+		if _, err := c.Roster.AddAll(r.Records[:2]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h := bare(t, r.Members[1].PeerSeed)
+	if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	served := func() bool {
+		s, err := h.NewStream(t.Context(), a.libp2pID(), "/ipfs/ping/1.0.0")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = s.Reset() }()
+		_ = s.SetDeadline(time.Now().Add(time.Second))
+		_, _ = s.Write(make([]byte, 32))
+		_, err = io.ReadFull(s, make([]byte, 32))
+		return err == nil
+	}
+	await(t, "known as connected", func() bool { return h.Network().Connectedness(a.libp2pID()) == network.Connected })
+	if served() {
+		t.Fatal("a stranger is served")
+	}
+	if _, err := a.roster.Add(r.Records[2]); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "dropped", func() bool { return h.Network().Connectedness(a.libp2pID()) != network.Connected })
+	await(t, "served", func() bool { return h.Connect(t.Context(), infoOf(t, a)) == nil && served() })
+}
+
 func TestPostQuantumKeyExchange(t *testing.T) {
 	r := testkit.NewRegion(t, "a", "b")
 	a := start(t, r, 0, nil)
