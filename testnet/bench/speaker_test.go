@@ -120,18 +120,23 @@ func (s *shelf) AddTrust(_ context.Context, records [][]byte) error {
 	return err
 }
 
+// host is a value for each number.
+func host(k int) notice.Indicator {
+	return notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("host-%08d.evil.example", k)}
+}
+
 // sightings are items that each name a value of their own, seen ten minutes ago.
-func sightings(t testing.TB, from, n int, at time.Time) [][]byte {
+func sightings(t testing.TB, from, n int, at time.Time, value func(k int) notice.Indicator) [][]byte {
 	t.Helper()
 	out := make([][]byte, n)
 	for i := range out {
 		k := from + i
 		seen := at.Add(-10 * time.Minute).UnixMilli()
 		salt := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(k)))
-		value := notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("host-%08d.evil.example", k)}
+		about := value(k)
 		raw, err := notice.Encode(&notice.Notice{
 			Kind: notice.KindSighting, Salt: [16]byte(salt[:]), Created: at.UnixMilli(),
-			Indicator: &value, FirstSeen: seen, LastSeen: seen, Count: 1,
+			Indicator: &about, FirstSeen: seen, LastSeen: seen, Count: 1,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -145,13 +150,18 @@ func sightings(t testing.TB, from, n int, at time.Time) [][]byte {
 // enough to be compared by sync.
 func foreign(t testing.TB, authors []*testkit.Member, envelopes, items int) []*crypto.Envelope {
 	t.Helper()
+	return foreignOf(t, authors, envelopes, items, host)
+}
+
+func foreignOf(t testing.TB, authors []*testkit.Member, envelopes, items int, value func(k int) notice.Indicator) []*crypto.Envelope {
+	t.Helper()
 	at := time.Now().Add(-20 * time.Minute)
 	last := make([]*crypto.Envelope, len(authors))
 	out := make([]*crypto.Envelope, envelopes)
 	for i := range out {
 		who := i % len(authors)
 		header := crypto.Header{Time: at.UnixMilli(), Expiry: at.Add(90 * 24 * time.Hour).UnixMilli()}
-		last[who] = authors[who].Envelope(t, header, last[who], sightings(t, i*items, items, at)...)
+		last[who] = authors[who].Envelope(t, header, last[who], sightings(t, i*items, items, at, value)...)
 		out[i] = last[who]
 	}
 	return out
