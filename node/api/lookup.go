@@ -112,8 +112,7 @@ func appendSummary(b []byte, s *Summary) []byte {
 		time Time
 	}{{`"first_seen":"`, s.FirstSeen}, {`"last_seen":"`, s.LastSeen}} {
 		if t.time != 0 {
-			text, _ := t.time.MarshalText()
-			b = append(append(append(b, t.name...), text...), `",`...)
+			b = append(t.time.appendTo(append(b, t.name...)), `",`...)
 		}
 	}
 	b = strconv.AppendUint(append(b, `"sightings":`...), s.Sightings, 10)
