@@ -34,8 +34,8 @@ func canonicalToken(t Type, s string, o Options) (string, error) {
 		return canonicalBTC(s)
 	}
 	value := strings.ToLower(s)
-	if t == TypeCertSHA256 { // as openssl and browsers print it
-		value = strings.NewReplacer(":", "", " ", "").Replace(value)
+	if t == TypeCertSHA256 && strings.ContainsAny(value, ": ") { // as openssl and browsers print it
+		value = strings.ReplaceAll(strings.ReplaceAll(value, ":", ""), " ", "")
 	}
 	if n := hexLength(t); len(value) != n || !isHex(value) {
 		return "", valueErrorf("give "+strconv.Itoa(n)+" hexadecimal digits", "%s is not %s", show(s), t)
