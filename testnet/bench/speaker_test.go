@@ -28,10 +28,15 @@ type speaker struct {
 // speak starts a speaker that dials a node and has compared with it.
 func speak(t testing.TB, r *testkit.Region, m *testkit.Member, to *hospital) *speaker {
 	t.Helper()
+	return speakTo(t, r, m, to.MeshAddrs())
+}
+
+func speakTo(t testing.TB, r *testkit.Region, m *testkit.Member, seeds []string) *speaker {
+	t.Helper()
 	s := &speaker{shelf: &shelf{roster: r.Roster(t), frontier: mesh.NewFrontier(), chains: map[crypto.ChainID][]*crypto.Envelope{}}}
 	var err error
 	s.Mesh, err = mesh.New(mesh.Config{
-		Identity: m.PeerSeed, Listen: []string{quicAny}, Seeds: to.MeshAddrs(),
+		Identity: m.PeerSeed, Listen: []string{quicAny}, Seeds: seeds,
 		Roster: s.shelf.roster, Frontier: s.shelf.frontier, Path: s.shelf,
 	})
 	if err != nil {
