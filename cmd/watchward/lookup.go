@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -14,30 +14,35 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 )
 
-// lookupBatch is how many values from standard input go into one request.
-const lookupBatch = 2_000
-
-// lineMax bounds a line of standard input, in bytes.
-const lineMax = 1 << 20
-
 func newLookup() *cobra.Command {
 	var hosts, knownOnly bool
 	c := &cobra.Command{
 		Use:   "lookup VALUE…|-",
 		Short: "Ask what the mesh knows of something; answered from this node's disk",
-		Long: `Look values up: one or many, or "-" for one a line on standard input. A name
-also matches indicators on its parents, an address the networks that contain it.
+		Long: `Look values up: one or many, or "-" for one a line on standard input, of any
+length, answered in order as they come. A name also matches indicators on its
+parents, an address the networks that contain it; with --hosts a URL or an e-mail
+address also matches by its host. Empty lines are passed over; a line that can be
+no value is answered with the reason and stops nothing.
 
 Exit code 0: all are known. 1: some or none are.`,
 		Example: "  watchward lookup evil.example\n  cut -d, -f3 proxy.csv | watchward lookup - --known",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
+			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "REPORTS", "DISPUTED", "LAST SEEN", "MATCHED"}
 			var err error
 			if len(args) == 1 && args[0] == "-" {
 				err = l.stream(cmd.Context(), cmd.InOrStdin())
 			} else {
-				err = l.all(cmd.Context(), args)
+				lines := make([]line, len(args))
+				for i, arg := range args {
+					lines[i] = newLine([]byte(arg))
+				}
+				err = l.print(l.ask(cmd.Context(), lines))
+			}
+			if errors.Is(err, syscall.EPIPE) { // whoever reads has seen enough
+				return differs()
 			}
 			if err != nil {
 				return err
@@ -58,63 +63,70 @@ type lookup struct {
 	hosts, knownOnly, json bool
 	out                    io.Writer
 
-	printed bool
-	unknown int
+	// What print goes on with: the columns stay as wide as they were.
+	table   table
+	text    []byte
+	unknown int64
 }
 
-func (l *lookup) stream(ctx context.Context, in io.Reader) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), lineMax)
-	var batch []string
-	for lines.Scan() {
-		if v := strings.TrimSpace(lines.Text()); v != "" {
-			batch = append(batch, v)
+// ask returns the answers to lines, in their order. With knownOnly there are
+// fewer.
+func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer, error) {
+	values := make([]string, 0, len(lines))
+	for _, line := range lines {
+		if line.refused == "" {
+			values = append(values, line.value)
 		}
-		if len(batch) == lookupBatch {
-			if err := l.all(ctx, batch); err != nil {
-				return err
+	}
+	answers := make([]api.LookupAnswer, 0, len(lines))
+	next := 0
+	refused := func() { // those before the next value
+		for next < len(lines) && lines[next].refused != "" {
+			if !l.knownOnly {
+				answers = append(answers, api.LookupAnswer{Value: lines[next].value, Reason: lines[next].refused})
 			}
-			batch = batch[:0]
+			next++
 		}
 	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return usage("standard input has a line of more than %d bytes: give one value a line", lineMax)
-	} else if err != nil {
-		return err
-	}
-	if len(batch) == 0 {
-		return nil
-	}
-	return l.all(ctx, batch)
-}
-
-func (l *lookup) all(ctx context.Context, values []string) error {
-	t := table{header: []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "REPORTS", "DISPUTED", "LAST SEEN", "MATCHED"}}
-	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts}, func(a api.LookupAnswer) error {
-		if !a.Known {
-			l.unknown++
+	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: l.knownOnly}, func(a api.LookupAnswer) error {
+		if !l.knownOnly {
+			refused()
+			next++
 		}
-		switch {
-		case !a.Known && l.knownOnly:
-		case l.json:
-			return printJSON(l.out, a)
-		default:
-			t.add(lookupRow(a)...)
-		}
+		answers = append(answers, a)
 		return nil
 	})
+	refused()
+	return len(lines), answers, err
+}
+
+// print shows the answers to so many lines.
+func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 	if err != nil {
 		return err
 	}
-	if l.json || len(t.rows) == 0 {
+	l.unknown += int64(asked)
+	l.text, l.table.rows = l.text[:0], l.table.rows[:0]
+	for i := range answers {
+		if answers[i].Known {
+			l.unknown--
+		}
+		if l.json {
+			l.text = append(api.AppendAnswer(l.text, &answers[i]), '\n')
+		} else {
+			l.table.add(lookupRow(answers[i])...)
+		}
+	}
+	switch {
+	case len(answers) == 0:
 		return nil
+	case l.json:
+		_, err = l.out.Write(l.text)
+		return err
 	}
-	if l.printed {
-		t.header = make([]string, len(t.header)) // one heading is enough
-	}
-	l.printed = true
-	t.print(l.out)
-	return nil
+	err = l.table.print(l.out)
+	l.table.header = make([]string, len(l.table.header)) // one heading is enough
+	return err
 }
 
 func lookupRow(a api.LookupAnswer) []string {

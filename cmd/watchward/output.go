@@ -19,6 +19,7 @@ import (
 type table struct {
 	header []string
 	rows   [][]string
+	widths []int // of the last print; a next one is at least as wide
 }
 
 func (t *table) add(cells ...string) {
@@ -28,19 +29,26 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-func (t *table) print(w io.Writer) {
-	widths := make([]int, len(t.header))
-	for _, row := range append([][]string{t.header}, t.rows...) {
+// print writes everything at once. A header of empty cells is left out.
+func (t *table) print(w io.Writer) error {
+	all := append([][]string{t.header}, t.rows...)
+	if strings.Join(t.header, "") == "" {
+		all = t.rows
+	}
+	widths := append(t.widths, make([]int, len(t.header)-len(t.widths))...)
+	for _, row := range all {
 		for i, c := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c))
 		}
 	}
+	t.widths = widths
 	bold, reset := "", ""
 	room := 0
 	if width, _, ok := terminal(w); ok {
 		bold, reset, room = "\x1b[1m", "\x1b[0m", width
 	}
-	for n, row := range append([][]string{t.header}, t.rows...) {
+	var text strings.Builder
+	for n, row := range all {
 		var line strings.Builder
 		for i, c := range row {
 			if i > 0 {
@@ -51,15 +59,17 @@ func (t *table) print(w io.Writer) {
 				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)))
 			}
 		}
-		text := strings.TrimRight(line.String(), " ")
-		if runes := []rune(text); room > 1 && len(runes) > room {
-			text = string(runes[:room-1]) + "…"
+		cells := strings.TrimRight(line.String(), " ")
+		if runes := []rune(cells); room > 1 && len(runes) > room {
+			cells = string(runes[:room-1]) + "…"
 		}
-		if n == 0 {
-			text = bold + text + reset
+		if n == 0 && len(all) > len(t.rows) {
+			cells = bold + cells + reset
 		}
-		fmt.Fprintln(w, text)
+		text.WriteString(cells + "\n")
 	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // terminal reports the size of w if a person looks at it.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,9 @@ import (
 	"github.com/watchward/watchward/node/api/token"
 	"github.com/watchward/watchward/node/notice"
 )
+
+// bodyRoomMax is how much room is made for a body before it comes, in bytes.
+const bodyRoomMax = 1 << 20
 
 // methods are what a 405 tries in order to say what is allowed.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
@@ -298,7 +302,12 @@ func (g *guard) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var buffer bytes.Buffer
+	if r.ContentLength > 0 { // what is said to come, up to a bound, so that a lie costs little
+		buffer.Grow(int(min(r.ContentLength, bodyRoomMax)) + bytes.MinRead)
+	}
+	_, err = buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	body := buffer.Bytes()
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):

@@ -81,26 +81,26 @@ func appendAnswers(b []byte, answers []LookupAnswer, knownOnly bool) []byte {
 			b = append(b, ',')
 		}
 		first = false
-		b = appendAnswer(b, &answers[i])
+		b = appendAnswer(b, &answers[i], true)
 	}
 	return append(b, "]}\n"...)
 }
 
-func appendAnswer(b []byte, a *LookupAnswer) []byte {
-	b = appendText(append(b, `{"value":`...), a.Value)
+func appendAnswer(b []byte, a *LookupAnswer, escapeHTML bool) []byte {
+	b = appendString(append(b, `{"value":`...), a.Value, escapeHTML)
 	if a.Type != "" {
 		b = appendText(append(b, `,"type":`...), a.Type)
 	}
 	b = strconv.AppendBool(append(b, `,"known":`...), a.Known)
 	if m := a.Matched; m != nil {
 		b = appendText(append(b, `,"matched":{"type":`...), m.Type)
-		b = append(appendText(append(b, `,"value":`...), m.Value), '}')
+		b = append(appendString(append(b, `,"value":`...), m.Value, escapeHTML), '}')
 	}
 	if a.Summary != nil {
 		b = appendSummary(append(b, `,"summary":`...), a.Summary)
 	}
 	if a.Reason != "" {
-		b = appendText(append(b, `,"reason":`...), a.Reason)
+		b = appendString(append(b, `,"reason":`...), a.Reason, escapeHTML)
 	}
 	return append(b, '}')
 }
@@ -112,8 +112,7 @@ func appendSummary(b []byte, s *Summary) []byte {
 		time Time
 	}{{`"first_seen":"`, s.FirstSeen}, {`"last_seen":"`, s.LastSeen}} {
 		if t.time != 0 {
-			text, _ := t.time.MarshalText()
-			b = append(append(append(b, t.name...), text...), `",`...)
+			b = append(t.time.appendTo(append(b, t.name...)), `",`...)
 		}
 	}
 	b = strconv.AppendUint(append(b, `"sightings":`...), s.Sightings, 10)
@@ -130,12 +129,14 @@ const hexDigits = "0123456789abcdef"
 
 // appendText appends s as a JSON string. Like encoding/json it escapes <, > and
 // &, and U+2028 and U+2029, so that the answer is safe wherever it is pasted.
-func appendText(b []byte, s string) []byte {
+func appendText(b []byte, s string) []byte { return appendString(b, s, true) }
+
+func appendString(b []byte, s string, escapeHTML bool) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' && c < utf8.RuneSelf {
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf && (!escapeHTML || c != '<' && c != '>' && c != '&') {
 			i++
 			continue
 		}

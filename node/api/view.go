@@ -17,8 +17,10 @@ const timeFormat = "2006-01-02T15:04:05.000Z"
 func (t Time) String() string { return time.UnixMilli(int64(t)).UTC().Format(timeFormat) }
 
 // MarshalText returns the JSON form without quotes.
-func (t Time) MarshalText() ([]byte, error) {
-	return time.UnixMilli(int64(t)).UTC().AppendFormat(nil, timeFormat), nil
+func (t Time) MarshalText() ([]byte, error) { return t.appendTo(nil), nil }
+
+func (t Time) appendTo(b []byte) []byte {
+	return time.UnixMilli(int64(t)).UTC().AppendFormat(b, timeFormat)
 }
 
 // UnmarshalText reads any RFC 3339 time and keeps the milliseconds.

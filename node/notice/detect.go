@@ -57,8 +57,10 @@ func Detect(raw string, o Options) (Indicator, error) {
 	if t := detectToken(value); t != 0 {
 		return Canonical(t, value, o)
 	}
-	if _, _, ok := cutHive(strings.ToLower(value)); ok {
-		return Canonical(TypeRegistryKey, value, o)
+	if strings.Contains(value, `\`) {
+		if _, _, ok := cutHive(strings.ToLower(value)); ok {
+			return Canonical(TypeRegistryKey, value, o)
+		}
 	}
 	if pathLike(value) {
 		return Canonical(TypeFilename, value, o)
@@ -68,8 +70,12 @@ func Detect(raw string, o Options) (Indicator, error) {
 
 // detectAddress handles what starts as an IP address.
 func detectAddress(plain string, o Options) (i Indicator, found bool, err error) {
-	if addr, _, ok := strings.Cut(plain, "/"); ok {
-		if _, err := netip.ParseAddr(addr); err != nil {
+	bare, _, network := strings.Cut(plain, "/")
+	if !addressLike(bare) {
+		return Indicator{}, false, nil
+	}
+	if network {
+		if _, err := netip.ParseAddr(bare); err != nil {
 			return Indicator{}, false, nil
 		}
 		i, err = Canonical(TypeCIDR, plain, o)
@@ -86,35 +92,57 @@ func detectAddress(plain string, o Options) (i Indicator, found bool, err error)
 	return i, true, err
 }
 
-// detectToken recognises the types that are one word of a fixed form, or 0.
-func detectToken(value string) Type {
-	low := strings.ToLower(value)
-	if isHex(low) {
-		switch len(low) {
-		case 32:
-			return TypeMD5
-		case 40:
-			return TypeSHA1
-		case 64:
-			return TypeSHA256
-		case 128:
-			return TypeSHA512
+// addressLike spares names the parser: its errors cost more than all else here.
+// An address, with a port or not, has two colons, or nothing but digits and
+// what stands between them.
+func addressLike(s string) bool {
+	colons := 0
+	plain := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == ':':
+			colons++
+		case (c < '0' || c > '9') && c != '.' && c != '[' && c != ']':
+			plain = false
 		}
 	}
-	if strings.Count(low, ":") == 31 && len(low) == 95 && isHex(strings.ReplaceAll(low, ":", "")) {
-		return TypeCertSHA256
+	return plain || colons > 1
+}
+
+// detectToken recognises the types that are one word of a fixed form, or 0. Each
+// has its lengths, which are looked at first.
+func detectToken(value string) Type {
+	switch n := len(value); {
+	case n == 32 || n == 40 || n == 64 || n == 128:
+		if isHex(strings.ToLower(value)) {
+			return hexTypes[n]
+		}
+	case n == 36:
+		if _, err := canonicalJA4(value); err == nil {
+			return TypeJA4
+		}
+	case n == 95:
+		low := strings.ToLower(value)
+		if strings.Count(low, ":") == 31 && isHex(strings.ReplaceAll(low, ":", "")) {
+			return TypeCertSHA256
+		}
 	}
-	if _, err := canonicalJA4(value); err == nil {
-		return TypeJA4
+	if len(value) > 2 && value[0]|0x20 == 'a' && value[1]|0x20 == 's' {
+		if number := value[2:]; digits(number) || number[0]|0x20 == 'n' && digits(number[1:]) {
+			return TypeASN
+		}
 	}
-	if number, ok := strings.CutPrefix(low, "as"); ok && digits(strings.TrimPrefix(number, "n")) {
-		return TypeASN
-	}
-	if _, err := canonicalBTC(value); err == nil {
-		return TypeBTC
+	if btcLike(value) {
+		if _, err := canonicalBTC(value); err == nil {
+			return TypeBTC
+		}
 	}
 	return 0
 }
+
+// hexTypes are the types that plain hexadecimal digits are taken for, by their
+// number.
+var hexTypes = map[int]Type{32: TypeMD5, 40: TypeSHA1, 64: TypeSHA256, 128: TypeSHA512}
 
 // pathLike reports whether value starts or looks like a path, not a bare name.
 func pathLike(value string) bool {
@@ -131,12 +159,19 @@ func detectName(value, plain string, o Options) (Indicator, error) {
 		name = host
 	}
 	domain, err := canonicalDomain(name, Options{AllowSpecial: true})
-	_, err2 := canonicalDomain(name, Options{})
-	usable := err == nil && (knownTLD(domain) || err2 != nil)
+	special := err == nil && specialName(domain)
+	suffix, usable := "", false
+	if err == nil {
+		suffix, usable = suffixOf(domain)
+		usable = usable || special
+	}
 	_, ending, dotted := cutLast(lower(value), '.')
 	bare := strings.Count(value, ".") == 1 && plain == value
 	switch {
 	case usable && !(bare && eitherExtensions[ending]):
+		if domain == value && (o.AllowSpecial || !special) && suffix != domain {
+			return Indicator{TypeDomain, domain}, nil // as Canonical would say
+		}
 		return Canonical(TypeDomain, name, o)
 	case dotted && (fileExtensions[ending] || eitherExtensions[ending]) && !strings.Contains(value, "/"):
 		return Canonical(TypeFilename, value, o)

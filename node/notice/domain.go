@@ -47,12 +47,22 @@ func canonicalDomain(s string, o Options) (string, error) {
 	if o.AllowSpecial {
 		return name, nil
 	}
-	for _, end := range specialNames {
-		if strings.HasSuffix(name, end) && (len(name) == len(end) || name[len(name)-len(end)-1] == '.') {
-			return "", valueErrorf(allowFix, "%s is a special-use name (.%s): it means something only inside a network", show(s), end)
-		}
+	if end := specialEnd(name); end != "" {
+		return "", valueErrorf(allowFix, "%s is a special-use name (.%s): it means something only inside a network", show(s), end)
 	}
 	return name, nil
+}
+
+func specialName(name string) bool { return specialEnd(name) != "" }
+
+// specialEnd returns the special name that a canonical name is or ends in, or "".
+func specialEnd(name string) string {
+	for _, end := range specialNames {
+		if strings.HasSuffix(name, end) && (len(name) == len(end) || name[len(name)-len(end)-1] == '.') {
+			return end
+		}
+	}
+	return ""
 }
 
 // plainName reports whether s is in lower-case ASCII already and has no
@@ -114,13 +124,24 @@ func isPublicSuffix(name string) bool {
 // knownTLD reports whether a canonical name ends in a delegated top-level
 // domain, or one that is in use without: onion, and those for documentation.
 func knownTLD(name string) bool {
+	_, known := suffixOf(name)
+	return known
+}
+
+// suffixOf returns the public suffix of a canonical name, and whether its
+// top-level domain is known (see knownTLD).
+func suffixOf(name string) (suffix string, known bool) {
+	suffix, icann := publicsuffix.PublicSuffix(name)
 	tld := name[strings.LastIndexByte(name, '.')+1:]
 	switch tld {
 	case "onion", "example", "test", "invalid":
-		return true
+		return suffix, true
 	}
-	_, icann := publicsuffix.PublicSuffix("x." + tld) // the list has *.ck and not ck
-	return icann
+	if icann || len(suffix) == len(tld) { // a rule of its own, or none
+		return suffix, icann
+	}
+	_, icann = publicsuffix.PublicSuffix("x." + tld) // the list has *.ck and not ck
+	return suffix, icann
 }
 
 // canonicalEmail returns a mailbox. Its name is lower-cased too: RFC 5321

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // A Type is the type of an indicator. The numbers are wire format.
@@ -98,39 +100,62 @@ func (i Indicator) Key() Key {
 // from /31 or /127 down to /8 or /19; anything else matches itself. At most
 // 127 are yielded. To match a URL or an e-mail address by its host as well,
 // ask Host and go over the host's Matches.
-func (i Indicator) Matches(yield func(Indicator) bool) {
+func (i Indicator) Matches(yield func(Indicator) bool) { i.match(nil, yield) }
+
+// MatchesIn is Matches without the networks of which may says that they are no
+// indicators: an address is in up to 108, and few of them ever are. may must
+// not be wrong when it says no.
+func (i Indicator) MatchesIn(may func(netip.Prefix) bool) func(yield func(Indicator) bool) {
+	return func(yield func(Indicator) bool) { i.match(may, yield) }
+}
+
+func (i Indicator) match(may func(netip.Prefix) bool, yield func(Indicator) bool) {
 	if !yield(i) {
 		return
 	}
 	switch i.Type {
 	case TypeDomain:
-		for name := i.Value; ; {
-			_, parent, ok := strings.Cut(name, ".")
-			if !ok {
-				return
-			}
-			name = parent
-			if !isPublicSuffix(name) && !yield(Indicator{TypeDomain, name}) {
-				return
-			}
-		}
+		parents(i.Value, yield)
 	case TypeIPv4, TypeIPv6:
 		if addr, err := netip.ParseAddr(i.Value); err == nil {
-			wider(addr, addr.BitLen()-1, yield)
+			wider(addr, addr.BitLen()-1, may, yield)
 		}
 	case TypeCIDR:
 		if prefix, err := netip.ParsePrefix(i.Value); err == nil {
-			wider(prefix.Addr(), prefix.Bits()-1, yield)
+			wider(prefix.Addr(), prefix.Bits()-1, may, yield)
+		}
+	}
+}
+
+// parents yields the names above a name that are no public suffix. Between a
+// name and its suffix there is none: the rule of the list that is the longest
+// for the name is so for them too.
+func parents(name string, yield func(Indicator) bool) {
+	suffix, _ := publicsuffix.PublicSuffix(name)
+	for {
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok {
+			return
+		}
+		name = parent
+		if len(name) <= len(suffix) && isPublicSuffix(name) {
+			continue
+		}
+		if !yield(Indicator{TypeDomain, name}) {
+			return
 		}
 	}
 }
 
 // wider yields the networks around addr from the given prefix length to the
 // widest that may be an indicator.
-func wider(addr netip.Addr, bits int, yield func(Indicator) bool) {
+func wider(addr netip.Addr, bits int, may func(netip.Prefix) bool, yield func(Indicator) bool) {
 	for ; bits >= prefixMin(addr); bits-- {
 		prefix, err := addr.Prefix(bits)
-		if err != nil || !yield(Indicator{TypeCIDR, prefix.String()}) {
+		if err != nil {
+			return
+		}
+		if (may == nil || may(prefix)) && !yield(Indicator{TypeCIDR, prefix.String()}) {
 			return
 		}
 	}

@@ -34,8 +34,8 @@ func canonicalToken(t Type, s string, o Options) (string, error) {
 		return canonicalBTC(s)
 	}
 	value := strings.ToLower(s)
-	if t == TypeCertSHA256 { // as openssl and browsers print it
-		value = strings.NewReplacer(":", "", " ", "").Replace(value)
+	if t == TypeCertSHA256 && strings.ContainsAny(value, ": ") { // as openssl and browsers print it
+		value = strings.ReplaceAll(strings.ReplaceAll(value, ":", ""), " ", "")
 	}
 	if n := hexLength(t); len(value) != n || !isHex(value) {
 		return "", valueErrorf("give "+strconv.Itoa(n)+" hexadecimal digits", "%s is not %s", show(s), t)
@@ -104,21 +104,23 @@ func canonicalASN(s string, o Options) (string, error) {
 // canonicalBTC checks a Bitcoin main-net address with its checksum: base58
 // (1…, 3…; their case matters) or SegWit (bc1…, lower case).
 func canonicalBTC(s string) (string, error) {
-	bad := valueErrorf("check for a typing error: its checksum does not hold", "%s is not a Bitcoin address", show(s))
-	if len(s) < 26 || len(s) > 90 {
-		return "", bad
+	v := s
+	ok := btcLike(s)
+	if ok && strings.EqualFold(s[:3], "bc1") {
+		v = strings.ToLower(s)
+		ok = (v == s || strings.ToUpper(s) == s) && bech32(v)
+	} else if ok {
+		ok = base58Check(s)
 	}
-	if strings.EqualFold(s[:3], "bc1") {
-		v := strings.ToLower(s)
-		if v != s && strings.ToUpper(s) != s || !bech32(v) {
-			return "", bad
-		}
-		return v, nil
+	if !ok {
+		return "", valueErrorf("check for a typing error: its checksum does not hold", "%s is not a Bitcoin address", show(s))
 	}
-	if s[0] != '1' && s[0] != '3' || !base58Check(s) {
-		return "", bad
-	}
-	return s, nil
+	return v, nil
+}
+
+// btcLike reports whether s has the length and the start of an address.
+func btcLike(s string) bool {
+	return len(s) >= 26 && len(s) <= 90 && (s[0] == '1' || s[0] == '3' || strings.EqualFold(s[:3], "bc1"))
 }
 
 // base58Check reports whether s is 21 bytes and their checksum, in base58.

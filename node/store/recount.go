@@ -35,11 +35,13 @@ func (b *batch) foldable(key notice.Key) (*foldable, error) {
 			return f, nil
 		}
 	}
-	found, err := view(b.r, summaryKey(key), f.decode)
-	if err != nil {
-		return nil, fmt.Errorf("summary: %w", err)
+	if b.s.MayHave(key) {
+		var err error
+		if f.stored, err = view(b.r, summaryKey(key), f.decode); err != nil {
+			return nil, fmt.Errorf("summary: %w", err)
+		}
 	}
-	if f.stored = found; found {
+	if f.stored {
 		f.again = !f.fresh(b.now)
 		f.wasOut = f.spilled
 	} else {
@@ -157,8 +159,11 @@ func (b *batch) stageSummaries() error {
 					return err
 				}
 			}
-		} else if err := b.set(summaryKey(key), f.encode()); err != nil {
-			return err
+		} else {
+			b.s.presence.add(key, f.indicator)
+			if err := b.set(summaryKey(key), f.encode()); err != nil {
+				return err
+			}
 		}
 		for member, m := range f.spill {
 			var err error
@@ -173,6 +178,17 @@ func (b *batch) stageSummaries() error {
 		}
 	}
 	return nil
+}
+
+// changing returns the summaries on disk that this batch changes.
+func (b *batch) changing() map[notice.Key]struct{} {
+	out := map[notice.Key]struct{}{}
+	for key, f := range b.summaries {
+		if f.dirty && f.stored {
+			out[key] = struct{}{}
+		}
+	}
+	return out
 }
 
 func (b *batch) restated() map[notice.Key][]*item {

@@ -75,6 +75,9 @@ type Store struct {
 	commit   func(*badger.Txn) error          // seam for tests
 	free     func(dir string) (uint64, error) // seam for tests
 
+	presence *presence
+	recall   *recall
+
 	ops    chan *op      // bounded by opsMax
 	stop   chan struct{} // closed by Close
 	gone   chan struct{} // closed when the writer has ended
@@ -125,6 +128,9 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", o.Dir, err), db.Close())
 	}
+	s.presence, s.recall = newPresence(s.meta.indicators), newRecall()
+	began := s.db.NewTransaction(false) // what the writer adds comes later
+	s.wait.Go(func() { s.fill(began) })
 	s.wait.Go(s.write)
 	if !o.InMemory {
 		s.wait.Go(s.collect)

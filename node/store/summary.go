@@ -43,37 +43,78 @@ type Summary struct {
 // Summary returns what is known of an indicator. In the common case it is one
 // read.
 func (s *Store) Summary(key notice.Key, ceiling notice.TLP) (Summary, bool, error) {
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	return s.summary(txn, key, ceiling, s.now())
-}
-
-// Summaries is Summary for many keys, all at one point in time. An unknown
-// key's summary is zero.
-func (s *Store) Summaries(keys []notice.Key, ceiling notice.TLP) ([]Summary, error) {
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
-	out, now := make([]Summary, len(keys)), s.now()
-	for i, key := range keys {
-		var err error
-		if out[i], _, err = s.summary(txn, key, ceiling, now); err != nil {
-			return nil, err
-		}
+	if !s.MayHave(key) {
+		return Summary{}, false, nil
 	}
-	return out, nil
-}
-
-func (s *Store) summary(txn *badger.Txn, key notice.Key, ceiling notice.TLP, now int64) (Summary, bool, error) {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
 	var f fold
 	found, err := view(txn, summaryKey(key), f.decode)
-	if err == nil && found && !f.fresh(now) {
-		f, err = refold(txn, key, f.indicator, now)
-	}
 	if err != nil {
 		return Summary{}, false, fmt.Errorf("summary: %w", err)
 	}
-	sum, known := f.under(ceiling)
-	return sum, found && known, nil
+	if !found {
+		return Summary{}, false, nil
+	}
+	sum, known, err := s.under(txn, key, &f.counts, ceiling, s.now())
+	if known {
+		sum.Indicator = f.indicator
+	}
+	return sum, known, err
+}
+
+// Summaries is Summary for many keys, without the indicators: whoever asks has
+// them. An unknown key's summary is zero. Each is as it was when Summaries was
+// called or later.
+func (s *Store) Summaries(keys []notice.Key, ceiling notice.TLP) ([]Summary, error) {
+	out := make([]Summary, len(keys))
+	done := make([]bool, len(keys))
+	now := s.now()
+	learned, mark := s.recall.look(keys, func(i int, b []byte) {
+		var c counts
+		c.decodeRecalled(b)
+		if c.fresh(now) { // else the evidence is summed up below
+			out[i], _ = c.under(ceiling)
+			done[i] = true
+		}
+	})
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	for i, key := range keys {
+		if done[i] || !s.MayHave(key) {
+			continue
+		}
+		var c counts
+		found, err := view(txn, summaryKey(key), func(v []byte) error {
+			b, err := c.decodeStored(v)
+			if err == nil {
+				learned = append(learned, recalled{key, append([]byte(nil), b...)})
+			}
+			return err
+		})
+		if err == nil && found {
+			out[i], _, err = s.under(txn, key, &c, ceiling, now)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("summary: %w", err)
+		}
+	}
+	s.recall.learn(mark, learned)
+	return out, nil
+}
+
+// under applies a ceiling to the counts on disk, summed up anew if they are not
+// right for now.
+func (s *Store) under(txn *badger.Txn, key notice.Key, c *counts, ceiling notice.TLP, now int64) (Summary, bool, error) {
+	if !c.fresh(now) {
+		f, err := refold(txn, key, notice.Indicator{}, now)
+		if err != nil {
+			return Summary{}, false, fmt.Errorf("sum up evidence: %w", err)
+		}
+		c = &f.counts
+	}
+	sum, known := c.under(ceiling)
+	return sum, known, nil
 }
 
 func refold(txn *badger.Txn, key notice.Key, i notice.Indicator, now int64) (fold, error) {
@@ -121,13 +162,18 @@ func (m marksMap) setMark(member uint32, k memberMark) { m[member] = k }
 // whatever order it came.
 type fold struct {
 	indicator notice.Indicator
+	counts
+	spilled bool // members are in table s
+	members []countedMember
+}
+
+// The counts of a summary are all that a lookup needs of it.
+type counts struct {
 	// The sum is right for times from dropped until just before next: the
 	// latest expiry that was left out, and the earliest that counts. Outside it
 	// is summed again, also when a clock that was wrong is set back.
 	dropped, next int64
 	levels        [notice.TLPRed + 1]level
-	spilled       bool // members are in table s
-	members       []countedMember
 }
 
 type countedMember struct {
@@ -140,10 +186,10 @@ type countedMember struct {
 const inlineMembersMax = 64
 
 func (f *fold) reset() {
-	*f = fold{indicator: f.indicator, next: math.MaxInt64}
+	*f = fold{indicator: f.indicator, counts: counts{next: math.MaxInt64}}
 }
 
-func (f *fold) fresh(now int64) bool { return f.dropped <= now && now < f.next }
+func (c *counts) fresh(now int64) bool { return c.dropped <= now && now < c.next }
 
 // add counts e, if it counts at now.
 func (f *fold) add(e *evidence, members marks, now int64) {
@@ -204,13 +250,13 @@ func lower(levels *[notice.TLPRed + 1]level, have *notice.TLP, tlp notice.TLP, c
 }
 
 // under applies a ceiling. It reports false if nothing below it is known.
-func (f *fold) under(ceiling notice.TLP) (Summary, bool) {
+func (c *counts) under(ceiling notice.TLP) (Summary, bool) {
 	if ceiling == 0 || ceiling > notice.TLPRed {
 		ceiling = notice.TLPRed
 	}
-	s := Summary{Indicator: f.indicator}
+	s := Summary{}
 	for tlp := notice.TLPClear; tlp <= ceiling; tlp++ {
-		l := &f.levels[tlp]
+		l := &c.levels[tlp]
 		if l.sightings+l.reports > 0 {
 			if s.Sightings+s.Reports == 0 {
 				s.First, s.Last = l.first, l.last
@@ -230,18 +276,31 @@ func (f *fold) under(ceiling notice.TLP) (Summary, bool) {
 
 func (f *fold) encode() []byte {
 	b := make([]byte, 0, 48+len(f.indicator.Value)+6*len(f.members))
-	used := byte(0)
-	for tlp, l := range f.levels {
+	b = append(b, byte(f.indicator.Type), f.used()|bits(f.spilled)<<7)
+	b = binary.AppendUvarint(b, uint64(len(f.indicator.Value)))
+	b = append(b, f.indicator.Value...)
+	b = f.counts.appendTo(b)
+	for _, m := range f.members {
+		b = binary.AppendUvarint(b, uint64(m.number))
+		b = append(b, m.encode())
+	}
+	return b
+}
+
+// used has a bit for each marking that has counts.
+func (c *counts) used() (used byte) {
+	for tlp, l := range c.levels {
 		if l != (level{}) {
 			used |= 1 << tlp
 		}
 	}
-	b = append(b, byte(f.indicator.Type), used|bits(f.spilled)<<7)
-	b = binary.AppendUvarint(b, uint64(len(f.indicator.Value)))
-	b = append(b, f.indicator.Value...)
-	b = putTime(b, f.dropped)
-	b = putTime(b, f.next)
-	for _, l := range f.levels {
+	return used
+}
+
+func (c *counts) appendTo(b []byte) []byte {
+	b = putTime(b, c.dropped)
+	b = putTime(b, c.next)
+	for _, l := range c.levels {
 		if l == (level{}) {
 			continue
 		}
@@ -251,10 +310,6 @@ func (f *fold) encode() []byte {
 		b = binary.AppendUvarint(b, l.reports)
 		b = binary.AppendUvarint(b, uint64(l.members))
 		b = binary.AppendUvarint(b, uint64(l.disputers))
-	}
-	for _, m := range f.members {
-		b = binary.AppendUvarint(b, uint64(m.number))
-		b = append(b, m.encode())
 	}
 	return b
 }
@@ -275,17 +330,7 @@ func (f *fold) decode(v []byte) error {
 	used := r.byte()
 	f.spilled = used&0x80 != 0
 	f.indicator.Value = string(r.bytes(int(min(r.uvarint(), notice.ValueMax+1))))
-	f.dropped, f.next = r.time(), r.time()
-	for tlp := range f.levels {
-		if used&(1<<tlp) == 0 {
-			continue
-		}
-		l := &f.levels[tlp]
-		l.first = r.time()
-		l.last = l.first + r.time()
-		l.sightings, l.reports = r.uvarint(), r.uvarint()
-		l.members, l.disputers = uint32(r.uvarint()), uint32(r.uvarint())
-	}
+	f.counts.decode(&r, used)
 	f.members = nil
 	for len(r.b) > 0 && len(f.members) < inlineMembersMax {
 		m := countedMember{number: uint32(r.uvarint())}
@@ -297,4 +342,39 @@ func (f *fold) decode(v []byte) error {
 		f.members = append(f.members, m)
 	}
 	return r.done("summary")
+}
+
+func (c *counts) decode(r *reader, used byte) {
+	c.dropped, c.next = r.time(), r.time()
+	for tlp := range c.levels {
+		if used&(1<<tlp) == 0 {
+			continue
+		}
+		l := &c.levels[tlp]
+		l.first = r.time()
+		l.last = l.first + r.time()
+		l.sightings, l.reports = r.uvarint(), r.uvarint()
+		l.members, l.disputers = uint32(r.uvarint()), uint32(r.uvarint())
+	}
+}
+
+// decodeStored reads the counts alone of a stored summary. It returns a copy of
+// the bytes that hold them, for decodeRecalled.
+func (c *counts) decodeStored(v []byte) ([]byte, error) {
+	r := reader{b: v}
+	r.byte() // type
+	used := r.byte() & 0x7f
+	r.bytes(int(min(r.uvarint(), notice.ValueMax+1)))
+	rest := r.b
+	if c.decode(&r, used); r.bad {
+		return nil, fmt.Errorf("summary: %w", errCorrupt)
+	}
+	rest = rest[:len(rest)-len(r.b)]
+	return append(append(make([]byte, 0, 1+len(rest)), used), rest...), nil
+}
+
+func (c *counts) decodeRecalled(b []byte) {
+	r := reader{b: b}
+	used := r.byte()
+	c.decode(&r, used)
 }

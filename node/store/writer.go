@@ -212,7 +212,10 @@ func (s *Store) ready(b *batch) error {
 // settle commits a batch and makes it what readers see.
 func (s *Store) settle(b *batch) error {
 	start := time.Now()
-	if err := s.commit(b.w); err != nil {
+	s.recall.begin(b.changing())
+	err := s.commit(b.w)
+	s.recall.end()
+	if err != nil {
 		s.expel(b)
 		if isFull(err) {
 			return fmt.Errorf("%w (%w)", ErrFull, err)

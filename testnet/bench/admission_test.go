@@ -99,7 +99,7 @@ func writesOf(b *testing.B, envelopes []*crypto.Envelope) [][]write {
 }
 
 // entryOf decodes an envelope as the accept order does.
-func entryOf(b *testing.B, e *crypto.Envelope) store.Entry {
+func entryOf(b testing.TB, e *crypto.Envelope) store.Entry {
 	b.Helper()
 	items, err := e.Split()
 	if err != nil {

@@ -28,10 +28,15 @@ type speaker struct {
 // speak starts a speaker that dials a node and has compared with it.
 func speak(t testing.TB, r *testkit.Region, m *testkit.Member, to *hospital) *speaker {
 	t.Helper()
+	return speakTo(t, r, m, to.MeshAddrs())
+}
+
+func speakTo(t testing.TB, r *testkit.Region, m *testkit.Member, seeds []string) *speaker {
+	t.Helper()
 	s := &speaker{shelf: &shelf{roster: r.Roster(t), frontier: mesh.NewFrontier(), chains: map[crypto.ChainID][]*crypto.Envelope{}}}
 	var err error
 	s.Mesh, err = mesh.New(mesh.Config{
-		Identity: m.PeerSeed, Listen: []string{quicAny}, Seeds: to.MeshAddrs(),
+		Identity: m.PeerSeed, Listen: []string{quicAny}, Seeds: seeds,
 		Roster: s.shelf.roster, Frontier: s.shelf.frontier, Path: s.shelf,
 	})
 	if err != nil {
@@ -120,18 +125,23 @@ func (s *shelf) AddTrust(_ context.Context, records [][]byte) error {
 	return err
 }
 
+// host is a value for each number.
+func host(k int) notice.Indicator {
+	return notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("host-%08d.evil.example", k)}
+}
+
 // sightings are items that each name a value of their own, seen ten minutes ago.
-func sightings(t testing.TB, from, n int, at time.Time) [][]byte {
+func sightings(t testing.TB, from, n int, at time.Time, value func(k int) notice.Indicator) [][]byte {
 	t.Helper()
 	out := make([][]byte, n)
 	for i := range out {
 		k := from + i
 		seen := at.Add(-10 * time.Minute).UnixMilli()
 		salt := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(k)))
-		value := notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("host-%08d.evil.example", k)}
+		about := value(k)
 		raw, err := notice.Encode(&notice.Notice{
 			Kind: notice.KindSighting, Salt: [16]byte(salt[:]), Created: at.UnixMilli(),
-			Indicator: &value, FirstSeen: seen, LastSeen: seen, Count: 1,
+			Indicator: &about, FirstSeen: seen, LastSeen: seen, Count: 1,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -145,13 +155,18 @@ func sightings(t testing.TB, from, n int, at time.Time) [][]byte {
 // enough to be compared by sync.
 func foreign(t testing.TB, authors []*testkit.Member, envelopes, items int) []*crypto.Envelope {
 	t.Helper()
+	return foreignOf(t, authors, envelopes, items, host)
+}
+
+func foreignOf(t testing.TB, authors []*testkit.Member, envelopes, items int, value func(k int) notice.Indicator) []*crypto.Envelope {
+	t.Helper()
 	at := time.Now().Add(-20 * time.Minute)
 	last := make([]*crypto.Envelope, len(authors))
 	out := make([]*crypto.Envelope, envelopes)
 	for i := range out {
 		who := i % len(authors)
 		header := crypto.Header{Time: at.UnixMilli(), Expiry: at.Add(90 * 24 * time.Hour).UnixMilli()}
-		last[who] = authors[who].Envelope(t, header, last[who], sightings(t, i*items, items, at)...)
+		last[who] = authors[who].Envelope(t, header, last[who], sightings(t, i*items, items, at, value)...)
 		out[i] = last[who]
 	}
 	return out

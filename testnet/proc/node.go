@@ -34,6 +34,10 @@ type Node struct {
 	how     error         // how it ended, after ended
 }
 
+// At is a node whose directory somebody else has made, and fits into no Region:
+// whoever starts it ends it.
+func At(binary, dir, name string) *Node { return &Node{Name: name, Dir: dir, binary: binary} }
+
 // Start runs the node and returns when it says that it is ready, which it does
 // after its API answers.
 func (n *Node) Start(ctx context.Context) error {

@@ -11,10 +11,6 @@ import (
 	"github.com/watchward/watchward/node/api"
 )
 
-// lookupBytesMax bounds the values of one request. A server with a smaller limit
-// says so, and gets less at a time.
-const lookupBytesMax = 1 << 20
-
 // SubmitOptions hold for all notices of a call.
 type SubmitOptions struct {
 	TLP          string // marking of the notices that have none
@@ -51,43 +47,6 @@ func (c *Client) Submit(ctx context.Context, items []api.Submission, o SubmitOpt
 		return api.SubmitAnswer{Notices: []api.NoticeView{}, Refused: e.Problem.Refused}, nil
 	}
 	return out, err
-}
-
-// LookupOptions hold for all values of a lookup.
-type LookupOptions struct {
-	Hosts     bool // a URL or e-mail address also matches by its host
-	KnownOnly bool
-}
-
-// Lookup answers any number of values in their order, in several requests if
-// need be. yield gets the answers as they come; an error from it ends the lookup.
-func (c *Client) Lookup(ctx context.Context, values []string, o LookupOptions, yield func(api.LookupAnswer) error) error {
-	limit := lookupBytesMax
-	for len(values) > 0 {
-		n, size := 0, 0
-		for n < len(values) && n < api.LookupMax && (n == 0 || size+len(values[n]) <= limit) {
-			size += len(values[n]) + 4
-			n++
-		}
-		var out api.LookupAnswers
-		q := api.LookupRequest{Values: values[:n], Hosts: o.Hosts, KnownOnly: o.KnownOnly}
-		err := c.call(ctx, http.MethodPost, "/v1/lookup", nil, nil, q, &out)
-		var e *Error
-		if n > 1 && errors.As(err, &e) && e.Problem != nil && e.Problem.Status == http.StatusRequestEntityTooLarge {
-			limit = size / 4
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, a := range out.Answers {
-			if err := yield(a); err != nil {
-				return err
-			}
-		}
-		values = values[n:]
-	}
-	return nil
 }
 
 // NoticesQuery selects notices; zero values select all.
