@@ -190,7 +190,7 @@ func TestMarking(t *testing.T) {
 
 func TestNotText(t *testing.T) {
 	for file, word := range map[string]string{
-		"\xff\xfee\x00v\x00": "utf-16", "\xfe\xff\x00e": "utf-16", "PK\x03\x04...": "zip", "\x1f\x8b\x08": "gzip", "%PDF-1.7": "pdf",
+		"\xff\xfee\x00v\x00": "UTF-16", "\xfe\xff\x00e": "UTF-16", "PK\x03\x04...": "zip", "\x1f\x8b\x08": "gzip", "%PDF-1.7": "PDF",
 	} {
 		err := text.Read(strings.NewReader(file), text.Options{}, func(intel.Found) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), word) {

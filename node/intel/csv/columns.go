@@ -1,0 +1,400 @@
+package csv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+const surveyRows = 50 // rows looked at to guess the columns
+
+// A role is what a column is for: a value (of any type, or of the one that kind
+// names), or one of the fields beside it.
+type role struct {
+	name string // "value", "type", "tlp" …; "" for a column that is not read
+	kind string // of a value: see valueKinds
+}
+
+// fieldRoles are the columns beside the values, and the headers they go by.
+var fieldRoles = map[string]string{
+	"type":        "type ioc_type indicator_type value_type observable_type attribute_type typ",
+	"first_seen":  "first_seen firstseen first_seen_utc dateadded date_added erstmals_gesehen",
+	"last_seen":   "last_seen lastseen last_seen_utc last_online zuletzt_gesehen",
+	"valid_until": "valid_until validuntil expires expiry expiration expiration_date valid_to gültig_bis gueltig_bis",
+	"tlp":         "tlp marking tlp_marking classification",
+	"family":      "family malware malware_family malware_printable malware_name signature",
+	"tool":        "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
+	"cve": "cve cve_id vulnerability", "source": "source quelle provider feed", "id": "id uuid ioc_id",
+	"origin": "origin", "origin_id": "origin_id", "count": "count", "kind": "kind", "reason": "reason",
+	"to_ids": "to_ids", "retracted": "retracted",
+}
+
+// valueKinds are the columns of values, and the headers they go by.
+var valueKinds = map[string]string{
+	"value": "value indicator ioc ioc_value indicator_value observable observable_value artifact artefact entity wert indikator",
+	"ip":    "ip ip_address ipaddress ip_addr ipv4 ipv6 dst_ip dest_ip destination_ip ip_dst c2_ip ip_adresse address adresse_ip",
+	"host":  "domain domain_name domains fqdn hostname host c2_domain domäne domaene domaine",
+	"url":   "url urls c2_url malware_url",
+	"hash":  "hash file_hash filehash",
+	"md5":   "md5 md5_hash hash_md5", "sha1": "sha1 sha1_hash hash_sha1", "sha256": "sha256 sha256_hash hash_sha256", "sha512": "sha512 sha512_hash hash_sha512",
+	"ja3": "ja3 ja3_md5 ja3_fingerprint", "ja4": "ja4", "cert-sha256": "cert_sha256", "cidr": "cidr network subnet netz",
+	"mutex": "mutex", "registry-key": "registry_key regkey", "btc": "btc bitcoin",
+	"email": "email email_address sender absender", "filename": "filename file_name", "asn": "asn as_number",
+}
+
+// contextKinds are context where there are other values.
+var contextKinds = []string{"email", "filename", "asn"}
+
+// byHeader finds the role of a column by its normalised name.
+var byHeader = func() map[string]role {
+	out := map[string]role{}
+	for name, headers := range fieldRoles {
+		for _, h := range strings.Fields(headers) {
+			out[h] = role{name: name}
+		}
+	}
+	for kind, headers := range valueKinds {
+		for _, h := range strings.Fields(headers) {
+			out[h] = role{name: "value", kind: kind}
+		}
+	}
+	return out
+}()
+
+// A table is what the start of a file says about the rest.
+type table struct {
+	comma     rune
+	width     int        // columns of most rows
+	even      bool       // all rows have as many
+	rows      [][]string // the first ones, without the header
+	header    []string   // nil if there is none
+	commented bool       // the header is a comment line
+	own       bool       // Writer wrote it
+	tlp       notice.TLP
+	role      []role
+}
+
+// survey reads the start of a table with each delimiter, and keeps the reading
+// in which most rows have the same number of columns.
+func survey(head []byte, o Options) *table {
+	cut := len(head) >= headMax
+	head = bytes.TrimPrefix(head, []byte(bom))
+	best := &table{comma: ',', width: 1}
+	score := 0
+	for _, comma := range []rune{',', ';', '\t', '|'} {
+		t := &table{comma: comma}
+		last := t.sample(head, cut)
+		same := t.measure()
+		t.findHeader(last, o)
+		if t.width > 1 && (same > score || same == score && t.width > best.width) {
+			best, score = t, same
+		} else if score == 0 && comma == ',' {
+			best = t
+		}
+	}
+	return best
+}
+
+// sample reads the first rows, and returns the last comment in front of them.
+func (t *table) sample(head []byte, cut bool) (comment string) {
+	src := &source{in: newBuffered(head), room: headMax}
+	rows := newRows(src, t.comma)
+	for len(t.rows) <= surveyRows {
+		cells, err := rows.Read()
+		if err != nil {
+			if len(t.rows) == 0 {
+				comment = src.last
+			}
+			break
+		}
+		if len(t.rows) == 0 {
+			comment = src.last
+		}
+		t.rows = append(t.rows, slices.Clone(cells))
+	}
+	if cut && src.ended() && len(t.rows) > 1 { // the last row may go on
+		t.rows = t.rows[:len(t.rows)-1]
+	}
+	// The marking may stand below the rows looked at, anywhere in the head.
+	for line := range bytes.Lines(head) {
+		if bytes.HasPrefix(line, []byte("#")) {
+			tlp, _ := intel.Marking(string(line[:min(len(line), 4<<10)]))
+			t.tlp = notice.Stricter(t.tlp, tlp)
+		}
+	}
+	return comment
+}
+
+// measure finds how wide most rows are, and how many are so.
+func (t *table) measure() int {
+	count := map[int]int{}
+	for _, row := range t.rows {
+		count[len(row)]++
+	}
+	for width, n := range count {
+		if n > count[t.width] || n == count[t.width] && width > t.width {
+			t.width = width
+		}
+	}
+	t.even = count[t.width] == len(t.rows)
+	return count[t.width]
+}
+
+// findHeader takes the first row, or the comment before it, for the header if
+// it reads like one: it has a name known here, and is not itself values.
+func (t *table) findHeader(comment string, o Options) {
+	if o.NoHeader || len(t.rows) == 0 && comment == "" {
+		return
+	}
+	if len(t.rows) > 0 && readsAsHeader(t.rows[0]) {
+		t.header, t.rows = t.rows[0], t.rows[1:]
+	} else if names := t.split(comment); len(names) == t.width && t.width > 1 && readsAsHeader(names) {
+		t.header, t.commented = names, true
+	}
+	t.own = slices.Equal(t.header, Header)
+}
+
+// split reads a comment line as a row of names.
+func (t *table) split(comment string) []string {
+	comment = strings.TrimSpace(strings.TrimPrefix(strings.TrimLeft(comment, "# "), "fields\t")) // Zeek says #fields
+	names, err := newRows(strings.NewReader(comment), t.comma).Read()
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+func readsAsHeader(cells []string) bool {
+	known, values := 0, 0
+	for _, c := range cells {
+		if byHeader[normal(c)].name != "" {
+			known++
+		} else if i, err := notice.Detect(c, notice.Options{AllowSpecial: true}); err == nil && i.Type != notice.TypeFilename {
+			values++
+		}
+	}
+	return known > values
+}
+
+// normal writes a header as byHeader has it: "IOC Type" is ioc_type.
+func normal(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	return strings.Join(words, "_")
+}
+
+// roles decides which column is what: as it was told, or by a guess.
+func (t *table) roles(told string) error {
+	if told != "" {
+		return t.told(told)
+	}
+	if err := t.guessed(); err != nil {
+		return err
+	}
+	if !t.hasValue() {
+		return fmt.Errorf("no column with values was found: say which it is with --columns value=NUMBER; the columns are %s", t.names())
+	}
+	return nil
+}
+
+func (t *table) hasValue() bool {
+	return slices.ContainsFunc(t.role, func(r role) bool { return r.name == "value" })
+}
+
+// told reads "value=2,type=1".
+func (t *table) told(text string) error {
+	t.role = make([]role, max(t.width, len(t.header)))
+	for _, pair := range strings.Split(text, ",") {
+		name, column, ok := strings.Cut(pair, "=")
+		name, column = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(column)
+		r, known := role{name: name}, fieldRoles[name] != ""
+		if kind := normalKind(name); valueKinds[kind] != "" {
+			r, known = role{name: "value", kind: kind}, true
+		}
+		if !ok || !known {
+			return fmt.Errorf("--columns: %q is not NAME=COLUMN: write value=2,type=1; the names are value, ip, domain, url, hash and other types, %s",
+				intel.Show(pair), "type, tlp, first_seen, last_seen, valid_until, family, tool, technique, cve, source, id, count, kind, reason, to_ids")
+		}
+		at, err := t.column(column)
+		if err != nil {
+			return err
+		}
+		if t.role[at].name != "" {
+			return fmt.Errorf("--columns: column %d is named twice", at+1)
+		}
+		t.role[at] = r
+	}
+	if !t.hasValue() {
+		return errors.New("--columns: it names no column of values: add value=NUMBER")
+	}
+	return nil
+}
+
+// normalKind is the name of a kind of value as valueKinds has it.
+func normalKind(name string) string {
+	switch name {
+	case "domain":
+		return "host"
+	case "ipv4", "ipv6":
+		return "ip"
+	case "registry_key", "cert_sha256":
+		return strings.ReplaceAll(name, "_", "-")
+	}
+	return name
+}
+
+// column finds a column by its number or its name.
+func (t *table) column(name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 1 || n > len(t.role) {
+			return 0, fmt.Errorf("--columns: there is no column %d: the columns are %s", n, t.names())
+		}
+		return n - 1, nil
+	}
+	at := slices.IndexFunc(t.header, func(h string) bool { return strings.EqualFold(h, name) || normal(h) == normal(name) })
+	if at < 0 || normal(name) == "" {
+		return 0, fmt.Errorf("--columns: there is no column %q: the columns are %s", intel.Show(name), t.names())
+	}
+	return at, nil
+}
+
+// guessed finds the roles by the header, else by what the first rows hold.
+func (t *table) guessed() error {
+	t.role = make([]role, max(t.width, len(t.header)))
+	if t.header == nil {
+		t.byContent()
+		return nil
+	}
+	taken := map[role]bool{}
+	for i, name := range t.header {
+		if r := byHeader[normal(name)]; r.name != "" && !taken[r] {
+			t.role[i], taken[r] = r, true
+		}
+	}
+	t.dropForeignTypes()
+	t.dropContext()
+	return nil
+}
+
+// dropForeignTypes leaves out a column of types whose words are not types:
+// "phishing", "c2".
+func (t *table) dropForeignTypes() {
+	for i, r := range t.role {
+		if r.name != "type" && r.name != "kind" {
+			continue
+		}
+		known, all := 0, 0
+		for _, row := range t.rows {
+			if i >= len(row) || row[i] == "" {
+				continue
+			}
+			all++
+			_, err := notice.ParseKind(row[i])
+			if r.name == "kind" && err == nil || r.name == "type" && knownType(row[i]) {
+				known++
+			}
+		}
+		if 2*known < all {
+			t.role[i] = role{}
+		}
+	}
+}
+
+// dropContext leaves out what is context where other columns are values.
+func (t *table) dropContext() {
+	isContext := func(r role) bool { return slices.Contains(contextKinds, r.kind) }
+	if !slices.ContainsFunc(t.role, func(r role) bool { return r.name == "value" && !isContext(r) }) {
+		return
+	}
+	for i, r := range t.role {
+		if r.name == "value" && isContext(r) {
+			t.role[i] = role{}
+		}
+	}
+}
+
+// byContent takes the first column of each type of value, and a column of types
+// or markings.
+func (t *table) byContent() {
+	taken := map[string]bool{}
+	for i := range t.role {
+		found := map[string]int{}
+		all := 0
+		for _, row := range t.rows {
+			if i < len(row) && !empty(row[i]) {
+				all++
+				found[looks(row[i])]++
+			}
+		}
+		for name, n := range found {
+			if name == "" || taken[name] || 5*n < 4*all {
+				continue
+			}
+			switch taken[name] = true; name {
+			case "type", "tlp":
+				t.role[i] = role{name: name}
+			default:
+				t.role[i] = role{name: "value", kind: "value"}
+			}
+		}
+	}
+}
+
+// looks says what a cell looks like, "" for nothing that is read.
+func looks(cell string) string {
+	i, err := notice.Detect(cell, notice.Options{AllowSpecial: true})
+	switch {
+	case knownType(cell):
+		return "type"
+	case err == nil && i.Type == notice.TypeIPv6 || err == nil && i.Type == notice.TypeCIDR:
+		return "ipv4"
+	case err == nil && i.Type != notice.TypeFilename && i.Type != notice.TypeASN && i.Type != notice.TypeEmail:
+		return i.Type.String()
+	}
+	if _, err := notice.ParseTLP(cell); err == nil {
+		return "tlp"
+	}
+	return ""
+}
+
+// String says which column is what: value=2 (ioc), type=1 (ioc_type).
+func (t *table) String() string {
+	var out []string
+	for i, r := range t.role {
+		if r.name == "" {
+			continue
+		}
+		name := r.name
+		if r.kind != "" {
+			name = strings.Replace(r.kind, "host", "domain", 1)
+		}
+		text := name + "=" + strconv.Itoa(i+1)
+		if i < len(t.header) {
+			text += " (" + intel.Show(t.header[i]) + ")"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+// names lists the columns for somebody who has to choose.
+func (t *table) names() string {
+	cells := t.header
+	if cells == nil && len(t.rows) > 0 {
+		cells = t.rows[0]
+	}
+	var out []string
+	for i, c := range cells[:min(len(cells), 12)] {
+		out = append(out, fmt.Sprintf("%d %q", i+1, intel.Show(c)))
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
