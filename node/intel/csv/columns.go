@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +14,10 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-const surveyRows = 50 // rows looked at to guess the columns
+const (
+	surveyRows = 50 // rows looked at to guess the columns
+	headerMax  = 60 // bytes of a column's name
+)
 
 // A role is what a column is for: a value (of any type, or of the one that kind
 // names), or one of the fields beside it.
@@ -29,7 +33,7 @@ var fieldRoles = map[string]string{
 	"last_seen":   "last_seen lastseen last_seen_utc last_online zuletzt_gesehen",
 	"valid_until": "valid_until validuntil expires expiry expiration expiration_date valid_to gültig_bis gueltig_bis",
 	"tlp":         "tlp marking tlp_marking classification",
-	"family":      "family malware malware_family malware_printable malware_name signature",
+	"family":      "family malware malware_family malware_printable malware_name signature schadprogramm schadsoftware",
 	"tool":        "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
 	"cve": "cve cve_id vulnerability", "source": "source quelle provider feed", "id": "id uuid ioc_id",
 	"origin": "origin", "origin_id": "origin_id", "count": "count", "kind": "kind", "reason": "reason",
@@ -72,10 +76,11 @@ var byHeader = func() map[string]role {
 type table struct {
 	comma     rune
 	width     int        // columns of most rows
-	even      bool       // all rows have as many
+	even      bool       // nearly all rows have as many
 	rows      [][]string // the first ones, without the header
 	header    []string   // nil if there is none
 	commented bool       // the header is a comment line
+	headless  bool       // Options.NoHeader
 	own       bool       // Writer wrote it
 	tlp       notice.TLP
 	role      []role
@@ -89,10 +94,13 @@ func survey(head []byte, o Options) *table {
 	best := &table{comma: ',', width: 1}
 	score := 0
 	for _, comma := range []rune{',', ';', '\t', '|'} {
-		t := &table{comma: comma}
+		t := &table{comma: comma, headless: o.NoHeader}
 		last := t.sample(head, cut)
 		same := t.measure()
-		t.findHeader(last, o)
+		t.findHeader(last)
+		if comma == '|' && bytes.HasPrefix(bytes.TrimSpace(head), []byte("|")) {
+			continue // a table of Markdown
+		}
 		if t.width > 1 && (same > score || same == score && t.width > best.width) {
 			best, score = t, same
 		} else if score == 0 && comma == ',' {
@@ -143,20 +151,23 @@ func (t *table) measure() int {
 			t.width = width
 		}
 	}
-	t.even = count[t.width] == len(t.rows)
+	t.even = 10*count[t.width] >= 9*len(t.rows)
 	return count[t.width]
 }
 
 // findHeader takes the first row, or the comment before it, for the header if
 // it reads like one: it has a name known here, and is not itself values.
-func (t *table) findHeader(comment string, o Options) {
-	if o.NoHeader || len(t.rows) == 0 && comment == "" {
+func (t *table) findHeader(comment string) {
+	if t.headless || len(t.rows) == 0 && comment == "" {
 		return
 	}
 	if len(t.rows) > 0 && readsAsHeader(t.rows[0]) {
 		t.header, t.rows = t.rows[0], t.rows[1:]
 	} else if names := t.split(comment); len(names) == t.width && t.width > 1 && readsAsHeader(names) {
 		t.header, t.commented = names, true
+	}
+	if t.header != nil {
+		t.width = len(t.header)
 	}
 	t.own = slices.Equal(t.header, Header)
 }
@@ -174,6 +185,9 @@ func (t *table) split(comment string) []string {
 func readsAsHeader(cells []string) bool {
 	known, values := 0, 0
 	for _, c := range cells {
+		if len(c) > headerMax {
+			return false
+		}
 		if byHeader[normal(c)].name != "" {
 			known++
 		} else if i, err := notice.Detect(c, notice.Options{AllowSpecial: true}); err == nil && i.Type != notice.TypeFilename {
@@ -257,6 +271,9 @@ func (t *table) column(name string) (int, error) {
 		}
 		return n - 1, nil
 	}
+	if t.header == nil && !t.headless && len(t.rows) > 0 { // named, so it has names
+		t.header, t.rows = t.rows[0], t.rows[1:]
+	}
 	at := slices.IndexFunc(t.header, func(h string) bool { return strings.EqualFold(h, name) || normal(h) == normal(name) })
 	if at < 0 || normal(name) == "" {
 		return 0, fmt.Errorf("--columns: there is no column %q: the columns are %s", intel.Show(name), t.names())
@@ -319,48 +336,59 @@ func (t *table) dropContext() {
 	}
 }
 
-// byContent takes the first column of each type of value, and a column of types
-// or markings.
+// byContent takes the columns in which at least four of five cells look like
+// values, the first where several have mostly the same type; and a column of
+// types or markings.
 func (t *table) byContent() {
 	taken := map[string]bool{}
 	for i := range t.role {
 		found := map[string]int{}
-		all := 0
+		all, values := 0, 0
 		for _, row := range t.rows {
 			if i < len(row) && !empty(row[i]) {
+				what, isValue := looks(row[i])
+				found[what]++
 				all++
-				found[looks(row[i])]++
+				if isValue {
+					values++
+				}
 			}
 		}
-		for name, n := range found {
-			if name == "" || taken[name] || 5*n < 4*all {
-				continue
+		delete(found, "")
+		most := ""
+		for _, what := range slices.Sorted(maps.Keys(found)) {
+			if found[what] > found[most] {
+				most = what
 			}
-			switch taken[name] = true; name {
-			case "type", "tlp":
-				t.role[i] = role{name: name}
-			default:
-				t.role[i] = role{name: "value", kind: "value"}
-			}
+		}
+		switch {
+		case most == "" || taken[most]:
+		case 5*values >= 4*all:
+			t.role[i], taken[most] = role{name: "value", kind: "value"}, true
+		case 5*found[most] >= 4*all && (most == "type" || most == "tlp"):
+			t.role[i], taken[most] = role{name: most}, true
 		}
 	}
 }
 
 // looks says what a cell looks like, "" for nothing that is read.
-func looks(cell string) string {
-	i, err := notice.Detect(cell, notice.Options{AllowSpecial: true})
-	switch {
-	case knownType(cell):
-		return "type"
-	case err == nil && i.Type == notice.TypeIPv6 || err == nil && i.Type == notice.TypeCIDR:
-		return "ipv4"
-	case err == nil && i.Type != notice.TypeFilename && i.Type != notice.TypeASN && i.Type != notice.TypeEmail:
-		return i.Type.String()
+func looks(cell string) (what string, isValue bool) {
+	if knownType(cell) {
+		return "type", false
+	}
+	if i, err := notice.Detect(cell, notice.Options{AllowSpecial: true}); err == nil {
+		switch i.Type {
+		case notice.TypeIPv4, notice.TypeIPv6, notice.TypeCIDR:
+			return "address", true
+		case notice.TypeFilename, notice.TypeASN, notice.TypeEmail: // mostly context
+			return "", false
+		}
+		return i.Type.String(), true
 	}
 	if _, err := notice.ParseTLP(cell); err == nil {
-		return "tlp"
+		return "tlp", false
 	}
-	return ""
+	return "", false
 }
 
 // String says which column is what: value=2 (ioc), type=1 (ioc_type).

@@ -61,17 +61,14 @@ type Options struct {
 // three columns in each of at least three rows. When in doubt it is a list.
 func Sniff(head []byte) bool {
 	t := survey(head, Options{})
-	if t.width < 2 || len(t.rows) == 0 {
+	if t.width < 2 || len(t.rows) == 0 || !t.even || t.guessed() != nil || !t.hasValue() {
 		return false
 	}
 	if t.header != nil {
-		return t.guessed() == nil && t.hasValue()
-	}
-	if len(t.rows) < 3 || !t.even || t.guessed() != nil {
-		return false
+		return len(t.header) == t.width
 	}
 	// "value comment" and "type value" are what lists look like as well.
-	return t.width > 2 || t.role[0].name == "" && t.hasValue()
+	return len(t.rows) >= 3 && (t.width > 2 || t.role[0].name == "")
 }
 
 // Read calls yield for every indicator and every refusal in r, in order. An

@@ -29,7 +29,7 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 			cells[i] = restore(c)
 		}
 	}
-	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: tlp}
+	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: tlp, own: t.own}
 	refuse := func(column int, value, reason string) error {
 		name := ""
 		if column < len(t.header) {
@@ -55,7 +55,7 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 		}
 	}
 	for i, cell := range cells[:min(len(cells), len(t.role))] {
-		if t.role[i].name != "value" || empty(cell) {
+		if t.role[i].name != "value" || f.empty(cell) {
 			continue
 		}
 		for _, v := range values(t.role[i].kind, f.kind, strings.TrimSpace(cell), o.Indicator) {
@@ -92,6 +92,7 @@ type fields struct {
 	tlp     notice.TLP
 	noIDS   bool
 	gone    bool // its author has taken it back
+	own     bool // Writer wrote it: every word is meant
 }
 
 var (
@@ -104,11 +105,11 @@ func (f *fields) read(name, cell string) (reason string) {
 	if name == "value" {
 		return ""
 	}
-	if name != "tlp" {
+	if name != "tlp" && !f.own {
 		tlp, _ := intel.Marking(cell)
 		f.tlp = notice.Stricter(f.tlp, tlp)
 	}
-	if empty(cell) {
+	if f.empty(cell) {
 		return ""
 	}
 	var err error
@@ -217,6 +218,8 @@ func (f *fields) notice(i notice.Indicator) *notice.Notice {
 	}
 	return &n
 }
+
+func (f *fields) empty(cell string) bool { return cell == "" || !f.own && empty(cell) }
 
 // empty reports whether a cell says nothing, in any of the usual ways.
 func empty(cell string) bool {

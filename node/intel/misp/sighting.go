@@ -37,6 +37,7 @@ type sightings struct {
 type witness struct {
 	note
 	disputes bool
+	ours     bool // the note is one of Writer, with an id of its own or none
 }
 
 // A note is what Writer adds in texts that MISP passes on as they are, after the
@@ -158,7 +159,7 @@ func (s *sighting) addTo(a *attribute) (reason string) {
 	default:
 		return fmt.Sprintf("%q is not a type of sighting: MISP has 0 (seen), 1 (false positive) and 2 (expiration)", intel.Show(s.kind))
 	}
-	return a.seen.add(witness{n, s.kind == sightingFalse})
+	return a.seen.add(witness{n, s.kind == sightingFalse, ours})
 }
 
 // add merges what one witness says more than once.
@@ -216,7 +217,10 @@ func (in *reader) takeSightings(ev *event, a *attribute, v Value, disputesOnly b
 		}
 		origin := *ev.origin(a)
 		if w.Origin != "" {
-			origin.Source, origin.ID = w.Origin, cmp.Or(w.ID, origin.ID)
+			origin.Source = w.Origin
+		}
+		if w.ours {
+			origin.ID = w.ID
 		}
 		n := &notice.Notice{Kind: notice.KindDispute, Indicator: &v.Indicator, Reason: w.Reason, Origin: &origin}
 		if !w.disputes {
