@@ -59,6 +59,9 @@ single bad values are refused by their place and stop nothing.`,
 			for _, path := range args {
 				if err := i.input(cmd.Context(), path, cmd.InOrStdin()); err != nil {
 					i.summary()
+					if i.total.Taken+i.total.Known > 0 && !i.say.dryRun {
+						err = fmt.Errorf("%w: what was taken stays: give the same command again and it goes on", err)
+					}
 					return err
 				}
 			}

@@ -135,10 +135,7 @@ type opener struct {
 // open yields what a reader holds: one file, or those of an archive.
 func (o *opener) open(at, name string, r io.Reader, depth int) error {
 	in := bufio.NewReaderSize(r, intel.SniffBytes)
-	head, err := peek(in)
-	if err != nil {
-		return err
-	}
+	head := peek(in)
 	switch format := intel.Sniff(head); {
 	case depth == depthMax && (format == intel.FormatZip || format == intel.FormatGzip):
 		return fmt.Errorf("%sarchives lie too deep in each other: unpack the outer ones", prefix(at))
@@ -148,19 +145,15 @@ func (o *opener) open(at, name string, r io.Reader, depth int) error {
 		return o.zip(at, in, depth)
 	}
 	f := &File{Path: at, Name: name, in: in, Head: head}
-	if err := f.decode(); err != nil {
-		return err
-	}
+	f.decode()
 	return o.yield(f)
 }
 
-// peek returns the start of a reader without consuming it.
-func peek(in *bufio.Reader) ([]byte, error) {
-	head, err := in.Peek(intel.SniffBytes)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return head, nil
+// peek returns the start of a reader without consuming it. What breaks it off
+// comes again when it is read.
+func peek(in *bufio.Reader) []byte {
+	head, _ := in.Peek(intel.SniffBytes)
+	return head
 }
 
 func (o *opener) gzip(at, name string, in io.Reader, depth int) error {

@@ -14,25 +14,22 @@ import (
 
 // decode finds the format of a file and turns text into UTF-8. JSON is UTF-8 by
 // its specification (RFC 8259), so there only a byte order mark is believed.
-func (f *File) decode() (err error) {
+func (f *File) decode() {
 	f.Format = intel.Sniff(f.Head)
 	if f.Format == intel.FormatUTF16 {
 		f.from = "UTF-16"
 		wide := unicode.UTF16(unicode.LittleEndian, unicode.ExpectBOM).NewDecoder()
 		f.in = bufio.NewReaderSize(transform.NewReader(f.in, wide), intel.SniffBytes)
-		if f.Head, err = peek(f.in); err != nil {
-			return err
-		}
+		f.Head = peek(f.in)
 		f.Format = intel.Sniff(f.Head)
-		return nil
+		return
 	}
 	switch f.Format {
 	case intel.FormatText, intel.FormatHTML:
 		f.text = &legacy{in: f.in}
 		f.in = bufio.NewReaderSize(f.text, intel.SniffBytes)
-		f.Head, err = peek(f.in)
+		f.Head = peek(f.in)
 	}
-	return err
 }
 
 // legacy reads text that is UTF-8 or Windows-1252, which has Latin-1 in it. It

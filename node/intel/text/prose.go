@@ -11,7 +11,7 @@ import (
 // prose takes from a line what is surely meant as an indicator, and reports
 // whether it found or refused anything.
 func (in *reader) prose(line string) (found bool, err error) {
-	if alone := unwrap(escaped.Replace(line)); !strings.ContainsAny(alone, " \t") {
+	if alone := unwrap(escaped.Replace(line)); !strings.ContainsAny(alone, " \t<>") {
 		return in.word(trim(alone), "", true)
 	}
 	previous := ""
