@@ -19,6 +19,7 @@ import (
 // Bounds of an import.
 const (
 	importBatch    = 2_000       // notices in one request
+	importFlying   = 2           // requests at once
 	importItemsMax = 2_000_000   // notices of one file
 	refusedMax     = 100_000     // refusals that are remembered
 	refusedShown   = 20          // refusals in the closing table; --json has all
@@ -128,36 +129,59 @@ type found struct {
 	S  api.Submission `json:"s"`
 }
 
-// submit sends what was read of a file.
+// submit sends what was read of a file. While the node makes one batch durable
+// the next is on its way; answers are taken in order.
 func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 	values, err := s.values()
 	if err != nil {
 		return err
 	}
 	i.pace.begin(s.count)
-	batch := make([]found, 0, importBatch)
-	for start := 0; start < s.count; start += importBatch {
-		batch = batch[:0]
-		for range min(importBatch, s.count-start) {
-			var v found
-			if err := values.Decode(&v); err != nil {
-				return fmt.Errorf("read what was set aside: %w", err)
+	ctx, cancel := context.WithCancel(ctx)
+	var under []chan sent // way, oldest first
+	defer func() {
+		cancel()
+		for _, answer := range under {
+			<-answer
+		}
+	}()
+	for start, done := 0, 0; done < s.count; {
+		for len(under) < importFlying && start < s.count {
+			batch := make([]found, min(importBatch, s.count-start))
+			for j := range batch {
+				if err := values.Decode(&batch[j]); err != nil {
+					return fmt.Errorf("read what was set aside: %w", err)
+				}
 			}
-			batch = append(batch, v)
+			// The key makes a repeated request harmless, not a repeated import:
+			// that is the content key's work.
+			key := fmt.Sprintf("import-%s-%d-%d", hash[:32], start, now().UnixNano())
+			start += len(batch)
+			answer := make(chan sent, 1)
+			under = append(under, answer)
+			go func() { answer <- i.send(ctx, batch, key) }()
 		}
-		// The key makes a repeated request harmless, not a repeated import: that
-		// is the content key's work.
-		key := fmt.Sprintf("import-%s-%d-%d", hash[:32], start, now().UnixNano())
-		if err := i.send(ctx, batch, key); err != nil {
-			return err
+		got := <-under[0]
+		under = under[1:]
+		if got.err != nil {
+			return got.err
 		}
-		i.progress(start+len(batch), "sent")
+		i.count(&got)
+		done += len(got.batch)
+		i.progress(done, "sent")
 	}
 	return nil
 }
 
-// send submits one batch.
-func (i *importer) send(ctx context.Context, batch []found, key string) error {
+// sent is what became of a batch.
+type sent struct {
+	batch  []found
+	answer api.SubmitAnswer
+	err    error
+}
+
+// send submits one batch. Several may be on their way at once.
+func (i *importer) send(ctx context.Context, batch []found, key string) sent {
 	submissions := make([]api.Submission, len(batch))
 	for j, v := range batch {
 		submissions[j] = v.S
@@ -165,10 +189,12 @@ func (i *importer) send(ctx context.Context, batch []found, key string) error {
 	answer, err := i.client.Submit(ctx, submissions, client.SubmitOptions{
 		TLP: i.say.tlp, Local: i.say.local, DryRun: i.say.dryRun, AllowSpecial: i.say.allowSpecial, Idempotency: key,
 	})
-	if err != nil {
-		return err
-	}
-	for _, v := range answer.Notices {
+	return sent{batch, answer, err}
+}
+
+// count adds what became of a batch to the whole.
+func (i *importer) count(s *sent) {
+	for _, v := range s.answer.Notices {
 		if v.Known {
 			i.total.Known++
 		} else {
@@ -179,14 +205,13 @@ func (i *importer) send(ctx context.Context, batch []found, key string) error {
 			i.reach[v.TLP]++
 		}
 	}
-	for _, r := range answer.Refused {
+	for _, r := range s.answer.Refused {
 		reason := r.Reason
 		if r.Fix != "" {
 			reason += ": " + r.Fix
 		}
-		i.refuse(batch[r.Index].At, r.Value, reason)
+		i.refuse(s.batch[r.Index].At, r.Value, reason)
 	}
-	return nil
 }
 
 // submission is what a found notice states.

@@ -48,12 +48,12 @@ import (
 // Limits of one event. What comes after is refused, attribute by attribute.
 const (
 	attributesMax = 200_000
-	heldBytesMax  = 64 << 20 // bytes of attributes held
+	heldBytesMax  = 96 << 20 // bytes of attributes held
 	tagsMax       = 1_000    // tags of the event, and of each attribute
 	tagBytesMax   = 500      // a longer tag is ignored
 
 	nameMax        = 100 // bytes of an organisation's name; a longer one is left out
-	attributeBytes = 256 // what an attribute takes beside its texts, about
+	attributeBytes = 352 // what an attribute takes beside its texts, about
 )
 
 // Options of Read.

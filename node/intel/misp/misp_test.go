@@ -459,10 +459,10 @@ func (e *endless) Read(p []byte) (int, error) {
 	return k, nil
 }
 
-// TestHugeString: an attribute with 50 MB of sample data does not stop the
-// others and is not held; a value of 50 MB is refused alone.
+// TestHugeString: an attribute with a gigabyte of sample data does not stop the
+// others and is not held; a value of a gigabyte is refused alone.
 func TestHugeString(t *testing.T) {
-	const size = 50 << 20
+	const size = 1 << 30
 	r := io.MultiReader(strings.NewReader(`{"Attribute": [{"data": "`), &endless{'A', size},
 		strings.NewReader(`", "type": "domain", "value": "a.example"}, {"type": "domain", "value": "`), &endless{'b', size},
 		strings.NewReader(`"}, {"type": "domain", "value": "c.example"}]}`))
