@@ -18,6 +18,7 @@ import (
 
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/archive"
+	"github.com/watchward/watchward/node/intel/inteltest"
 )
 
 // open returns what lies in an input as "path=content", with formats and
@@ -197,24 +198,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// endless repeats one byte n times without holding them.
-type endless struct {
-	c byte
-	n int64
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.n == 0 {
-		return 0, io.EOF
-	}
-	k := min(int64(len(p)), e.n)
-	for i := range k {
-		p[i] = e.c
-	}
-	e.n -= k
-	return int(k), nil
-}
-
 // bomb is a gzip or zip of so many equal bytes.
 func bomb(t testing.TB, size int64, asZip bool) *bytes.Buffer {
 	t.Helper()
@@ -231,7 +214,7 @@ func bomb(t testing.TB, size int64, asZip bool) *bytes.Buffer {
 		}
 		close = archive
 	}
-	if _, err := io.Copy(w, &endless{'a', size}); err != nil {
+	if _, err := io.Copy(w, inteltest.Endless('a', size)); err != nil {
 		t.Fatal(err)
 	}
 	if err := close.Close(); err != nil {
@@ -267,7 +250,7 @@ func TestBombs(t *testing.T) {
 	}
 	// What is large and not packed is no bomb.
 	n, err := int64(0), error(nil)
-	err = archive.Open("in", &endless{'a', size}, func(f *archive.File) error { n, err = io.Copy(io.Discard, f); return err })
+	err = archive.Open("in", inteltest.Endless('a', size), func(f *archive.File) error { n, err = io.Copy(io.Discard, f); return err })
 	if err != nil || n != size {
 		t.Errorf("%d, %v", n, err)
 	}
@@ -277,7 +260,7 @@ func TestTooLarge(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads 4 GiB")
 	}
-	err := archive.Open("in", &endless{'a', archive.BytesMax + 1<<20}, func(f *archive.File) error { _, err := io.Copy(io.Discard, f); return err })
+	err := archive.Open("in", inteltest.Endless('a', archive.BytesMax+1<<20), func(f *archive.File) error { _, err := io.Copy(io.Discard, f); return err })
 	if err == nil || !strings.Contains(err.Error(), "larger than 4 GiB") {
 		t.Error(err)
 	}

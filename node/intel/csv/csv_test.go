@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"unicode/utf8"
 
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/csv"
+	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -30,14 +30,6 @@ func read(file string, o csv.Options) (out []string, found []intel.Found, err er
 		return nil
 	})
 	return out, found, err
-}
-
-func mustEncode(t interface{ Fatalf(string, ...any) }, n *notice.Notice) {
-	complete := *n
-	complete.Created = 1_700_000_000_000
-	if _, err := notice.Encode(&complete); err != nil {
-		t.Fatalf("%+v: %v", n.Indicator, err)
-	}
 }
 
 const sha256 = "d7a8fbb307d7809469ca9abcb0082e4f8d5651e46d3cdb762d02d0bf37c9e592"
@@ -100,7 +92,7 @@ func TestRead(t *testing.T) {
 		}
 		for _, f := range found {
 			if f.Notice != nil {
-				mustEncode(t, f.Notice)
+				inteltest.MustEncode(t, f.Notice)
 			}
 		}
 	}
@@ -206,31 +198,13 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// endless repeats one byte n times without holding them.
-type endless struct {
-	c byte
-	n int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.n == 0 {
-		return 0, io.EOF
-	}
-	k := min(len(p), e.n)
-	for i := range k {
-		p[i] = e.c
-	}
-	e.n -= k
-	return k, nil
-}
-
 // TestHuge: a gigabyte in one cell, in quotes or not, or in a comment is never held.
 func TestHuge(t *testing.T) {
 	const size = 1 << 30
 	for start, whole := range map[string]bool{"ioc,x\nevil.example,": false, "ioc,x\nevil.example,\"": false, "ioc,x\n#": true, "ioc,x\n\n": false} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := csv.Read(io.MultiReader(strings.NewReader(start), &endless{'a', size}), csv.Options{}, func(intel.Found) error { return nil })
+		err := csv.Read(io.MultiReader(strings.NewReader(start), inteltest.Endless('a', size)), csv.Options{}, func(intel.Found) error { return nil })
 		runtime.ReadMemStats(&after)
 		if (err == nil) != whole || err != nil && !strings.Contains(err.Error(), "longer than 1 MiB") {
 			t.Errorf("%q: %v", start, err)
@@ -248,12 +222,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte, columns string) {
 		csv.Sniff(file)
 		_ = csv.Read(bytes.NewReader(file), csv.Options{Columns: columns}, func(found intel.Found) error {
-			if (found.Notice == nil) == (found.Reason == "") || found.Place == "" || !utf8.ValidString(found.Value) || len(found.Value) > intel.ShowMax {
-				t.Fatalf("%+v", found)
-			}
-			if found.Notice != nil {
-				mustEncode(t, found.Notice)
-			}
+			inteltest.CheckFound(t, found)
 			return nil
 		})
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -53,7 +54,7 @@ func TestSightings(t *testing.T) {
 			t.Errorf("%s: %v\n got %q\nwant %q", name, err, told(taken), c.want)
 		}
 		for _, f := range taken {
-			mustEncode(t, f.Notice)
+			inteltest.MustEncode(t, f.Notice)
 			switch n := f.Notice; {
 			case name == "seen, by organisation" && n.Origin.Source == "misp:A" && (n.FirstSeen != 1700000000000 || n.LastSeen != 1700000100000):
 				t.Errorf("%+v", n)

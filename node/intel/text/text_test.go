@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"unicode/utf8"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/intel/text"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -27,7 +27,7 @@ func read(t *testing.T, r io.Reader) []string {
 			out = append(out, f.Place+" REFUSED "+f.Reason)
 			return nil
 		}
-		mustEncode(t, f.Notice)
+		inteltest.MustEncode(t, f.Notice)
 		out = append(out, f.Place+" "+f.Notice.Indicator.String())
 		return nil
 	})
@@ -35,14 +35,6 @@ func read(t *testing.T, r io.Reader) []string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-func mustEncode(t interface{ Fatalf(string, ...any) }, n *notice.Notice) {
-	complete := *n
-	complete.Created = 1_700_000_000_000
-	if _, err := notice.Encode(&complete); err != nil {
-		t.Fatalf("%+v: %v", n.Indicator, err)
-	}
 }
 
 func TestSamples(t *testing.T) {
@@ -187,7 +179,7 @@ func TestHTML(t *testing.T) {
 func TestHugeHTML(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := text.Read(io.MultiReader(strings.NewReader("<html><p>"), &endless{'x', 1 << 30}), text.Options{}, func(intel.Found) error { return nil })
+	err := text.Read(io.MultiReader(strings.NewReader("<html><p>"), inteltest.Endless('x', 1<<30)), text.Options{}, func(intel.Found) error { return nil })
 	runtime.ReadMemStats(&after)
 	if err == nil || !strings.Contains(err.Error(), "read HTML: line 1: a piece of text is longer than 1 MiB") || after.TotalAlloc-before.TotalAlloc > 16<<20 {
 		t.Errorf("%v, %d bytes", err, after.TotalAlloc-before.TotalAlloc)
@@ -261,27 +253,9 @@ func TestReaderAndReceiverErrors(t *testing.T) {
 	}
 }
 
-// endless repeats one byte n times without holding them.
-type endless struct {
-	c byte
-	n int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.n == 0 {
-		return 0, io.EOF
-	}
-	k := min(len(p), e.n)
-	for i := range k {
-		p[i] = e.c
-	}
-	e.n -= k
-	return k, nil
-}
-
 func TestLongLine(t *testing.T) {
-	r := io.MultiReader(strings.NewReader("a.example\n"), &endless{'x', 50 << 20}, strings.NewReader("\nb.example\n"),
-		&endless{'y', 2 << 20})
+	r := io.MultiReader(strings.NewReader("a.example\n"), inteltest.Endless('x', 50<<20), strings.NewReader("\nb.example\n"),
+		inteltest.Endless('y', 2<<20))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	got := read(t, r)
@@ -301,12 +275,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("127.0.0.1 a.example\n\"x,y\",z\n\xff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		_ = text.Read(bytes.NewReader(file), text.Options{}, func(found intel.Found) error {
-			if (found.Notice == nil) == (found.Reason == "") || found.Place == "" || !utf8.ValidString(found.Value) || len(found.Value) > intel.ShowMax {
-				t.Fatalf("%+v", found)
-			}
-			if found.Notice != nil {
-				mustEncode(t, found.Notice)
-			}
+			inteltest.CheckFound(t, found)
 			return nil
 		})
 	})
