@@ -1,16 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,45 +14,56 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/intel"
-	"github.com/watchward/watchward/node/intel/misp"
-	"github.com/watchward/watchward/node/intel/text"
-	"github.com/watchward/watchward/node/notice"
 )
 
 // Bounds of an import.
 const (
-	importBatch    = 2_000          // notices in one request
-	importItemsMax = 2_000_000      // notices of one file
-	refusedShown   = 20             // refusals in the closing table; --json has all
-	progressEvery  = time.Second    // on a terminal
-	inputMax       = int64(4) << 30 // bytes of one file
+	importBatch    = 2_000       // notices in one request
+	importFlying   = 2           // requests at once
+	importItemsMax = 2_000_000   // notices of one file
+	refusedMax     = 100_000     // refusals that are remembered
+	refusedShown   = 20          // refusals in the closing table; --json has all
+	notesMax       = 1_000       // remarks about files
+	progressEvery  = time.Second // on a terminal
 )
+
+// importFormats may be forced by --format.
+var importFormats = []string{intel.FormatMISP, intel.FormatCSV, intel.FormatText}
 
 func newImport() *cobra.Command {
 	var i importer
 	c := &cobra.Command{
-		Use:   "import FILE…|-",
-		Short: "Take in what others have told you: MISP events, lists, text with defanged values",
+		Use:   "import FILE…|DIRECTORY…|-",
+		Short: "Take in what others have told you: MISP events and feeds, CSV, lists, text with defanged values",
 		Long: `Import what is known elsewhere, as indicators: it is not counted as seen here.
 What was imported stays on this node unless --share is given; then each value
-needs a marking: its own (a tlp: tag), --tlp, or the node's default. A marking
-of the origin is never loosened. Importing a file again takes nothing.
+needs a marking: its own (a tlp: tag, a column), --tlp, or the node's default. A
+marking of the origin is never loosened. Importing a file again takes nothing, so
+an import that was cut off is simply repeated.
+
+The format is found by looking: MISP events (JSON) and the directories of MISP
+feeds (manifest.json), CSV, lists with one value a line, and text, Markdown or
+HTML with defanged values; in gzip or zip as well. For CSV it is shown which
+column is read as what; --columns puts it right: --columns value=2,type=1,tlp=4.
 
 A file is taken whole or, when it breaks off or is no such file, not at all;
 single bad values are refused by their place and stop nothing.`,
-		Example: "  watchward import event.json list.txt\n  watchward import event.json --share --tlp AMBER",
-		Args:    cobra.MinimumNArgs(1),
+		Example: "  watchward import event.json list.txt\n  watchward import event.json --share --tlp AMBER\n" +
+			"  watchward import ministry.csv --columns value=Indikator,type=2 --dry-run\n  watchward import misp-feed/",
+		Args: cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			i.client, i.say.local, i.out, i.errOut = c, !i.share, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			i.json, i.several, i.reach = jsonFlag(cmd), len(args) > 1, map[string]int{}
+			if i.format != "" && !slices.Contains(importFormats, i.format) {
+				return usage("--format %s: choose %s", i.format, strings.Join(importFormats, ", "))
+			}
 			for _, path := range args {
-				if err := i.file(cmd.Context(), path, cmd.InOrStdin()); err != nil {
-					var stop *client.Error
-					if errors.As(err, &stop) || cmd.Context().Err() != nil {
-						i.summary()
-						return err
+				if err := i.input(cmd.Context(), path, cmd.InOrStdin()); err != nil {
+					i.summary()
+					if i.total.Taken+i.total.Known > 0 && !i.say.dryRun {
+						err = fmt.Errorf("%w: what was taken stays: give the same command again and it goes on", err)
 					}
-					i.broken = append(i.broken, fmt.Sprintf("%s: %v", path, err))
+					return err
 				}
 			}
 			i.summary()
@@ -72,18 +77,23 @@ single bad values are refused by their place and stop nothing.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().BoolVar(&i.all, "all", false, "MISP: take attributes that are not marked for detection (to_ids false) too")
+	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection (to_ids false) too")
+	c.Flags().StringVar(&i.format, "format", "", "read files as this: "+strings.Join(importFormats, ", ")+" (default: found by looking)")
+	c.Flags().StringVar(&i.columns, "columns", "", "CSV: which column is what, by number or name: value=2,type=1,tlp=marking")
+	c.Flags().BoolVar(&i.noHeader, "no-header", false, "CSV: the first row is data")
 	return c
 }
 
 // importResult is what --json prints.
 type importResult struct {
-	Read    int             `json:"read"`
-	Taken   int             `json:"taken"`
-	Known   int             `json:"known"`
-	Shared  int             `json:"shared,omitempty"` // of those taken or known before
-	Refused []importRefused `json:"refused"`
-	Errors  []string        `json:"errors,omitempty"`
+	Read        int             `json:"read"`
+	Taken       int             `json:"taken"`
+	Known       int             `json:"known"`
+	Shared      int             `json:"shared,omitempty"` // of those taken or known before
+	Refused     []importRefused `json:"refused"`
+	RefusedMore int             `json:"refused_more,omitempty"` // beyond refusedMax
+	Notes       []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
+	Errors      []string        `json:"errors,omitempty"`
 }
 
 type importRefused struct {
@@ -93,129 +103,118 @@ type importRefused struct {
 }
 
 type importer struct {
-	client *client.Client
-	say    sayOptions
-	share  bool
-	all    bool
-	json   bool
-	out    io.Writer
-	errOut io.Writer
+	client   *client.Client
+	say      sayOptions
+	share    bool
+	all      bool
+	format   string
+	columns  string
+	noHeader bool
+	json     bool
+	out      io.Writer
+	errOut   io.Writer
 
 	reach   map[string]int // shared, by marking
-	several bool           // files: then a place names its file
+	several bool           // inputs: then a place names its file
+	feeds   map[string]*feed
 
 	total  importResult
 	broken []string
-	shown  time.Time
+	pace   pace
 }
 
 // found is one value to submit, with its place.
 type found struct {
-	at string
-	s  api.Submission
+	At string         `json:"at"`
+	S  api.Submission `json:"s"`
 }
 
-func (i *importer) file(ctx context.Context, path string, stdin io.Reader) error {
-	in := stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	values, hash, err := i.read(path, in)
+// submit sends what was read of a file. While the node makes one batch durable
+// the next is on its way; answers are taken in order.
+func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
+	values, err := s.values()
 	if err != nil {
 		return err
 	}
-	for start := 0; start < len(values); start += importBatch {
-		batch := values[start:min(start+importBatch, len(values))]
-		submissions := make([]api.Submission, len(batch))
-		for j, v := range batch {
-			submissions[j] = v.s
+	i.pace.begin(s.count)
+	ctx, cancel := context.WithCancel(ctx)
+	var under []chan sent // way, oldest first
+	defer func() {
+		cancel()
+		for _, answer := range under {
+			<-answer
 		}
-		// The key makes a repeated request harmless, not a repeated import: that
-		// is the content key's work.
-		answer, err := i.client.Submit(ctx, submissions, client.SubmitOptions{
-			TLP: i.say.tlp, Local: i.say.local, DryRun: i.say.dryRun, AllowSpecial: i.say.allowSpecial,
-			Idempotency: fmt.Sprintf("import-%s-%d-%d", hash[:32], start, now().UnixNano()),
-		})
-		if err != nil {
-			return err
-		}
-		for _, v := range answer.Notices {
-			if v.Known {
-				i.total.Known++
-			} else {
-				i.total.Taken++
+	}()
+	for start, done := 0, 0; done < s.count; {
+		for len(under) < importFlying && start < s.count {
+			batch := make([]found, min(importBatch, s.count-start))
+			for j := range batch {
+				if err := values.Decode(&batch[j]); err != nil {
+					return fmt.Errorf("read what was set aside: %w", err)
+				}
 			}
-			if v.Audience != "local" {
-				i.total.Shared++
-				i.reach[v.TLP]++
-			}
+			// The key makes a repeated request harmless, not a repeated import:
+			// that is the content key's work.
+			key := fmt.Sprintf("import-%s-%d-%d", hash[:32], start, now().UnixNano())
+			start += len(batch)
+			answer := make(chan sent, 1)
+			under = append(under, answer)
+			go func() { answer <- i.send(ctx, batch, key) }()
 		}
-		for _, r := range answer.Refused {
-			reason := r.Reason
-			if r.Fix != "" {
-				reason += ": " + r.Fix
-			}
-			i.refuse(batch[r.Index].at, r.Value, reason)
+		got := <-under[0]
+		under = under[1:]
+		if got.err != nil {
+			return got.err
 		}
-		i.progress(start+len(batch), len(values))
+		i.count(&got)
+		done += len(got.batch)
+		i.progress(done, "sent")
 	}
 	return nil
 }
 
-// read takes a whole file before anything is submitted, so that a file that
-// breaks off leaves nothing behind.
-func (i *importer) read(path string, in io.Reader) ([]found, string, error) {
-	sum := sha256.New()
-	limited := &io.LimitedReader{R: in, N: inputMax + 1}
-	buffered := bufio.NewReaderSize(io.TeeReader(limited, sum), intel.SniffBytes)
-	head, err := buffered.Peek(intel.SniffBytes)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-		return nil, "", err
-	}
-	var values []found
-	read, refusals := 0, len(i.total.Refused)
-	yield := func(f intel.Found) error {
-		read++
-		at := f.Place
-		if i.several {
-			at = filepath.Base(path) + ": " + at
-		}
-		if f.Notice == nil {
-			i.refuse(at, f.Value, f.Reason)
-			return nil
-		}
-		if len(values) == importItemsMax {
-			return fmt.Errorf("more than %d values: split the file", importItemsMax)
-		}
-		values = append(values, found{at: at, s: submission(f)})
-		return nil
-	}
-	options := notice.Options{AllowSpecial: i.say.allowSpecial}
-	switch format := intel.Sniff(head); format {
-	case intel.FormatMISP:
-		err = misp.Read(buffered, misp.Options{Indicator: options, All: i.all}, yield)
-	case intel.FormatText:
-		err = text.Read(buffered, text.Options{Indicator: options}, yield)
-	default:
-		return nil, "", fmt.Errorf("this looks like %s, which this version cannot read: give a MISP event (JSON) or plain text", format)
-	}
-	if err == nil && limited.N <= 0 {
-		err = fmt.Errorf("more than %d GiB: split the file", inputMax>>30)
-	}
-	if err != nil {
-		i.total.Refused = i.total.Refused[:refusals]
-		return nil, "", fmt.Errorf("nothing of it was taken: %w", err)
-	}
-	i.total.Read += read
-	return values, hex.EncodeToString(sum.Sum(nil)), nil
+// sent is what became of a batch.
+type sent struct {
+	batch  []found
+	answer api.SubmitAnswer
+	err    error
 }
 
-// submission is what a found indicator states.
+// send submits one batch. Several may be on their way at once.
+func (i *importer) send(ctx context.Context, batch []found, key string) sent {
+	submissions := make([]api.Submission, len(batch))
+	for j, v := range batch {
+		submissions[j] = v.S
+	}
+	answer, err := i.client.Submit(ctx, submissions, client.SubmitOptions{
+		TLP: i.say.tlp, Local: i.say.local, DryRun: i.say.dryRun, AllowSpecial: i.say.allowSpecial, Idempotency: key,
+	})
+	return sent{batch, answer, err}
+}
+
+// count adds what became of a batch to the whole.
+func (i *importer) count(s *sent) {
+	for _, v := range s.answer.Notices {
+		if v.Known {
+			i.total.Known++
+		} else {
+			i.total.Taken++
+		}
+		if v.Audience != "local" {
+			i.total.Shared++
+			i.reach[v.TLP]++
+		}
+	}
+	for _, r := range s.answer.Refused {
+		reason := r.Reason
+		if r.Fix != "" {
+			reason += ": " + r.Fix
+		}
+		i.refuse(s.batch[r.Index].At, r.Value, reason)
+	}
+}
+
+// submission is what a found notice states.
 func submission(f intel.Found) api.Submission {
 	n := f.Notice
 	s := api.Submission{
@@ -235,22 +234,66 @@ func submission(f intel.Found) api.Submission {
 }
 
 func (i *importer) refuse(at, value, reason string) {
+	if len(i.total.Refused) >= refusedMax {
+		i.total.RefusedMore++
+		return
+	}
 	i.total.Refused = append(i.total.Refused, importRefused{at, value, reason})
 }
 
-// progress tells a person how far it is.
-func (i *importer) progress(done, of int) {
-	if _, _, ok := terminal(i.errOut); !ok || i.json || time.Since(i.shown) < progressEvery && done < of {
+// note tells a person, before anything is taken, how a file is read.
+func (i *importer) note(text string) {
+	if len(i.total.Notes) == notesMax {
 		return
 	}
-	i.shown = time.Now()
-	fmt.Fprintf(i.errOut, "\r%d of %d", done, of)
-	if done == of {
-		fmt.Fprintf(i.errOut, "\r%s\r", strings.Repeat(" ", 30))
+	i.total.Notes = append(i.total.Notes, text)
+	if !i.json {
+		i.clear()
+		fmt.Fprintln(i.errOut, plain(text))
+	}
+}
+
+// A pace tells how fast something goes and how long it will take.
+type pace struct {
+	began, shown time.Time
+	of           int // 0 if nobody knows
+}
+
+func (p *pace) begin(of int) { p.began, p.of = now(), of }
+
+func (p *pace) text(done int, verb string) string {
+	passed := now().Sub(p.began).Seconds()
+	if passed <= 0 {
+		passed = 1e-3
+	}
+	rate := float64(done) / passed
+	if p.of == 0 {
+		return fmt.Sprintf("%d values %s, %.0f/s", done, verb, rate)
+	}
+	left := time.Duration(float64(p.of-done) / rate * float64(time.Second))
+	return fmt.Sprintf("%d of %d values %s, %.0f/s, %s left", done, p.of, verb, rate, span(left))
+}
+
+// progress tells a person how far it is.
+func (i *importer) progress(done int, verb string) {
+	if _, _, ok := terminal(i.errOut); !ok || i.json || now().Sub(i.pace.shown) < progressEvery && done != i.pace.of {
+		return
+	}
+	i.clear()
+	if i.pace.shown = now(); done != i.pace.of {
+		fmt.Fprint(i.errOut, i.pace.text(done, verb))
+	}
+}
+
+// clear empties the line in which progress is shown.
+func (i *importer) clear() {
+	if _, _, ok := terminal(i.errOut); ok {
+		fmt.Fprint(i.errOut, "\r\x1b[K")
 	}
 }
 
 func (i *importer) summary() {
+	i.clear()
 	if i.json {
 		i.total.Errors = i.broken
 		if i.total.Refused == nil {
@@ -259,8 +302,9 @@ func (i *importer) summary() {
 		_ = printJSON(i.out, i.total)
 		return
 	}
+	refused := len(i.total.Refused) + i.total.RefusedMore
 	t := table{header: []string{"READ", "TAKEN", "KNOWN BEFORE", "REFUSED"}}
-	t.add(fmt.Sprint(i.total.Read), fmt.Sprint(i.total.Taken), fmt.Sprint(i.total.Known), fmt.Sprint(len(i.total.Refused)))
+	t.add(fmt.Sprint(i.total.Read), fmt.Sprint(i.total.Taken), fmt.Sprint(i.total.Known), fmt.Sprint(refused))
 	t.print(i.out)
 	switch {
 	case i.say.dryRun:
@@ -276,14 +320,14 @@ func (i *importer) summary() {
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
 	}
-	if len(i.total.Refused) > 0 {
+	if refused > 0 {
 		fmt.Fprintln(i.out)
 		t := table{header: []string{"REFUSED AT", "VALUE", "WHY"}}
 		for _, r := range i.total.Refused[:min(len(i.total.Refused), refusedShown)] {
 			t.add(r.At, r.Value, r.Reason)
 		}
 		t.print(i.out)
-		if more := len(i.total.Refused) - refusedShown; more > 0 {
+		if more := refused - refusedShown; more > 0 {
 			fmt.Fprintf(i.out, "… and %d more (--json lists all)\n", more)
 		}
 	}

@@ -6,6 +6,7 @@ package intel
 import (
 	"bytes"
 	"errors"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,19 +69,59 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// The formats that Sniff tells apart. Only MISP and Text have a reader; the
-// others have names so that a refusal can say what the file is.
+// A marking stands alone on a line, or anywhere in a sentence: CERTs put it in
+// the subject of a mail.
+var (
+	markingWord = regexp.MustCompile(`(?i)\bTLP\s*[:-]\s*(clear|white|green|amber(?:[+_ -]strict)?|red)\b`)
+	markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*[:-]\s*(?:clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
+)
+
+// Marking returns the strictest marking that a line of text has ("TLP:AMBER"),
+// and whether the line is nothing else.
+func Marking(line string) (tlp notice.TLP, alone bool) {
+	if !mayMark(line) {
+		return 0, false
+	}
+	for _, match := range markingWord.FindAllStringSubmatch(line, -1) {
+		if found, err := notice.ParseTLP(match[1]); err == nil {
+			tlp = notice.Stricter(tlp, found)
+		}
+	}
+	return tlp, tlp != 0 && len(line) <= 100 && markingLine.MatchString(line)
+}
+
+// mayMark spares most lines the expressions.
+func mayMark(line string) bool {
+	for {
+		at := strings.IndexAny(line, "tT")
+		if at < 0 || at+3 > len(line) {
+			return false
+		}
+		if strings.EqualFold(line[at:at+3], "tlp") {
+			return true
+		}
+		line = line[at+1:]
+	}
+}
+
+// The formats that Sniff and package csv tell apart. Those without a reader have
+// names so that a refusal can say what the file is.
 const (
-	FormatMISP   = "misp"
-	FormatText   = "text"
-	FormatSTIX   = "stix"
-	FormatJSON   = "json" // of a kind not known here
-	FormatUTF16  = "utf-16"
-	FormatZip    = "zip"
-	FormatGzip   = "gzip"
-	FormatPDF    = "pdf"
-	FormatXML    = "xml"
-	FormatBinary = "binary"
+	FormatMISP    = "misp"
+	FormatText    = "text"
+	FormatCSV     = "csv" // told from text by csv.Sniff, which looks closer
+	FormatHTML    = "html"
+	FormatSTIX    = "stix"
+	FormatJSON    = "json" // of a kind not known here
+	FormatUTF16   = "utf-16"
+	FormatZip     = "zip"
+	FormatGzip    = "gzip"
+	FormatPDF     = "pdf"
+	FormatOpenIOC = "openioc"
+	FormatXML     = "xml"
+	FormatOffice  = "office"
+	FormatPacked  = "packed" // by what is not opened here: 7z, rar, xz, tar …
+	FormatBinary  = "binary"
 )
 
 // SniffBytes is how much of a file's start Sniff wants to see.
@@ -89,20 +130,20 @@ const SniffBytes = 64 << 10
 // Sniff names the format of a file by its first bytes, SniffBytes of them if
 // the file has as many.
 func Sniff(head []byte) (format string) {
-	for _, m := range []struct{ magic, format string }{
-		{"\xff\xfe", FormatUTF16}, {"\xfe\xff", FormatUTF16}, {"PK\x03\x04", FormatZip},
-		{"\x1f\x8b", FormatGzip}, {"%PDF-", FormatPDF},
-	} {
+	for _, m := range magics {
 		if bytes.HasPrefix(head, []byte(m.magic)) {
 			return m.format
 		}
+	}
+	if len(head) > tarMagicAt && bytes.HasPrefix(head[tarMagicAt:], []byte("ustar")) {
+		return FormatPacked
 	}
 	if bytes.IndexByte(head, 0) >= 0 {
 		return FormatBinary
 	}
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
-	if bytes.HasPrefix(text, []byte("<?xml")) {
-		return FormatXML
+	if len(text) > 0 && text[0] == '<' {
+		return sniffMarkup(text)
 	}
 	if !looksJSON(text) {
 		return FormatText
@@ -116,6 +157,61 @@ func Sniff(head []byte) (format string) {
 		}
 	}
 	return FormatJSON
+}
+
+// magics are the first bytes of what is no text.
+var magics = [...]struct{ magic, format string }{
+	{"\xff\xfe", FormatUTF16}, {"\xfe\xff", FormatUTF16}, {"PK\x03\x04", FormatZip}, {"PK\x05\x06", FormatZip},
+	{"\x1f\x8b", FormatGzip}, {"%PDF-", FormatPDF}, {"{\\rtf", FormatOffice}, {"\xd0\xcf\x11\xe0", FormatOffice},
+	{"7z\xbc\xaf", FormatPacked}, {"Rar!", FormatPacked}, {"\xfd7zXZ", FormatPacked}, {"BZh", FormatPacked}, {"\x28\xb5\x2f\xfd", FormatPacked},
+}
+
+const tarMagicAt = 257
+
+// markup finds the first element: what stands before it is a declaration, a
+// document type or a comment.
+var markup = regexp.MustCompile(`(?is)^(?:<\?.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s+)*<([a-z][a-z0-9:._-]*)`)
+
+// sniffMarkup tells HTML from XML, and those from text that starts with "<".
+func sniffMarkup(text []byte) string {
+	element := markup.FindSubmatch(text)
+	name := ""
+	if element != nil {
+		name = strings.ToLower(string(element[1]))
+	}
+	switch name[strings.IndexByte(name, ':')+1:] {
+	case "ioc", "openioc":
+		return FormatOpenIOC
+	case "html", "head", "body", "title", "meta", "div", "p", "table", "ul", "ol", "pre", "h1", "h2", "article", "main", "style", "script":
+		return FormatHTML
+	}
+	if bytes.HasPrefix(text, []byte("<?xml")) {
+		return FormatXML
+	}
+	if len(text) > 9 && strings.EqualFold(string(text[:9]), "<!doctype") {
+		return FormatHTML
+	}
+	return FormatText // such as <hxxp://evil[.]example/>
+}
+
+// Unreadable says what a file of a format without a reader is, and what to do.
+func Unreadable(format string) string {
+	what := map[string][2]string{
+		FormatOpenIOC: {"OpenIOC", "ask its author for STIX 2.1 or a MISP event, or copy its values into a list, one a line"},
+		FormatPDF:     {"PDF", "save it as text, or copy its values into a list"},
+		FormatOffice:  {"an office document", "save it as CSV or as text in UTF-8"},
+		FormatPacked:  {"an archive that is not opened here", "unpack it first; gzip and zip need not be unpacked"},
+		FormatXML:     {"XML of a kind not known here", "ask its author for STIX 2.1 or a MISP event, or copy its values into a list"},
+		FormatJSON:    {"JSON, but neither a MISP event nor a STIX bundle", "give one of those, CSV, or a list with one value a line"},
+		FormatSTIX:    {"STIX", "ask its author for a MISP event"},
+		FormatUTF16:   {"UTF-16 text", "save it as UTF-8"},
+		FormatZip:     {"a zip archive", "unpack it first"},
+		FormatGzip:    {"a gzip file", "unpack it first"},
+	}[format]
+	if what[0] == "" {
+		what = [2]string{"not text", "give a MISP event, a STIX bundle, CSV or plain text"}
+	}
+	return "this is " + what[0] + ", which is not read: " + what[1]
 }
 
 // looksJSON tells JSON from text that starts with a bracket, such as the

@@ -32,10 +32,27 @@ func TestSniff(t *testing.T) {
 		"\x1f\x8b\x08":                           intel.FormatGzip,
 		"%PDF-1.7":                               intel.FormatPDF,
 		"<?xml version=\"1.0\"?>":                intel.FormatXML,
-		"MZ\x90\x00\x03":                         intel.FormatBinary,
+		"<?xml version=\"1.0\"?>\n<!-- x -->\n<ioc xmlns=\"y\">": intel.FormatOpenIOC,
+		"<OpenIOC>": intel.FormatOpenIOC, "<o:ioc id=\"x\">": intel.FormatOpenIOC,
+		"<?xml version=\"1.0\"?><stix:STIX_Package": intel.FormatXML,
+		"<!DOCTYPE html>\n<html>":                   intel.FormatHTML, "<HTML lang=de>": intel.FormatHTML, "<?xml version=\"1.0\"?><!DOCTYPE html PUBLIC \"x\"><html>": intel.FormatHTML,
+		"<hxxp://evil[.]example/>": intel.FormatText, "<": intel.FormatText,
+		"7z\xbc\xaf\x27": intel.FormatPacked, "Rar!\x1a": intel.FormatPacked, strings.Repeat("a", 257) + "ustar": intel.FormatPacked,
+		"{\\rtf1": intel.FormatOffice, "\xd0\xcf\x11\xe0\xa1": intel.FormatOffice,
+		"MZ\x90\x00\x03": intel.FormatBinary,
 	} {
 		if got := intel.Sniff([]byte(head)); got != want {
 			t.Errorf("Sniff(%q) = %s, want %s", head, got, want)
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	for format, want := range map[string]string{
+		intel.FormatOpenIOC: "this is OpenIOC, which is not read: ask its author for STIX 2.1", intel.FormatPDF: "this is PDF", intel.FormatBinary: "this is not text",
+	} {
+		if got := intel.Unreadable(format); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", format, got)
 		}
 	}
 }

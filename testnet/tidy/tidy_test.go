@@ -47,6 +47,8 @@ var laws = []law{
 	{"cmd/...", module + "testnet", "nothing shipped depends on tests"},
 	{"cmd/...", module + "crypto/testkit", "nothing shipped depends on tests"},
 	{"node/...", module + "crypto/testkit", "nothing shipped depends on tests"},
+	{"cmd/...", module + "node/intel/inteltest", "nothing shipped depends on tests"},
+	{"node/...", module + "node/intel/inteltest", "nothing shipped depends on tests"},
 	{"mesh/...", module + "crypto/testkit", "nothing shipped depends on tests"},
 }
 

@@ -14,10 +14,13 @@ import (
 type attribute struct {
 	object, index       int // object is -1 for an attribute of the event itself
 	kind, value, uuid   string
-	long                bool // value is only the start of it
-	context             bool // to_ids is false
+	id                  string // its number at its instance
+	refused             string // why it cannot be read
+	comment             string // only Writer's, see origin
+	context             bool   // to_ids is false
 	firstSeen, lastSeen int64
 	tags                tags
+	seen                *sightings
 }
 
 // A half is what one part of a value is: MISP joins two with "|".
@@ -48,6 +51,7 @@ var attributeTypes = map[string][]half{
 	"mutex":           {of(notice.TypeMutex)},
 	"regkey":          {of(notice.TypeRegistryKey)}, "regkey|value": {of(notice.TypeRegistryKey), drop},
 	"ja3-fingerprint-md5":     {of(notice.TypeJA3)},
+	"ja4":                     {of(notice.TypeJA4)}, // no type of MISP's own: see Writer
 	"x509-fingerprint-sha256": {of(notice.TypeCertSHA256)},
 	"AS":                      {of(notice.TypeASN)},
 	"btc":                     {of(notice.TypeBTC)},
@@ -61,27 +65,36 @@ var refusals = map[string]string{
 	"email-dst":     "a recipient is a victim: addresses of victims are not shared",
 }
 
-// finish turns the attributes of an event that has ended into results.
-func (in *reader) finish(ev *event) error {
-	for i := range ev.attributes {
-		a := &ev.attributes[i]
-		parts, reason := a.split()
-		if reason != "" {
-			if err := in.found(in.refusal(ev, a, a.value, reason)); err != nil {
-				return err
-			}
+// KnownType reports whether an attribute of this type is an indicator.
+func KnownType(kind string) bool { return attributeTypes[kind] != nil }
+
+// A Value is one part of what an attribute's value says: an indicator, or the
+// reason why it is none.
+type Value struct {
+	Text      string
+	Indicator notice.Indicator
+	Reason    string
+}
+
+// Values reads a value of one of MISP's types: "domain|ip" gives two.
+func Values(kind, value string, o notice.Options) []Value {
+	parts, reason := split(kind, value)
+	if reason != "" {
+		return []Value{{Text: value, Reason: reason}}
+	}
+	var out []Value
+	for _, p := range parts {
+		if p.half == drop {
 			continue
 		}
-		for _, part := range parts {
-			if part.half == drop {
-				continue
-			}
-			if err := in.found(in.take(ev, a, part)); err != nil {
-				return err
-			}
+		v := Value{Text: p.value}
+		var err error
+		if v.Indicator, err = p.indicator(o); err != nil {
+			v.Reason = intel.Reason(err)
 		}
+		out = append(out, v)
 	}
-	return nil
+	return out
 }
 
 type part struct {
@@ -90,40 +103,38 @@ type part struct {
 }
 
 // split takes a value apart as its type says, or gives the reason why not.
-func (a *attribute) split() ([]part, string) {
-	halves, ok := attributeTypes[a.kind]
+func split(kind, value string) ([]part, string) {
+	halves, ok := attributeTypes[kind]
 	switch {
-	case a.kind == "":
+	case kind == "":
 		return nil, "it has no type"
-	case refusals[a.kind] != "":
-		return nil, refusals[a.kind]
-	case strings.HasPrefix(a.kind, "target-"):
+	case refusals[kind] != "":
+		return nil, refusals[kind]
+	case strings.HasPrefix(kind, "target-"):
 		return nil, refusals["email-dst"]
 	case !ok:
-		return nil, "the type " + intel.Show(a.kind) + " is no type of indicator here"
-	case a.long:
-		return nil, "the value is longer than " + strconv.Itoa(notice.ValueMax) + " bytes"
+		return nil, "the type " + intel.Show(kind) + " is no type of indicator here"
 	case len(halves) == 1:
-		return []part{{halves[0], a.value}}, ""
+		return []part{{halves[0], value}}, ""
 	}
-	at := strings.LastIndexByte(a.value, '|')
-	if strings.HasPrefix(a.kind, "regkey") { // the name of a value may have a "|" as well
-		at = strings.IndexByte(a.value, '|')
+	at := strings.LastIndexByte(value, '|')
+	if strings.HasPrefix(kind, "regkey") { // the name of a value may have a "|" as well
+		at = strings.IndexByte(value, '|')
 	}
-	if at < 0 && halves[1] == drop && strings.HasSuffix(a.kind, "|port") {
-		at = strings.LastIndexByte(a.value, ':') // 198.51.100.7:443, as old events have it
-		if strings.Count(a.value, ":") > 1 {
+	if at < 0 && halves[1] == drop && strings.HasSuffix(kind, "|port") {
+		at = strings.LastIndexByte(value, ':') // 198.51.100.7:443, as old events have it
+		if strings.Count(value, ":") > 1 {
 			at = -1
 		}
 	}
 	if at < 0 {
-		return nil, "a value of type " + a.kind + " has two parts with | between them"
+		return nil, "a value of type " + kind + " has two parts with | between them"
 	}
-	return []part{{halves[0], a.value[:at]}, {halves[1], a.value[at+1:]}}, ""
+	return []part{{halves[0], value[:at]}, {halves[1], value[at+1:]}}, ""
 }
 
-// take makes the notice of one part of an attribute, or its refusal.
-func (in *reader) take(ev *event, a *attribute, p part) intel.Found {
+// indicator reads one part of a value.
+func (p *part) indicator(o notice.Options) (notice.Indicator, error) {
 	t := notice.Type(p.half - typed)
 	if p.half == address {
 		switch {
@@ -135,35 +146,16 @@ func (in *reader) take(ev *event, a *attribute, p part) intel.Found {
 			t = notice.TypeIPv4
 		}
 	}
-	indicator, err := notice.Canonical(t, p.value, in.options.Indicator)
+	indicator, err := notice.Canonical(t, p.value, o)
 	if t == notice.TypeURL && err != nil && !strings.ContainsAny(p.value, "/@") { // a bare host in a field for URLs is common
-		indicator, err = in.host(p.value, err)
+		indicator, err = host(p.value, o, err)
 	}
-	if err != nil {
-		return in.refusal(ev, a, p.value, intel.Reason(err))
-	}
-	if a.context && ev.flagged && !in.options.All {
-		return in.refusal(ev, a, p.value, "not marked for detection (to_ids false)")
-	}
-	if strange := cmp.Or(a.tags.strange, ev.tags.strange); strange != "" {
-		return in.refusal(ev, a, p.value, "its marking "+strange+" is not known, so nobody can say how far it may travel")
-	}
-	if a.lastSeen != 0 && a.lastSeen < a.firstSeen {
-		return in.refusal(ev, a, p.value, "last_seen is before first_seen")
-	}
-	n := &notice.Notice{
-		Kind: notice.KindIndicator, Indicator: &indicator, FirstSeen: a.firstSeen, LastSeen: a.lastSeen,
-		Context: contextOf(&a.tags, &ev.tags), Origin: ev.origin(a),
-	}
-	if n.FirstSeen == 0 {
-		n.FirstSeen = n.LastSeen
-	}
-	return intel.Found{Place: ev.placeOf(a), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(p.value)}
+	return indicator, err
 }
 
 // host reads the host, perhaps with a port, that stands where a URL should be.
-func (in *reader) host(value string, otherwise error) (notice.Indicator, error) {
-	indicator, err := notice.Detect(value, in.options.Indicator)
+func host(value string, o notice.Options, otherwise error) (notice.Indicator, error) {
+	indicator, err := notice.Detect(value, o)
 	switch indicator.Type {
 	case notice.TypeDomain, notice.TypeIPv4, notice.TypeIPv6:
 		return indicator, nil
@@ -174,20 +166,77 @@ func (in *reader) host(value string, otherwise error) (notice.Indicator, error) 
 	return notice.Indicator{}, otherwise
 }
 
+// finish turns the attributes of an event that has ended into results.
+func (in *reader) finish(ev *event) error {
+	ev.assign()
+	for i := range ev.attributes {
+		a := &ev.attributes[i]
+		values := []Value{{Text: a.value, Reason: a.refused}}
+		if a.refused == "" {
+			kind := a.kind
+			if kind == "other" && a.tags.kind == notice.TypeJA4.String() {
+				kind = a.tags.kind
+			}
+			values = Values(kind, a.value, in.options.Indicator)
+		}
+		for _, v := range values {
+			if err := in.take(ev, a, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// take yields what one part of an attribute says: the indicator, or its
+// refusal, and who saw it or disputes it.
+func (in *reader) take(ev *event, a *attribute, v Value) error {
+	strange := cmp.Or(a.tags.strange, ev.tags.strange)
+	context := a.context && ev.flagged && !in.options.All
+	switch {
+	case v.Reason != "":
+		return in.found(in.refusal(ev, a, v.Text, v.Reason))
+	case strange != "":
+		return in.found(in.refusal(ev, a, v.Text, "its marking "+strange+" is not known, so nobody can say how far it may travel"))
+	case a.tags.carrier: // it is there for its sightings alone
+		return in.takeSightings(ev, a, v, false)
+	case context:
+		if err := in.found(in.refusal(ev, a, v.Text, "not marked for detection (to_ids false)")); err != nil {
+			return err
+		}
+		return in.takeSightings(ev, a, v, true)
+	case a.lastSeen != 0 && a.lastSeen < a.firstSeen:
+		return in.found(in.refusal(ev, a, v.Text, "last_seen is before first_seen"))
+	}
+	n := &notice.Notice{
+		Kind: notice.KindIndicator, Indicator: &v.Indicator, FirstSeen: a.firstSeen, LastSeen: a.lastSeen,
+		ValidUntil: a.seen.until(), Context: contextOf(&a.tags, &ev.tags), Origin: ev.origin(a),
+	}
+	if n.FirstSeen == 0 {
+		n.FirstSeen = n.LastSeen
+	}
+	if err := in.found(intel.Found{Place: ev.placeOf(a), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+		return err
+	}
+	return in.takeSightings(ev, a, v, false)
+}
+
 func (in *reader) refusal(ev *event, a *attribute, value, reason string) intel.Found {
 	return intel.Found{Place: ev.placeOf(a), TLP: notice.Stricter(ev.tags.tlp, a.tags.tlp), Reason: reason, Value: intel.Show(value)}
 }
 
+// origin is who said it first: the event's organisation, unless Writer has
+// passed on another's word and says whose.
 func (ev *event) origin(a *attribute) *notice.Origin {
-	source := "misp"
-	for _, name := range []string{ev.orgc, ev.org} {
-		if name != "" {
-			source += ":" + name
-			break
-		}
+	tlp := notice.Stricter(ev.tags.tlp, a.tags.tlp)
+	if source, id, ok := readOrigin(a.comment); ok {
+		return &notice.Origin{Source: source, ID: id, TLP: tlp}
 	}
-	id := strings.Trim(ev.uuid+"/"+a.uuid, "/")
-	return &notice.Origin{Source: source, ID: id, TLP: notice.Stricter(ev.tags.tlp, a.tags.tlp)}
+	source := "misp"
+	if name := cmp.Or(ev.orgc, ev.org); name != "" {
+		source += ":" + name
+	}
+	return &notice.Origin{Source: source, ID: strings.Trim(ev.uuid+"/"+a.uuid, "/"), TLP: tlp}
 }
 
 func (ev *event) placeOf(a *attribute) string {

@@ -2,7 +2,6 @@ package misp
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -328,9 +327,9 @@ func (s *scanner) plain() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := bytes.IndexFunc(chunk, func(r rune) bool { return r == '"' || r == '\\' || r < 0x20 })
-	if end < 0 {
-		end = len(chunk)
+	end := 0
+	for end < len(chunk) && chunk[end] != '"' && chunk[end] != '\\' && chunk[end] >= 0x20 {
+		end++
 	}
 	n, err := s.r.Discard(end)
 	s.offset += int64(n)

@@ -1,12 +1,16 @@
 // Package misp reads MISP events in JSON: a bare event, {"Event": …},
 // {"response": [{"Event": …}, …]}, an array of events, or several of these one
-// after the other. Every attribute of a type known here becomes a notice of
-// the kind indicator, whatever else stands in the event: import is not seeing.
+// after the other; and the manifest of a feed of events. Every attribute of a
+// type known here becomes a notice of the kind indicator: import is not seeing.
+// Only MISP's own sightings become others: "seen" a sighting, "false positive" a
+// dispute of the value, with who said so as their origin; "expiration" is until
+// when the indicator is valid. Writer writes events, which Read reads back.
 //
 // The file streams by; memory is bounded by one event's attributes, which are
 // held until the event ends, since its marking and its galaxies usually stand
 // after them. An attribute that cannot be taken is refused alone, with its
-// place. Where a key comes twice the last one counts; unknown keys are skipped.
+// place, and so is one whose type, value or to_ids stands in it twice. Unknown
+// keys are skipped.
 //
 // Decisions:
 //   - Markings are the tlp: tags of the event and of the attribute; the
@@ -19,6 +23,10 @@
 //   - Context (family, tool, technique) comes from misp-galaxy tags: the
 //     attribute's own, else the event's where it has just one. An event that
 //     lists thirty techniques says nothing about one hash.
+//   - Sightings are counted by organisation, so that one who saw an attribute
+//     forty times is one sighting with a count. Those of context count only as
+//     disputes.
+//   - A tag that is a CVE ("CVE-2021-44228") is the attribute's.
 //   - Addresses of victims (email-dst, target-…) are refused, always.
 //   - A file that breaks off gives the events before the break and an error
 //     with the byte and the place. Nothing of the broken event is taken: its
@@ -28,6 +36,8 @@ package misp
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,12 +48,12 @@ import (
 // Limits of one event. What comes after is refused, attribute by attribute.
 const (
 	attributesMax = 200_000
-	heldBytesMax  = 64 << 20 // bytes of attributes held
+	heldBytesMax  = 96 << 20 // bytes of attributes held
 	tagsMax       = 1_000    // tags of the event, and of each attribute
 	tagBytesMax   = 500      // a longer tag is ignored
 
 	nameMax        = 100 // bytes of an organisation's name; a longer one is left out
-	attributeBytes = 256 // what an attribute takes beside its texts, about
+	attributeBytes = 352 // what an attribute takes beside its texts, about
 )
 
 // Options of Read.
@@ -53,6 +63,10 @@ type Options struct {
 	// All takes attributes that the event's author marked as context only
 	// (to_ids false where other attributes have true).
 	All bool
+	// Event is told of each event that was read whole, before what it holds is
+	// yielded: its uuid and the time of its last change (s, 0 if it has none).
+	// An error ends the reading and is returned as it is.
+	Event func(uuid string, timestamp int64) error
 }
 
 // Read calls yield for every indicator and every refusal in r, in order. An
@@ -92,6 +106,8 @@ type event struct {
 	attributes []attribute
 	heldBytes  int
 	flagged    bool // to_ids is true somewhere
+	timestamp  int64
+	loose      []sighting // beside the attributes
 }
 
 // found passes a result on and remembers why the receiver wants no more.
@@ -141,6 +157,11 @@ func (in *reader) container() error {
 	if err != nil {
 		return err
 	}
+	if ev.known && in.options.Event != nil {
+		if in.stopped = in.options.Event(ev.uuid, ev.timestamp); in.stopped != nil {
+			return in.stopped
+		}
+	}
 	if err := in.finish(ev); err != nil {
 		return err
 	}
@@ -159,6 +180,12 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 	switch key {
 	case "uuid":
 		ev.uuid, err = in.uuid()
+	case "timestamp":
+		var t text
+		t, err = in.text()
+		ev.timestamp, _ = strconv.ParseInt(t.s, 10, 64)
+	case "Sighting":
+		err = in.each(func(int) error { return in.looseSighting(ev) })
 	case "Orgc":
 		ev.orgc, err = in.name()
 	case "Org":
@@ -196,19 +223,43 @@ func (in *reader) mispObject(ev *event, index int) error {
 	return err
 }
 
+// decisive are the keys of an attribute that must not come twice: programs
+// differ in which they believe.
+var decisive = [4]string{"type", "value", "to_ids", "deleted"}
+
 // attribute reads one attribute and holds it until its event ends.
 func (in *reader) attribute(ev *event, object, index int) error {
 	a := attribute{object: object, index: index}
 	gone, flagged := false, false
+	var had [4]bool
 	err := in.fields(func(key string) (err error) {
 		var t text
+		if at := slices.Index(decisive[:], key); at >= 0 {
+			if had[at] {
+				a.refused = key + " stands in it twice: nobody can say which counts"
+			}
+			had[at] = true
+		}
 		switch key {
 		case "type":
 			t, err = in.text()
 			a.kind = t.s
 		case "value":
 			t, err = in.text()
-			a.value, a.long = t.s, t.long
+			if a.value = t.s; t.long {
+				a.refused = "the value is longer than " + strconv.Itoa(notice.ValueMax) + " bytes"
+			}
+		case "id":
+			t, err = in.text()
+			a.id = t.s
+		case "comment":
+			if t, err = in.text(); strings.HasPrefix(t.s, noteMark) {
+				a.comment = t.s
+			}
+		case "Sighting":
+			err = in.each(func(int) error {
+				return in.sighting(func(s *sighting) error { return in.addSighting(s, &a) })
+			})
 		case "uuid":
 			a.uuid, err = in.uuid()
 		case "to_ids":
@@ -233,7 +284,10 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		return err
 	}
 	ev.flagged = ev.flagged || flagged
-	size := attributeBytes + len(a.kind) + len(a.value) + len(a.uuid) + a.tags.size()
+	size := attributeBytes + len(a.kind) + len(a.value) + len(a.uuid) + len(a.id) + len(a.comment) + a.tags.size()
+	if a.seen != nil {
+		size += witnessBytes * len(a.seen.by)
+	}
 	if len(ev.attributes) >= attributesMax || ev.heldBytes+size > heldBytesMax {
 		return in.found(intel.Found{Place: ev.placeOf(&a), Value: intel.Show(a.value),
 			Reason: fmt.Sprintf("the event is too large: split it into events of up to %d attributes", attributesMax)})
@@ -241,6 +295,28 @@ func (in *reader) attribute(ev *event, object, index int) error {
 	ev.heldBytes += size
 	ev.attributes = append(ev.attributes, a)
 	return nil
+}
+
+// addSighting counts a sighting, or refuses it by its place.
+func (in *reader) addSighting(s *sighting, a *attribute) error {
+	if reason := s.addTo(a); reason != "" {
+		return in.found(intel.Found{Place: in.place(), Value: intel.Show(a.value), Reason: reason})
+	}
+	return nil
+}
+
+// looseSighting holds a sighting that names its attribute until the event ends.
+func (in *reader) looseSighting(ev *event) error {
+	return in.sighting(func(s *sighting) error {
+		if err := in.addSighting(s, &attribute{}); err != nil {
+			return err
+		}
+		if size := witnessBytes + len(s.source); len(ev.loose) < looseMax && ev.heldBytes+size <= heldBytesMax {
+			ev.loose, ev.heldBytes = append(ev.loose, *s), ev.heldBytes+size
+			return nil
+		}
+		return in.found(intel.Found{Place: in.place(), Reason: fmt.Sprintf("more than %d sightings beside the attributes: split the event", looseMax)})
+	})
 }
 
 // name reads the name of an organisation, or "" if it is not fit to be stored.

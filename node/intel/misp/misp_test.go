@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -85,17 +86,8 @@ func TestSamples(t *testing.T) {
 			if f.Notice.Origin.Source != "misp:ESET" || len(f.Notice.Origin.ID) != 73 {
 				t.Fatalf("%s: origin %+v", c.file, f.Notice.Origin)
 			}
-			mustEncode(t, f.Notice)
+			inteltest.MustEncode(t, f.Notice)
 		}
-	}
-}
-
-// mustEncode shows that what Read gives is fit to be sent, salt and time apart.
-func mustEncode(t interface{ Fatalf(string, ...any) }, n *notice.Notice) {
-	complete := *n
-	complete.Created = 1_700_000_000_000
-	if _, err := notice.Encode(&complete); err != nil {
-		t.Fatalf("%+v: %v", n.Indicator, err)
 	}
 }
 
@@ -207,7 +199,7 @@ func TestTypes(t *testing.T) {
 				got = append(got, "")
 				return nil
 			}
-			mustEncode(t, f.Notice)
+			inteltest.MustEncode(t, f.Notice)
 			got = append(got, f.Notice.Indicator.String())
 			return nil
 		})
@@ -292,7 +284,7 @@ func TestContext(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
-		mustEncode(t, taken[0].Notice)
+		inteltest.MustEncode(t, taken[0].Notice)
 	}
 	file := `{"Attribute": [{"type": "domain", "value": "evil.example"}], "Galaxy": [{"GalaxyCluster": [{"tag_name": "misp-galaxy:tool=\"Mimikatz\""}]}]}`
 	if taken, _, err := read(strings.NewReader(file), misp.Options{}); err != nil || len(taken) != 1 || taken[0].Notice.Context.Tool != "Mimikatz" {
@@ -337,7 +329,7 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s: %v, %q, %v", times, taken, reasons(refused), err)
 			continue
 		}
-		mustEncode(t, taken[0].Notice)
+		inteltest.MustEncode(t, taken[0].Notice)
 	}
 	_, refused, err := read(strings.NewReader(one(`"type": "domain", "value": "evil.example", "first_seen": "2023-01-02", "last_seen": "2023-01-01"`)), misp.Options{})
 	if err != nil || len(refused) != 1 {
@@ -361,7 +353,7 @@ func TestForeignNamesAreNotKept(t *testing.T) {
 			t.Errorf("%s: %+v, %v", org, taken, err)
 			continue
 		}
-		mustEncode(t, taken[0].Notice)
+		inteltest.MustEncode(t, taken[0].Notice)
 	}
 }
 
@@ -441,30 +433,12 @@ func TestReaderAndReceiverErrors(t *testing.T) {
 	}
 }
 
-// endless repeats one byte n times without holding them.
-type endless struct {
-	c byte
-	n int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.n == 0 {
-		return 0, io.EOF
-	}
-	k := min(len(p), e.n)
-	for i := range k {
-		p[i] = e.c
-	}
-	e.n -= k
-	return k, nil
-}
-
-// TestHugeString: an attribute with 50 MB of sample data does not stop the
-// others and is not held; a value of 50 MB is refused alone.
+// TestHugeString: an attribute with a gigabyte of sample data does not stop the
+// others and is not held; a value of a gigabyte is refused alone.
 func TestHugeString(t *testing.T) {
-	const size = 50 << 20
-	r := io.MultiReader(strings.NewReader(`{"Attribute": [{"data": "`), &endless{'A', size},
-		strings.NewReader(`", "type": "domain", "value": "a.example"}, {"type": "domain", "value": "`), &endless{'b', size},
+	const size = 1 << 30
+	r := io.MultiReader(strings.NewReader(`{"Attribute": [{"data": "`), inteltest.Endless('A', size),
+		strings.NewReader(`", "type": "domain", "value": "a.example"}, {"type": "domain", "value": "`), inteltest.Endless('b', size),
 		strings.NewReader(`"}, {"type": "domain", "value": "c.example"}]}`))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -502,12 +476,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(one(`"type": "filename|md5", "value": "\ud800", "to_ids": 1, "first_seen": "2023-09-29T11:42:22Z"`)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		err := misp.Read(bytes.NewReader(file), misp.Options{}, func(found intel.Found) error {
-			if (found.Notice == nil) == (found.Reason == "") || found.Place == "" {
-				t.Fatalf("%+v", found)
-			}
-			if found.Notice != nil {
-				mustEncode(t, found.Notice)
-			}
+			inteltest.CheckFound(t, found)
 			return nil
 		})
 		if err == nil && len(bytes.Fields(file)) > 0 && !json.Valid(file) {

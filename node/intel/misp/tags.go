@@ -1,6 +1,7 @@
 package misp
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/watchward/watchward/node/intel"
@@ -15,7 +16,16 @@ type tags struct {
 	family    one
 	tool      one
 	technique one
+	cve       one
+	carrier   bool   // tagCarrier
+	kind      string // tagType: a type that MISP has no word for
 }
+
+// Tags of Writer.
+const (
+	tagCarrier = `watchward:sightings-only`
+	tagType    = `watchward:type=`
+)
 
 // one holds a value as long as there is only one.
 type one struct {
@@ -40,7 +50,7 @@ func (o *one) get() string {
 }
 
 func (t *tags) size() int {
-	return len(t.family.value) + len(t.tool.value) + len(t.technique.value)
+	return len(t.family.value) + len(t.tool.value) + len(t.technique.value) + len(t.cve.value)
 }
 
 // tagList reads [{"name": …}, …].
@@ -83,6 +93,8 @@ func (in *reader) galaxies(t *tags) error {
 	})
 }
 
+var cveForm = regexp.MustCompile(`^CVE-\d{4}-\d{4,19}$`)
+
 // galaxyKinds says what the clusters of a galaxy are, by the galaxy's name.
 // Threat actors, countries and sectors say nothing a notice has room for.
 var galaxyKinds = map[string]string{
@@ -108,6 +120,14 @@ func (t *tags) add(name string) {
 			t.strange = intel.Show(name)
 		}
 		return
+	}
+	if id := strings.ToUpper(name); cveForm.MatchString(id) {
+		t.cve.add(id)
+		return
+	}
+	t.carrier = t.carrier || name == tagCarrier
+	if kind, ok := strings.CutPrefix(name, tagType); ok {
+		t.kind = strings.Trim(kind, `"`)
 	}
 	galaxy, ok := strings.CutPrefix(name, "misp-galaxy:")
 	if !ok {
@@ -158,7 +178,7 @@ func contextOf(own, event *tags) *notice.Context {
 		return b.get()
 	}
 	c := notice.Context{Family: pick(&own.family, &event.family), Tool: pick(&own.tool, &event.tool),
-		Technique: pick(&own.technique, &event.technique)}
+		Technique: pick(&own.technique, &event.technique), CVE: pick(&own.cve, &event.cve)}
 	if c == (notice.Context{}) {
 		return nil
 	}

@@ -11,11 +11,11 @@ import (
 // prose takes from a line what is surely meant as an indicator, and reports
 // whether it found or refused anything.
 func (in *reader) prose(line string) (found bool, err error) {
-	if alone := unwrap(line); !strings.ContainsAny(alone, " \t") {
+	if alone := unwrap(escaped.Replace(line)); !strings.ContainsAny(alone, " \t<>") {
 		return in.word(trim(alone), "", true)
 	}
 	previous := ""
-	line = strings.ReplaceAll(line, "](", " ") // a link of Markdown
+	line = markdown.Replace(line)
 	for _, word := range strings.FieldsFunc(line, separates) {
 		word = trim(word)
 		did, err := in.word(word, previous, false)
@@ -27,6 +27,12 @@ func (in *reader) prose(line string) (found bool, err error) {
 	}
 	return found, nil
 }
+
+// escaped undoes the backslashes of Markdown, markdown takes its links apart too.
+var (
+	escaped  = strings.NewReplacer(`\[`, "[", `\]`, "]", `\(`, "(", `\)`, ")", `\.`, ".", `\_`, "_", `\:`, ":")
+	markdown = strings.NewReplacer(`\[`, "[", `\]`, "]", `\(`, "(", `\)`, ")", `\.`, ".", `\_`, "_", `\:`, ":", "](", " ")
+)
 
 // separates says which characters never are part of a value in prose.
 func separates(r rune) bool {

@@ -1,5 +1,5 @@
-// Package text reads indicators from plain text: lists with one value a line,
-// and prose such as an e-mail or a report. What it finds becomes notices of the
+// Package text reads indicators from plain text, Markdown and HTML: lists with
+// one value a line, and prose such as an e-mail or a report. What it finds becomes notices of the
 // kind indicator with the origin "text".
 //
 // The first 64 KiB decide which of the two a file is: a list, if more than half
@@ -16,6 +16,10 @@
 // is refused with its line: in prose it mostly leads to the report, not to the
 // attacker. Lines that give nothing are no refusals.
 //
+// HTML is prose whose lines are its paragraphs, cells and items; a name that
+// stands alone in one counts, unless it is a link. The target of a link that
+// works is never looked at, one that is defanged is.
+//
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
 // 64 KiB all of it, later what follows. The strictest counts.
 package text
@@ -25,6 +29,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"regexp"
 	"strconv"
@@ -56,9 +61,10 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read text: %w", err)
 	}
-	switch format := intel.Sniff(head); format {
-	case intel.FormatUTF16, intel.FormatZip, intel.FormatGzip, intel.FormatPDF:
-		return fmt.Errorf("read text: this is %s, not plain text: save it as UTF-8 text", format)
+	format := intel.Sniff(head)
+	switch format {
+	case intel.FormatUTF16, intel.FormatZip, intel.FormatGzip, intel.FormatPDF, intel.FormatOffice, intel.FormatPacked, intel.FormatOpenIOC:
+		return fmt.Errorf("read text: %s", intel.Unreadable(format))
 	}
 	if bytes.HasPrefix(head, []byte(bom)) {
 		_, _ = buffered.Discard(len(bom))
@@ -66,6 +72,10 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 	}
 	in := &reader{options: o, yield: yield}
 	in.survey(head)
+	if format == intel.FormatHTML {
+		in.list = false // the words of a menu are no values
+		return in.html(buffered)
+	}
 	for number := 1; ; number++ {
 		line, long, err := readLine(buffered)
 		if errors.Is(err, io.EOF) {
@@ -128,7 +138,7 @@ func (in *reader) survey(head []byte) {
 	all, starting := 0, 0
 	for _, raw := range lines {
 		line := strings.TrimSpace(string(raw))
-		tlp, alone := marking(line)
+		tlp, alone := intel.Marking(line)
 		in.tlp = notice.Stricter(in.tlp, tlp)
 		if alone {
 			continue
@@ -165,25 +175,6 @@ func startsWithValue(line string) bool {
 		(strings.HasPrefix(line[1:], `:\`) || !strings.Contains(line, `\`) && strings.Count(line, " ") < 6)
 }
 
-// A marking stands alone on a line, or anywhere in a sentence: CERTs put it in
-// the subject of a mail. Of all in a file the strictest counts, since to read
-// one marking too many only keeps a file closer.
-var (
-	markingWord = regexp.MustCompile(`(?i)\bTLP\s*[:-]\s*(clear|white|green|amber(?:[+_ -]strict)?|red)\b`)
-	markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*[:-]\s*(?:clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
-)
-
-// marking returns the strictest marking in a line, and whether the line is
-// nothing else.
-func marking(line string) (tlp notice.TLP, alone bool) {
-	for _, match := range markingWord.FindAllStringSubmatch(line, -1) {
-		if found, err := notice.ParseTLP(match[1]); err == nil {
-			tlp = notice.Stricter(tlp, found)
-		}
-	}
-	return tlp, tlp != 0 && len(line) <= 100 && markingLine.MatchString(line)
-}
-
 func comment(line string) bool {
 	return strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") || strings.HasPrefix(line, "//")
 }
@@ -194,13 +185,14 @@ func (in *reader) line(raw []byte) error {
 		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
 	}
 	line := strings.TrimSpace(string(raw))
-	tlp, alone := marking(line)
+	tlp, alone := intel.Marking(line)
 	if in.tlp = notice.Stricter(in.tlp, tlp); alone {
 		return nil
 	}
 	if line == "" || comment(line) {
 		return nil
 	}
+	line = unescape(line)
 	if !in.list {
 		_, err := in.prose(line)
 		return err
@@ -214,6 +206,17 @@ func (in *reader) line(raw []byte) error {
 		return err
 	}
 	return in.refuse(value, intel.Reason(err))
+}
+
+// entity is a character as HTML writes it, which Markdown and mails have too.
+// Only those that end in ";" are undone: a URL may have "&copy=1" in it.
+var entity = regexp.MustCompile(`(?i)&(?:#\d{1,7}|#x[0-9a-f]{1,6}|amp|lt|gt|quot|nbsp|period|colon|sol|commat|lsqb|rsqb|lbrack|rbrack|lpar|rpar|lowbar|hyphen);`)
+
+func unescape(line string) string {
+	if !strings.Contains(line, "&") {
+		return line
+	}
+	return entity.ReplaceAllStringFunc(line, html.UnescapeString)
 }
 
 func (in *reader) take(value string, indicator notice.Indicator) error {

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"unicode/utf8"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/intel/text"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -27,7 +27,7 @@ func read(t *testing.T, r io.Reader) []string {
 			out = append(out, f.Place+" REFUSED "+f.Reason)
 			return nil
 		}
-		mustEncode(t, f.Notice)
+		inteltest.MustEncode(t, f.Notice)
 		out = append(out, f.Place+" "+f.Notice.Indicator.String())
 		return nil
 	})
@@ -35,14 +35,6 @@ func read(t *testing.T, r io.Reader) []string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-func mustEncode(t interface{ Fatalf(string, ...any) }, n *notice.Notice) {
-	complete := *n
-	complete.Created = 1_700_000_000_000
-	if _, err := notice.Encode(&complete); err != nil {
-		t.Fatalf("%+v: %v", n.Indicator, err)
-	}
 }
 
 func TestSamples(t *testing.T) {
@@ -144,10 +136,57 @@ func TestProse(t *testing.T) {
 		"hashes":              {"The hash " + sha256 + " and id {46E4D4E6-8B81-84CA-93DA-BB29377B2AC0}.", "line 4 sha256 " + sha256},
 		"76 digits":           {"- `91E3BA8FACDA7D4A0738ADE67846CDB58A7E32575531BCA0348EA73F6191882910B72613F8C4`", ""},
 		"defanged and bad":    {"It also uses 192.168.1[.]4 and co[.]uk there.", "line 4 REFUSED 192.168.1.4 is a private*|line 4 REFUSED co.uk is a public suffix*"},
+		"entities":            {"evil&#46;example is it, evil&#x2e;two[.]example, hxxp://three[.]example/?a=1&amp;b=2&copy=3 too", "line 4 domain evil.two.example|line 4 url http://three.example/?a=1&b=2&copy=3"},
+		"an entity alone":     {"evil&period;example", "line 4 domain evil.example"},
+		"Markdown's escapes":  {"| evil\\[.\\]example | `two[dot]example` | three(.)example | hxxps[:]//four[.]example/a\\_b |", "line 4 domain evil.example|line 4 domain two.example|line 4 domain three.example|line 4 url https://four.example/a_b"},
+		"a Markdown link":     {"See [the report](hxxps://evil[.]example/x) or [ours](https://vendor.com/a).", "line 4 url https://evil.example/x|line 4 REFUSED a link that works*"},
 		"not defanged":        {"We met [at] noon [.] and reg delete HKLM\\Software\\Evil /f [redacted].", ""},
 		"keys and files":      {"Then C:\\Windows\\System32\\cmd.exe starts /bin/sh in AS64496.", ""},
 	} {
 		check(t, name, read(t, strings.NewReader(filler+c.line+"\n")), c.want)
+	}
+}
+
+func TestHTML(t *testing.T) {
+	for name, c := range map[string]struct{ page, want string }{
+		"tags":                   {"<!DOCTYPE html><html><body>\n<p>It talks to <b>evil[.]example</b>,\n<code>hxxps[:]//two[.]example/a</code> and three<span>[.]</span>example.</p>", "line 2 domain evil.example|line 2 url https://two.example/a|line 2 domain three.example"},
+		"links":                  {"<html>\n<a href=\"hxxp://evil[.]example/x\">here</a> <a href='https://vendor.com'>vendor.com</a>\n<li><a href=https://vendor.com>news.vendor.com</a></li>", "line 2 url http://evil.example/x"},
+		"a working link as text": {"<html><p>Our report: <a href=\"https://vendor.com/r\">https://vendor.com/r</a>", "line 1 REFUSED a link that works*"},
+		"tables":                 {"<table>\n<tr><td>evil.example</td>\n<td>198.51.100.7</td></tr>\n<tr><td>MD5</td><td>d41d8cd98f00b204e9800998ecf8427e</td><td>invoice.exe</td></tr></table>", "line 2 domain evil.example|line 3 ipv4 198.51.100.7|line 4 md5 d41d8cd98f00b204e9800998ecf8427e"},
+		"pre":                    {"<body><pre>\nevil.example\n\ntwo.example\n</pre>", "line 2 domain evil.example|line 4 domain two.example"},
+		"entities":               {"<html><p>evil&#46;example</p><p>two&period;example</p><p>x&lt;hxxp://three[.]example/&gt;", "line 1 domain evil.example|line 1 domain two.example|line 1 url http://three.example/"},
+		"scripts and comments":   {"<html><script>var a = 'hxxp://evil[.]example/'</script><style>x[.]example{}</style><!-- hxxp://no[.]example/ --><p>two[.]example</p>", "line 1 domain two.example"},
+		"a menu":                 {"<html><ul><li>Home</li><li>Contact</li><li>node.js</li></ul>", ""},
+		"broken":                 {"<html><p>evil[.]example<p>two[.]example</div></b><td", "line 1 domain evil.example|line 1 domain two.example"},
+	} {
+		check(t, name, read(t, strings.NewReader(c.page)), c.want)
+		check(t, name+", byte by byte", read(t, iotest.OneByteReader(strings.NewReader(c.page))), c.want)
+	}
+	found := 0
+	err := text.Read(strings.NewReader("<html><title>TLP:AMBER report</title><p>evil[.]example"), text.Options{}, func(f intel.Found) error {
+		if found++; f.TLP != notice.TLPAmber {
+			t.Errorf("%+v", f)
+		}
+		return nil
+	})
+	if err != nil || found != 1 {
+		t.Errorf("%d, %v", found, err)
+	}
+}
+
+// A gigabyte is never held: one text of it ends the reading, one paragraph of
+// many pieces is read in parts.
+func TestHugeHTML(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := text.Read(io.MultiReader(strings.NewReader("<html><p>"), inteltest.Endless('x', 1<<30)), text.Options{}, func(intel.Found) error { return nil })
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "read HTML: line 1: a piece of text is longer than 1 MiB") || after.TotalAlloc-before.TotalAlloc > 16<<20 {
+		t.Errorf("%v, %d bytes", err, after.TotalAlloc-before.TotalAlloc)
+	}
+	pieces := strings.NewReader("<html><p>" + strings.Repeat("<b>x </b>", 1<<20))
+	if err := text.Read(pieces, text.Options{}, func(intel.Found) error { return nil }); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -190,7 +229,7 @@ func TestMarking(t *testing.T) {
 
 func TestNotText(t *testing.T) {
 	for file, word := range map[string]string{
-		"\xff\xfee\x00v\x00": "utf-16", "\xfe\xff\x00e": "utf-16", "PK\x03\x04...": "zip", "\x1f\x8b\x08": "gzip", "%PDF-1.7": "pdf",
+		"\xff\xfee\x00v\x00": "UTF-16", "\xfe\xff\x00e": "UTF-16", "PK\x03\x04...": "zip", "\x1f\x8b\x08": "gzip", "%PDF-1.7": "PDF",
 	} {
 		err := text.Read(strings.NewReader(file), text.Options{}, func(intel.Found) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), word) {
@@ -214,27 +253,9 @@ func TestReaderAndReceiverErrors(t *testing.T) {
 	}
 }
 
-// endless repeats one byte n times without holding them.
-type endless struct {
-	c byte
-	n int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.n == 0 {
-		return 0, io.EOF
-	}
-	k := min(len(p), e.n)
-	for i := range k {
-		p[i] = e.c
-	}
-	e.n -= k
-	return k, nil
-}
-
 func TestLongLine(t *testing.T) {
-	r := io.MultiReader(strings.NewReader("a.example\n"), &endless{'x', 50 << 20}, strings.NewReader("\nb.example\n"),
-		&endless{'y', 2 << 20})
+	r := io.MultiReader(strings.NewReader("a.example\n"), inteltest.Endless('x', 50<<20), strings.NewReader("\nb.example\n"),
+		inteltest.Endless('y', 2<<20))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	got := read(t, r)
@@ -250,15 +271,11 @@ func TestLongLine(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("evil.example\n198.51.100.7,x\n# TLP:RED\nmutex: a b\n"))
 	f.Add([]byte("Text about hxxp://evil[.]example/a_(b). And more\nof it, in (two) [lines] with `u[.]example` {x}\n"))
+	f.Add([]byte("<!doctype html><p>evil[.]example</p><a href='hxxp://a[.]example'>x</a><pre>\nb.example\n&#46;"))
 	f.Add([]byte("127.0.0.1 a.example\n\"x,y\",z\n\xff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		_ = text.Read(bytes.NewReader(file), text.Options{}, func(found intel.Found) error {
-			if (found.Notice == nil) == (found.Reason == "") || found.Place == "" || !utf8.ValidString(found.Value) || len(found.Value) > intel.ShowMax {
-				t.Fatalf("%+v", found)
-			}
-			if found.Notice != nil {
-				mustEncode(t, found.Notice)
-			}
+			inteltest.CheckFound(t, found)
 			return nil
 		})
 	})

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/archive"
+	"github.com/watchward/watchward/node/intel/csv"
+	"github.com/watchward/watchward/node/intel/misp"
+	"github.com/watchward/watchward/node/intel/text"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// Bounds of a directory.
+const (
+	directoryFilesMax = 10_000
+	missingShown      = 20 // files that a manifest lists and that are not there
+)
+
+// input imports what one argument names. What is wrong with it is remembered; an
+// error ends the command.
+func (i *importer) input(ctx context.Context, name string, stdin io.Reader) error {
+	i.feeds = map[string]*feed{}
+	label := ""
+	if i.several {
+		label = filepath.Base(name)
+	}
+	if name == "-" {
+		return i.open(ctx, name, label, "-", stdin)
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return i.directory(ctx, name)
+	case err == nil && filepath.Base(name) == misp.ManifestName:
+		return i.directory(ctx, filepath.Dir(name))
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		i.breaks("%s: %v", name, err)
+		return nil
+	}
+	defer f.Close()
+	return i.open(ctx, name, label, filepath.Base(name), f)
+}
+
+// breaks remembers that a file could not be taken.
+func (i *importer) breaks(format string, args ...any) {
+	i.broken = append(i.broken, fmt.Sprintf(format, args...))
+}
+
+// open imports a file, or those in an archive. shown names it in errors, label
+// in places.
+func (i *importer) open(ctx context.Context, shown, label, name string, r io.Reader) error {
+	err := archive.Open(name, r, func(f *archive.File) error {
+		l, s := label, shown
+		if f.Path != "" {
+			if l == "" {
+				l = name
+			}
+			l, s = l+": "+f.Path, s+": "+f.Path
+		}
+		return i.file(ctx, s, l, f)
+	})
+	if fatal(ctx, err) {
+		return err
+	}
+	if said := len(i.broken); err != nil && (said == 0 || !strings.HasSuffix(i.broken[said-1], err.Error())) {
+		i.breaks("%s: %v", shown, err)
+	}
+	for _, f := range i.feeds {
+		i.missing(shown, f)
+	}
+	i.feeds = map[string]*feed{}
+	return nil
+}
+
+// fatal reports whether nothing more can be done: the node refuses or is gone,
+// or a person has had enough.
+func fatal(ctx context.Context, err error) bool {
+	var stop *client.Error
+	return err != nil && (errors.As(err, &stop) || ctx.Err() != nil)
+}
+
+// directory imports a MISP feed, or every file in a directory.
+func (i *importer) directory(ctx context.Context, name string) error {
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		i.breaks("%s: %v", name, err)
+		return nil
+	}
+	defer root.Close()
+	f, err := root.Open(misp.ManifestName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return i.walk(ctx, name, root)
+	}
+	if err != nil {
+		i.breaks("%s: %v", name, err)
+		return nil
+	}
+	manifest, err := misp.ReadManifest(f)
+	_ = f.Close()
+	if err != nil {
+		i.breaks("%s: %v", filepath.Join(name, misp.ManifestName), err)
+		return nil
+	}
+	listed := &feed{manifest: manifest}
+	for _, uuid := range slices.Sorted(maps.Keys(manifest)) {
+		i.feeds = map[string]*feed{"": listed}
+		if err := i.inside(ctx, name, root, uuid+".json"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk imports every file in a directory and those below it, hidden ones apart.
+func (i *importer) walk(ctx context.Context, name string, root *os.Root) error {
+	files := 0
+	return fs.WalkDir(root.FS(), ".", func(at string, d fs.DirEntry, err error) error {
+		hidden := at != "." && strings.HasPrefix(d.Name(), ".")
+		switch {
+		case err != nil:
+			i.breaks("%s: %v", filepath.Join(name, filepath.FromSlash(at)), err)
+			return nil
+		case hidden && d.IsDir():
+			return fs.SkipDir
+		case hidden || !d.Type().IsRegular():
+			return nil
+		}
+		if files++; files > directoryFilesMax {
+			i.breaks("%s: it has more than %d files: the others were not read", name, directoryFilesMax)
+			return fs.SkipAll
+		}
+		return i.inside(ctx, name, root, at)
+	})
+}
+
+// inside imports one file of a directory.
+func (i *importer) inside(ctx context.Context, dir string, root *os.Root, at string) error {
+	shown := filepath.Join(dir, filepath.FromSlash(at))
+	f, err := root.Open(at)
+	if err != nil {
+		i.breaks("%s: %v", shown, errors.Unwrap(err))
+		return nil
+	}
+	defer f.Close()
+	return i.open(ctx, shown, at, path.Base(at), f)
+}
+
+// file imports one file: whole or not at all.
+func (i *importer) file(ctx context.Context, shown, label string, f *archive.File) error {
+	dir, _ := path.Split(f.Path)
+	if f.Name == misp.ManifestName && f.Path != "" {
+		manifest, err := misp.ReadManifest(f)
+		if err != nil {
+			i.breaks("%s: %v", shown, err)
+			return nil
+		}
+		i.feeds[dir] = newFeed(manifest)
+		return nil
+	}
+	listed, ours := i.feeds[dir].take(f.Name)
+	if !ours {
+		return nil // beside a manifest lie the hashes of its values, not values
+	}
+	s := newSpool()
+	defer s.close()
+	refused := len(i.total.Refused)
+	read, hash, err := i.read(shown, label, f, listed, s)
+	if err != nil {
+		i.total.Refused = i.total.Refused[:refused]
+		before := ""
+		if read > 0 {
+			before = fmt.Sprintf(", not even the %d values before the break", read)
+		}
+		i.breaks("%s: nothing of it was taken%s: %v", shown, before, err)
+		return ctx.Err()
+	}
+	if encoding := f.Encoding(); encoding != "" {
+		i.note(fmt.Sprintf("%s: read as %s", shown, encoding))
+	}
+	i.total.Read += read
+	return i.submit(ctx, s, hash)
+}
+
+// read takes a whole file before anything is submitted, so that a file that
+// breaks off leaves nothing behind.
+func (i *importer) read(shown, label string, f *archive.File, listed *misp.Listed, s *spool) (read int, hash string, err error) {
+	sum := sha256.New()
+	in := io.TeeReader(f, sum)
+	prefix := ""
+	if label != "" {
+		prefix = label + ": "
+	}
+	i.pace.begin(0)
+	yield := func(f intel.Found) error {
+		read++
+		i.progress(read, "read")
+		if f.Notice == nil {
+			i.refuse(prefix+f.Place, f.Value, f.Reason)
+			return nil
+		}
+		if s.count == importItemsMax {
+			return fmt.Errorf("more than %d values: split the file", importItemsMax)
+		}
+		return s.add(found{At: prefix + f.Place, S: submission(f)})
+	}
+	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
+	switch format := i.formatOf(f); format {
+	case intel.FormatMISP:
+		err = misp.Read(in, misp.Options{Indicator: options, All: i.all, Event: func(uuid string, changed int64) error {
+			timestamp = changed
+			if listed != nil && uuid != strings.TrimSuffix(f.Name, ".json") {
+				return fmt.Errorf("the event in it is %s", intel.Show(uuid))
+			}
+			return nil
+		}}, yield)
+	case intel.FormatCSV:
+		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Mapped: func(mapping string) {
+			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))
+		}}, yield)
+	case intel.FormatText, intel.FormatHTML:
+		err = text.Read(in, text.Options{Indicator: options}, yield)
+	default:
+		err = errors.New(intel.Unreadable(format))
+	}
+	hash = hex.EncodeToString(sum.Sum(nil))
+	if err == nil && listed != nil {
+		err = listed.Check(hash, timestamp)
+	}
+	return read, hash, err
+}
+
+// formatOf says how a file is to be read.
+func (i *importer) formatOf(f *archive.File) string {
+	table := i.columns != "" || i.noHeader || csv.Sniff(f.Head)
+	switch {
+	case i.format != "":
+		return i.format
+	case f.Format == intel.FormatText && table:
+		return intel.FormatCSV
+	}
+	return f.Format
+}
+
+// A feed is a directory of MISP events with its manifest.
+type feed struct {
+	manifest misp.Manifest
+	there    map[string]bool // events met; nil where the manifest is gone through one by one
+}
+
+func newFeed(m misp.Manifest) *feed { return &feed{manifest: m, there: map[string]bool{}} }
+
+// take returns what the manifest says of a file, and whether the file is to be
+// read at all. Where there is no manifest, every file is.
+func (f *feed) take(name string) (*misp.Listed, bool) {
+	if f == nil {
+		return nil, true
+	}
+	uuid, isEvent := strings.CutSuffix(name, ".json")
+	listed, ok := f.manifest[uuid]
+	if f.there != nil {
+		f.there[uuid] = true
+	}
+	return &listed, ok && isEvent
+}
+
+// missing names the events of a manifest that an archive does not have.
+func (i *importer) missing(shown string, f *feed) {
+	if f.there == nil {
+		return
+	}
+	gone := 0
+	for _, uuid := range slices.Sorted(maps.Keys(f.manifest)) {
+		if f.there[uuid] {
+			continue
+		}
+		if gone++; gone <= missingShown {
+			i.breaks("%s: %s.json: %s lists it, and it is not there", shown, uuid, misp.ManifestName)
+		}
+	}
+	if gone > missingShown {
+		i.breaks("%s: … and %d more that are not there", shown, gone-missingShown)
+	}
+}

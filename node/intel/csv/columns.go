@@ -1,0 +1,314 @@
+package csv
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+const (
+	surveyRows = 50 // rows looked at to guess the columns
+	headerMax  = 60 // bytes of a column's name
+)
+
+// A table is what the start of a file says about the rest.
+type table struct {
+	comma     rune
+	width     int        // columns of most rows
+	even      bool       // nearly all rows have as many
+	rows      [][]string // the first ones, without the header
+	header    []string   // nil if there is none
+	commented bool       // the header is a comment line
+	headless  bool       // Options.NoHeader
+	own       bool       // Writer wrote it
+	tlp       notice.TLP
+	role      []role
+}
+
+// survey reads the start of a table with each delimiter, and keeps the reading
+// in which most rows have the same number of columns.
+func survey(head []byte, o Options) *table {
+	cut := len(head) >= headMax
+	head = bytes.TrimPrefix(head, []byte(bom))
+	best := &table{comma: ',', width: 1}
+	score := 0
+	for _, comma := range []rune{',', ';', '\t', '|'} {
+		t := &table{comma: comma, headless: o.NoHeader}
+		last := t.sample(head, cut)
+		same := t.measure()
+		t.findHeader(last)
+		if comma == '|' && bytes.HasPrefix(bytes.TrimSpace(head), []byte("|")) {
+			continue // a table of Markdown
+		}
+		if t.width > 1 && (same > score || same == score && t.width > best.width) {
+			best, score = t, same
+		} else if score == 0 && comma == ',' {
+			best = t
+		}
+	}
+	return best
+}
+
+// sample reads the first rows, and returns the last comment in front of them.
+func (t *table) sample(head []byte, cut bool) (comment string) {
+	src := &source{in: newBuffered(head), room: headMax}
+	rows := newRows(src, t.comma)
+	for len(t.rows) <= surveyRows {
+		cells, err := rows.Read()
+		if err != nil {
+			if len(t.rows) == 0 {
+				comment = src.last
+			}
+			break
+		}
+		if len(t.rows) == 0 {
+			comment = src.last
+		}
+		t.rows = append(t.rows, slices.Clone(cells))
+	}
+	if cut && src.ended() && len(t.rows) > 1 { // the last row may go on
+		t.rows = t.rows[:len(t.rows)-1]
+	}
+	// The marking may stand below the rows looked at, anywhere in the head.
+	for line := range bytes.Lines(head) {
+		if bytes.HasPrefix(line, []byte("#")) {
+			tlp, _ := intel.Marking(string(line[:min(len(line), 4<<10)]))
+			t.tlp = notice.Stricter(t.tlp, tlp)
+		}
+	}
+	return comment
+}
+
+// measure finds how wide most rows are, and how many are so.
+func (t *table) measure() int {
+	count := map[int]int{}
+	for _, row := range t.rows {
+		count[len(row)]++
+	}
+	for width, n := range count {
+		if n > count[t.width] || n == count[t.width] && width > t.width {
+			t.width = width
+		}
+	}
+	t.even = 10*count[t.width] >= 9*len(t.rows)
+	return count[t.width]
+}
+
+// findHeader takes the first row, or the comment before it, for the header if
+// it reads like one: it has a name known here, and is not itself values.
+func (t *table) findHeader(comment string) {
+	if t.headless || len(t.rows) == 0 && comment == "" {
+		return
+	}
+	if len(t.rows) > 0 && readsAsHeader(t.rows[0]) {
+		t.header, t.rows = t.rows[0], t.rows[1:]
+	} else if names := t.split(comment); len(names) == t.width && t.width > 1 && readsAsHeader(names) {
+		t.header, t.commented = names, true
+	}
+	if t.header != nil {
+		t.width = len(t.header)
+	}
+	t.own = slices.Equal(t.header, Header)
+}
+
+// split reads a comment line as a row of names.
+func (t *table) split(comment string) []string {
+	comment = strings.TrimSpace(strings.TrimPrefix(strings.TrimLeft(comment, "# "), "fields\t")) // Zeek says #fields
+	names, err := newRows(strings.NewReader(comment), t.comma).Read()
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+func readsAsHeader(cells []string) bool {
+	known, values := 0, 0
+	for _, c := range cells {
+		if len(c) > headerMax {
+			return false
+		}
+		if byHeader[normal(c)].name != "" {
+			known++
+		} else if i, err := notice.Detect(c, notice.Options{AllowSpecial: true}); err == nil && i.Type != notice.TypeFilename {
+			values++
+		}
+	}
+	return known > values
+}
+
+// normal writes a header as byHeader has it: "IOC Type" is ioc_type.
+func normal(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	return strings.Join(words, "_")
+}
+
+// roles decides which column is what: as it was told, or by a guess.
+func (t *table) roles(told string) error {
+	if told != "" {
+		return t.told(told)
+	}
+	if err := t.guessed(); err != nil {
+		return err
+	}
+	if !t.hasValue() {
+		return fmt.Errorf("no column with values was found: say which it is with --columns value=NUMBER; the columns are %s", t.names())
+	}
+	return nil
+}
+
+func (t *table) hasValue() bool {
+	return slices.ContainsFunc(t.role, func(r role) bool { return r.name == "value" })
+}
+
+// guessed finds the roles by the header, else by what the first rows hold.
+func (t *table) guessed() error {
+	t.role = make([]role, max(t.width, len(t.header)))
+	if t.header == nil {
+		t.byContent()
+		return nil
+	}
+	taken := map[role]bool{}
+	for i, name := range t.header {
+		if r := byHeader[normal(name)]; r.name != "" && !taken[r] {
+			t.role[i], taken[r] = r, true
+		}
+	}
+	t.dropForeignTypes()
+	t.dropContext()
+	return nil
+}
+
+// dropForeignTypes leaves out a column of types whose words are not types:
+// "phishing", "c2".
+func (t *table) dropForeignTypes() {
+	for i, r := range t.role {
+		if r.name != "type" && r.name != "kind" {
+			continue
+		}
+		known, all := 0, 0
+		for _, row := range t.rows {
+			if i >= len(row) || row[i] == "" {
+				continue
+			}
+			all++
+			_, err := notice.ParseKind(row[i])
+			if r.name == "kind" && err == nil || r.name == "type" && knownType(row[i]) {
+				known++
+			}
+		}
+		if 2*known < all {
+			t.role[i] = role{}
+		}
+	}
+}
+
+// dropContext leaves out what is context where other columns are values.
+func (t *table) dropContext() {
+	isContext := func(r role) bool { return slices.Contains(contextKinds, r.kind) }
+	if !slices.ContainsFunc(t.role, func(r role) bool { return r.name == "value" && !isContext(r) }) {
+		return
+	}
+	for i, r := range t.role {
+		if r.name == "value" && isContext(r) {
+			t.role[i] = role{}
+		}
+	}
+}
+
+// byContent takes the columns in which at least four of five cells look like
+// values, the first where several have mostly the same type; and a column of
+// types or markings.
+func (t *table) byContent() {
+	taken := map[string]bool{}
+	for i := range t.role {
+		found := map[string]int{}
+		all, values := 0, 0
+		for _, row := range t.rows {
+			if i < len(row) && !empty(row[i]) {
+				what, isValue := looks(row[i])
+				found[what]++
+				all++
+				if isValue {
+					values++
+				}
+			}
+		}
+		delete(found, "")
+		most := ""
+		for _, what := range slices.Sorted(maps.Keys(found)) {
+			if found[what] > found[most] {
+				most = what
+			}
+		}
+		switch {
+		case most == "" || taken[most]:
+		case 5*values >= 4*all:
+			t.role[i], taken[most] = role{name: "value", kind: "value"}, true
+		case 5*found[most] >= 4*all && (most == "type" || most == "tlp"):
+			t.role[i], taken[most] = role{name: most}, true
+		}
+	}
+}
+
+// looks says what a cell looks like, "" for nothing that is read.
+func looks(cell string) (what string, isValue bool) {
+	if knownType(cell) {
+		return "type", false
+	}
+	if i, err := notice.Detect(cell, notice.Options{AllowSpecial: true}); err == nil {
+		switch i.Type {
+		case notice.TypeIPv4, notice.TypeIPv6, notice.TypeCIDR:
+			return "address", true
+		case notice.TypeFilename, notice.TypeASN, notice.TypeEmail: // mostly context
+			return "", false
+		}
+		return i.Type.String(), true
+	}
+	if _, err := notice.ParseTLP(cell); err == nil {
+		return "tlp", false
+	}
+	return "", false
+}
+
+// String says which column is what: value=2 (ioc), type=1 (ioc_type).
+func (t *table) String() string {
+	var out []string
+	for i, r := range t.role {
+		if r.name == "" {
+			continue
+		}
+		name := r.name
+		if r.kind != "" {
+			name = strings.Replace(r.kind, "host", "domain", 1)
+		}
+		text := name + "=" + strconv.Itoa(i+1)
+		if i < len(t.header) {
+			text += " (" + intel.Show(t.header[i]) + ")"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+// names lists the columns for somebody who has to choose.
+func (t *table) names() string {
+	cells := t.header
+	if cells == nil && len(t.rows) > 0 {
+		cells = t.rows[0]
+	}
+	var out []string
+	for i, c := range cells[:min(len(cells), 12)] {
+		out = append(out, fmt.Sprintf("%d %q", i+1, intel.Show(c)))
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,229 @@
+package csv_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/csv"
+	"github.com/watchward/watchward/node/intel/inteltest"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// read returns what is found as "line 2: ipv4 198.51.100.7" and "line 3: REFUSED reason".
+func read(file string, o csv.Options) (out []string, found []intel.Found, err error) {
+	err = csv.Read(strings.NewReader(file), o, func(f intel.Found) error {
+		found = append(found, f)
+		if f.Notice == nil {
+			out = append(out, f.Place+": REFUSED "+f.Reason)
+		} else {
+			out = append(out, f.Place+": "+f.Notice.Indicator.String())
+		}
+		return nil
+	})
+	return out, found, err
+}
+
+const sha256 = "d7a8fbb307d7809469ca9abcb0082e4f8d5651e46d3cdb762d02d0bf37c9e592"
+
+func TestRead(t *testing.T) {
+	md5 := strings.Repeat("a1", 16)
+	for name, c := range map[string]struct {
+		file    string
+		o       csv.Options
+		mapping string
+		want    []string // "*" stands for the rest
+	}{
+		"header": {"Indicator,Type\nevil.example,domain\n198.51.100.7,ip\n", csv.Options{}, "value=1 (Indicator), type=2 (Type)",
+			[]string{"line 2: domain evil.example", "line 3: ipv4 198.51.100.7"}},
+		"semicolons, byte order mark, CRLF": {"\xef\xbb\xbfWert;Typ;Bemerkung\r\nevil[.]example;domain;\"a; b\"\r\n", csv.Options{}, "value=1 (Wert), type=2 (Typ)",
+			[]string{"line 2: domain evil.example"}},
+		"tabs with empty cells": {"ioc\tmalware\ttlp\nevil.example\t\tgreen\n", csv.Options{}, "value=1 (ioc), family=2 (malware), tlp=3 (tlp)",
+			[]string{"line 2: domain evil.example"}},
+		"bars": {"a|domain\nx|evil.example\n", csv.Options{}, "domain=2 (domain)", []string{"line 2: domain evil.example"}},
+		"several values a row": {"ip,domain,md5,sha256\n198.51.100.7,evil.example," + md5 + "," + sha256 + "\n,-,none,n/a\n", csv.Options{}, "ip=1 (ip), domain=2 (domain), md5=3 (md5), sha256=4 (sha256)",
+			[]string{"line 2, column 1: ipv4 198.51.100.7", "line 2, column 2: domain evil.example", "line 2, column 3: md5 " + md5, "line 2, column 4: sha256 " + sha256}},
+		"context columns": {"ip,asn,email,filename\n198.51.100.7,AS64496,a@evil.example,x.exe\n", csv.Options{}, "ip=1 (ip)", []string{"line 2: ipv4 198.51.100.7"}},
+		"nothing else":    {"asn,country\nAS64496,DE\n", csv.Options{}, "asn=1 (asn)", []string{"line 2: asn AS64496"}},
+		"commented header": {"# a feed\n# \"first_seen_utc\",\"dst_ip\",\"malware\"\n\"2026-11-01 10:00:00\",\"198.51.100.7\",\"QakBot\"\n", csv.Options{}, "first_seen=1 (first_seen_utc), ip=2 (dst_ip), family=3 (malware)",
+			[]string{"line 3: ipv4 198.51.100.7"}},
+		"Zeek": {"#fields\tindicator\tindicator_type\tmeta.desc\nevil.example\tIntel::DOMAIN\tx\n", csv.Options{}, "value=1 (indicator), type=2 (indicator_type)",
+			[]string{"line 2: domain evil.example"}},
+		"no header": {"2026-11-01,1,198.51.100.7:443,ip:port\n2026-11-01,2,evil.example,domain\n2026-11-01,3,b.example,domain\n", csv.Options{}, "value=3, type=4",
+			[]string{"line 1: ipv4 198.51.100.7", "line 2: domain evil.example", "line 3: domain b.example"}},
+		"told by number":          {"evil.example,mutex\n", csv.Options{Columns: "mutex=1", NoHeader: true}, "mutex=1", []string{"line 1: mutex evil.example"}},
+		"told by name":            {"what,Which Kind\nevil.example,domain\n", csv.Options{Columns: "value=what,type=which kind"}, "value=1 (what), type=2 (Which Kind)", []string{"line 2: domain evil.example"}},
+		"told against the header": {"ioc,ip\nevil.example,198.51.100.7\n", csv.Options{Columns: "ip=2"}, "ip=2 (ip)", []string{"line 2: ipv4 198.51.100.7"}},
+		"multi-line cells":        {"comment,ioc\n\"two\nlines \"\"q\"\"\",evil.example\nx,b.example\n", csv.Options{}, "value=2 (ioc)", []string{"line 2: domain evil.example", "line 4: domain b.example"}},
+		"ragged": {"ioc,x,y\nevil.example\nb.example,1,2,3\nc.example,1,2,,\n", csv.Options{}, "value=1 (ioc)",
+			[]string{"line 2: domain evil.example", "line 3, column 4: REFUSED the row has 4 columns where the table has 3*", "line 4: domain c.example"}},
+		"bad quotes": {"ioc,x\nev\"il.example,1\nb.example,2\n", csv.Options{}, "value=1 (ioc)",
+			[]string{"line 2, column 3: REFUSED a quote in a cell*", "line 3: domain b.example"}},
+		"bad cells": {"ioc,type,first_seen,tlp\nevil.example,domain,0000-01-01,\nb.example,domain,99999-01-01,\nc.example,domain,,pink\nd.example,email-dst,,\nd.example,c2,,\ne.example,ip,,\nco.uk,domain,,\n10.0.0.1,ip,,\n", csv.Options{}, "value=1 (ioc), type=2 (type), first_seen=3 (first_seen), tlp=4 (tlp)",
+			[]string{"line 2, column 3 (first_seen): REFUSED \"0000-01-01\" is not a time*", "line 3, column 3 (first_seen): REFUSED \"99999-01-01\" is not a time*",
+				"line 4, column 4 (tlp): REFUSED pink is not a marking*", "line 5, column 1 (ioc): REFUSED a recipient is a victim*", "line 6, column 1 (ioc): REFUSED the type c2 is no type*",
+				"line 7, column 1 (ioc): REFUSED e.example is not of the type ip*", "line 8, column 1 (ioc): REFUSED co.uk is a public suffix*", "line 9, column 1 (ioc): REFUSED 10.0.0.1 is a private*"}},
+		"MISP's own CSV": {"uuid,event_id,category,type,value,comment,to_ids,date\nx,1,y,filename|md5,a.exe|" + md5 + ",,1,20261101\nx,1,y,ip-dst,198.51.100.7,,0,20261101\n", csv.Options{}, "id=1 (uuid), type=4 (type), value=5 (value), to_ids=7 (to_ids)",
+			[]string{"line 2: filename a.exe", "line 2: md5 " + md5, "line 3, column 5 (value): REFUSED not marked for detection*"}},
+		"types that are none": {"type,ioc\nphishing,evil.example\nc2,b.example\n", csv.Options{}, "value=2 (ioc)", []string{"line 2: domain evil.example", "line 3: domain b.example"}},
+		"comments":            {"ioc,x\n# not a row\nevil.example,1\n#\"x\nb.example,2", csv.Options{}, "value=1 (ioc)", []string{"line 3: domain evil.example", "line 5: domain b.example"}},
+		"kinds": {"kind,value,first_seen,reason\nsighting,evil.example,2026-11-01,\nsighting,b.example,,\ndispute,c.example,,ours\nretraction,d.example,,\n", csv.Options{}, "kind=1 (kind), value=2 (value), first_seen=3 (first_seen), reason=4 (reason)",
+			[]string{"line 2: domain evil.example", "line 3, column 2 (value): REFUSED a sighting says when*", "line 4: domain c.example", "line 5, column 2 (value): REFUSED a retraction*"}},
+	} {
+		got := ""
+		c.o.Mapped = func(m string) { got = m }
+		out, found, err := read(c.file, c.o)
+		same := slices.EqualFunc(out, c.want, func(g, w string) bool {
+			if before, ok := strings.CutSuffix(w, "*"); ok {
+				return strings.HasPrefix(g, before)
+			}
+			return g == w
+		})
+		if err != nil || !same || got != c.mapping {
+			t.Errorf("%s: %v, columns %q\n got %q\nwant %q", name, err, got, out, c.want)
+		}
+		for _, f := range found {
+			if f.Notice != nil {
+				inteltest.MustEncode(t, f.Notice)
+			}
+		}
+	}
+}
+
+func TestFields(t *testing.T) {
+	file := "ioc,first_seen,last_seen,valid_until,tlp,malware,tool,technique,cve,source,id,comment\n" +
+		"evil.example,2026-11-01,01.11.2026 12:30,1800000000,amber,QakBot,Cobalt Strike,t1059.001,cve-2021-44228,Ministry,7,x\n" +
+		"b.example,,2026-11-01 10:00:00 UTC,1800000000000,,None,,PowerShell,many,,,handle as TLP:RED please\n"
+	_, found, err := read("# TLP:GREEN\n"+file, csv.Options{})
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	n := found[0].Notice
+	if *n.Context != (notice.Context{Family: "QakBot", Tool: "Cobalt Strike", Technique: "T1059.001", CVE: "CVE-2021-44228"}) ||
+		*n.Origin != (notice.Origin{Source: "csv:Ministry", ID: "7", TLP: notice.TLPAmber}) || found[0].TLP != notice.TLPAmber ||
+		n.FirstSeen != 1793491200000 || n.LastSeen != 1793536200000 || n.ValidUntil != 1800000000000 {
+		t.Errorf("%+v %+v %+v", n, n.Context, n.Origin)
+	}
+	n = found[1].Notice
+	if n.Context != nil || *n.Origin != (notice.Origin{Source: "csv", TLP: notice.TLPRed}) || n.FirstSeen != n.LastSeen || n.ValidUntil != 1800000000000 {
+		t.Errorf("%+v %+v %+v", n, n.Context, n.Origin)
+	}
+}
+
+// A marking anywhere in the file counts from there on, in its start for all.
+func TestMarkings(t *testing.T) {
+	late := "ioc,x\n" + strings.Repeat("evil.example,1\n", 10_000) + "# TLP:RED\nb.example,2\n"
+	_, found, err := read(late, csv.Options{})
+	if err != nil || len(found) != 10_001 || found[0].TLP != 0 || found[10_000].TLP != notice.TLPRed {
+		t.Errorf("%d, %v", len(found), err)
+	}
+	_, found, _ = read("ioc,x\nevil.example,1\n# TLP:RED\n", csv.Options{})
+	if len(found) != 1 || found[0].TLP != notice.TLPRed {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestSniff(t *testing.T) {
+	for file, want := range map[string]bool{
+		"ioc,type\nevil.example,domain\n":                                  true,
+		"Wert;Typ\nevil.example;domain\n":                                  true,
+		"1,evil.example,x\n2,b.example,y\n3,c.example,z\n":                 true,
+		"2026-11-01;evil.example\n2026-11-01;b.example\n2026-11-02;c.de\n": true,
+		"":                                     false,
+		"evil.example\nb.example\nc.example\n": false,
+		"evil.example,seen in May\nb.example;x\n":                           false,
+		"evil.example,bad\nb.example,bad\nc.example,bad\n":                  false, // "value,comment"
+		"domain,evil.example\nip,198.51.100.7\nurl,http://a.example/\n":     false, // "type,value"
+		"0.0.0.0\tevil.example\n0.0.0.0\tb.example\n0.0.0.0\tc.example\n":   false, // hosts
+		sha256 + "  evil.exe\n" + sha256 + "  b.exe\n":                      false,
+		"Dear all, we saw evil[.]example, and\nmore, of, it\nsoon, we hope": false,
+		"Source, see below\nevil.example, seen\n":                           false,
+		"| Type | Value |\n|------|-------|\n| domain | `evil[.]example` |": false,
+	} {
+		if got := csv.Sniff([]byte(file)); got != want {
+			t.Errorf("Sniff(%q) = %v", file, got)
+		}
+	}
+	dir := os.Getenv("WATCHWARD_SAMPLES")
+	if dir == "" {
+		t.Skip("WATCHWARD_SAMPLES is not set: real lists are NOT tested")
+	}
+	lists, err := filepath.Glob(filepath.Join(dir, "lists", "*"))
+	if err != nil || len(lists) == 0 {
+		t.Fatalf("%v, %v", lists, err)
+	}
+	for _, path := range lists {
+		raw, err := os.ReadFile(path)
+		if err != nil || csv.Sniff(raw) {
+			t.Errorf("%s: taken for CSV, %v", path, err)
+		}
+	}
+}
+
+func TestBroken(t *testing.T) {
+	for file, want := range map[string]string{
+		"":                    "no column with values was found",
+		"a,b\n1,2\n":          "no column with values was found: say which it is with --columns value=NUMBER; the columns are 1 \"a\", 2 \"b\"",
+		"ioc,x\n\"evil,1\n\n": "line 2: a quote that opens here is not closed",
+	} {
+		_, _, err := read(file, csv.Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+	for columns, want := range map[string]string{
+		"value": "not NAME=COLUMN", "vlaue=1": "not NAME=COLUMN", "value=9": "no column 9", "value=nope": "no column \"nope\"",
+		"value=1,ip=1": "named twice", "type=1": "no column of values", "value=0": "no column 0",
+	} {
+		_, _, err := read("ioc,x\nevil.example,1\n", csv.Options{Columns: columns})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", columns, err)
+		}
+	}
+	full := errors.New("disk full")
+	if err := csv.Read(strings.NewReader("ioc,x\nevil.example,1\n"), csv.Options{}, func(intel.Found) error { return full }); err != full {
+		t.Error(err)
+	}
+	r := io.MultiReader(strings.NewReader("ioc,x\n"+strings.Repeat("evil.example,1\n", 10_000)), iotest.ErrReader(full))
+	if err := csv.Read(r, csv.Options{}, func(intel.Found) error { return nil }); !errors.Is(err, full) {
+		t.Error(err)
+	}
+}
+
+// TestHuge: a gigabyte in one cell, in quotes or not, or in a comment is never held.
+func TestHuge(t *testing.T) {
+	const size = 1 << 30
+	for start, whole := range map[string]bool{"ioc,x\nevil.example,": false, "ioc,x\nevil.example,\"": false, "ioc,x\n#": true, "ioc,x\n\n": false} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := csv.Read(io.MultiReader(strings.NewReader(start), inteltest.Endless('a', size)), csv.Options{}, func(intel.Found) error { return nil })
+		runtime.ReadMemStats(&after)
+		if (err == nil) != whole || err != nil && !strings.Contains(err.Error(), "longer than 1 MiB") {
+			t.Errorf("%q: %v", start, err)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+			t.Errorf("%q: %d bytes were allocated", start, n)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("ioc,type,first_seen\nevil.example,domain,2026-11-01\n"), "")
+	f.Add([]byte("# a\n# \"dst_ip\";\"x\"\n\"198.51.100.7\";\"a\nb\"\n"), "value=1")
+	f.Add([]byte("kind\tvalue\ttlp\nsighting\t'=x\tred\n\xff\"\n"), "ip=2,type=1")
+	f.Fuzz(func(t *testing.T, file []byte, columns string) {
+		csv.Sniff(file)
+		_ = csv.Read(bytes.NewReader(file), csv.Options{Columns: columns}, func(found intel.Found) error {
+			inteltest.CheckFound(t, found)
+			return nil
+		})
+	})
+}

@@ -1,0 +1,324 @@
+package csv
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/misp"
+	"github.com/watchward/watchward/node/notice"
+)
+
+const sourceMax = 100 // bytes of a source's name; a longer one is left out
+
+func newBuffered(text []byte) *bufio.Reader {
+	return bufio.NewReaderSize(bytes.NewReader(text), 4<<10)
+}
+
+// row yields what one row says.
+func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield func(intel.Found) error) error {
+	if t.own {
+		cells = slices.Clone(cells)
+		for i, c := range cells {
+			cells[i] = restore(c)
+		}
+	}
+	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: tlp, own: t.own}
+	refuse := func(column int, value, reason string) error {
+		name := ""
+		if column < len(t.header) {
+			name = t.header[column]
+		}
+		return yield(intel.Found{Place: place(line, column+1, name), TLP: f.tlp, Value: intel.Show(value), Reason: reason})
+	}
+	if extra := len(t.role); len(cells) > extra && strings.Join(cells[extra:], "") != "" {
+		return refuse(extra, cells[extra], fmt.Sprintf("the row has %d columns where the table has %d: put a cell with a delimiter in quotes", len(cells), extra))
+	}
+	for i, cell := range cells[:min(len(cells), len(t.role))] {
+		if reason := f.read(t.role[i].name, strings.TrimSpace(cell)); reason != "" {
+			return refuse(i, cell, reason)
+		}
+	}
+	if f.gone {
+		return nil
+	}
+	several := 0
+	for i := range t.role {
+		if t.role[i].name == "value" {
+			several++
+		}
+	}
+	for i, cell := range cells[:min(len(cells), len(t.role))] {
+		if t.role[i].name != "value" || f.empty(cell) {
+			continue
+		}
+		for _, v := range values(t.role[i].kind, f.kind, strings.TrimSpace(cell), o.Indicator) {
+			reason := v.Reason
+			if reason == "" && f.noIDS && !o.All {
+				reason = "not marked for detection (to_ids false)"
+			}
+			if reason == "" {
+				reason = f.check()
+			}
+			if reason != "" {
+				if err := refuse(i, v.Text, reason); err != nil {
+					return err
+				}
+				continue
+			}
+			at := "line " + strconv.Itoa(line)
+			if several > 1 {
+				at = place(line, i+1, "")
+			}
+			if err := yield(intel.Found{Place: at, TLP: f.tlp, Value: intel.Show(v.Text), Notice: f.notice(v.Indicator)}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fields is what a row says beside its values.
+type fields struct {
+	notice.Notice
+	context notice.Context
+	kind    string // the type of its values
+	tlp     notice.TLP
+	noIDS   bool
+	gone    bool // its author has taken it back
+	own     bool // Writer wrote it: every word is meant
+}
+
+var (
+	techniqueForm = regexp.MustCompile(`^T\d{4}(\.\d{3})?$`)
+	cveForm       = regexp.MustCompile(`^CVE-\d{4}-\d{4,19}$`)
+)
+
+// read takes one cell, and returns why the row is refused, "" if it is not.
+func (f *fields) read(name, cell string) (reason string) {
+	if name == "value" {
+		return ""
+	}
+	if name != "tlp" && !f.own {
+		tlp, _ := intel.Marking(cell)
+		f.tlp = notice.Stricter(f.tlp, tlp)
+	}
+	if f.empty(cell) {
+		return ""
+	}
+	var err error
+	switch name {
+	case "type":
+		f.kind = cell
+	case "kind":
+		f.Notice.Kind, err = notice.ParseKind(cell)
+	case "tlp":
+		var tlp notice.TLP
+		tlp, err = notice.ParseTLP(cell)
+		f.tlp = notice.Stricter(f.tlp, tlp)
+	case "first_seen":
+		f.FirstSeen, err = parseTime(cell)
+	case "last_seen":
+		f.LastSeen, err = parseTime(cell)
+	case "valid_until":
+		f.ValidUntil, err = parseTime(cell)
+	case "count":
+		f.Count, err = strconv.ParseUint(cell, 10, 64)
+		if err != nil || f.Count > notice.CountMax {
+			return intel.Show(cell) + " is not a count: give 1 to 999999999"
+		}
+	case "to_ids":
+		f.noIDS = cell == "0" || strings.EqualFold(cell, "false")
+	case "retracted":
+		f.gone = cell == "1" || strings.EqualFold(cell, "true")
+	default:
+		f.text(name, cell)
+	}
+	if err != nil {
+		return intel.Reason(err)
+	}
+	return ""
+}
+
+// text takes a cell that is kept as it is, if it is fit to be.
+func (f *fields) text(name, cell string) {
+	if !notice.Printable(cell) || len(cell) > notice.NameMax && name != "reason" {
+		return
+	}
+	switch name {
+	case "family":
+		f.context.Family = cell
+	case "tool":
+		f.context.Tool = cell
+	case "technique":
+		if id := strings.ToUpper(cell); techniqueForm.MatchString(id) {
+			f.context.Technique = id
+		}
+	case "cve":
+		if id := strings.ToUpper(cell); cveForm.MatchString(id) {
+			f.context.CVE = id
+		}
+	case "source":
+		if len(cell) <= sourceMax {
+			f.Origin.Source = "csv:" + cell
+		}
+	case "origin":
+		f.Origin.Source = cell
+	case "id", "origin_id":
+		f.Origin.ID = cell
+	case "reason":
+		if len(cell) <= notice.ReasonMax {
+			f.Reason = cell
+		}
+	}
+}
+
+// check says what is wrong with a row as a whole.
+func (f *fields) check() string {
+	switch {
+	case f.LastSeen != 0 && f.LastSeen < f.FirstSeen:
+		return "last_seen is before first_seen"
+	case f.Notice.Kind == notice.KindSighting && f.FirstSeen == 0 && f.LastSeen == 0:
+		return "a sighting says when: give first_seen or last_seen"
+	case f.Notice.Kind == notice.KindRetraction:
+		return "a retraction cannot be imported: only its author makes one"
+	}
+	return ""
+}
+
+// notice makes the notice of one value.
+func (f *fields) notice(i notice.Indicator) *notice.Notice {
+	n := f.Notice
+	origin := *f.Origin
+	origin.TLP = f.tlp
+	n.Indicator, n.Origin = &i, &origin
+	if n.FirstSeen == 0 {
+		n.FirstSeen = n.LastSeen
+	}
+	switch n.Kind {
+	case notice.KindSighting:
+		n.Count, n.ValidUntil, n.Reason = max(n.Count, 1), 0, ""
+		if n.LastSeen == 0 {
+			n.LastSeen = n.FirstSeen
+		}
+	case notice.KindIndicator:
+		n.Count, n.Reason = 0, ""
+	case notice.KindDispute:
+		n.FirstSeen, n.LastSeen, n.Count, n.ValidUntil = 0, 0, 0, 0
+	}
+	if f.context != (notice.Context{}) && n.Kind != notice.KindDispute {
+		context := f.context
+		n.Context = &context
+	}
+	return &n
+}
+
+func (f *fields) empty(cell string) bool { return cell == "" || !f.own && empty(cell) }
+
+// empty reports whether a cell says nothing, in any of the usual ways.
+func empty(cell string) bool {
+	switch strings.ToLower(strings.TrimSpace(cell)) {
+	case "", "-", "none", "null", "n/a", "unknown", "unknown malware":
+		return true
+	}
+	return false
+}
+
+var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05-0700", "2006-01-02 15:04:05", "2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05 MST",
+	"2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02", "02.01.2006 15:04:05", "02.01.2006 15:04", "02.01.2006"}
+
+// parseTime reads a time as ms: ISO 8601 in most of its ways, German dates,
+// seconds or milliseconds since 1970. Without a zone it is UTC.
+func parseTime(cell string) (int64, error) {
+	const year2200 = 7_258_118_400 // s; a larger number is milliseconds
+	ms := int64(-1)
+	if n, err := strconv.ParseInt(cell, 10, 64); err == nil {
+		if ms = n; n > 0 && n < year2200 {
+			ms = n * 1000
+		}
+	}
+	for _, layout := range timeLayouts {
+		if t, err := time.Parse(layout, cell); err == nil {
+			ms = t.UnixMilli()
+			break
+		}
+	}
+	const timeMax = 253_402_300_799_999 // the end of year 9999
+	if ms <= 0 || ms > timeMax {
+		return 0, fmt.Errorf("%q is not a time between 1970 and 9999: write it as 2026-01-31T12:00:00Z", intel.Show(cell))
+	}
+	return ms, nil
+}
+
+// expected are the types that a column may hold whose kind is no one type.
+var expected = map[string][]notice.Type{
+	"ip":   {notice.TypeIPv4, notice.TypeIPv6, notice.TypeCIDR},
+	"host": {notice.TypeDomain, notice.TypeIPv4, notice.TypeIPv6},
+	"hash": {notice.TypeMD5, notice.TypeSHA1, notice.TypeSHA256, notice.TypeSHA512},
+}
+
+// typeNames are names of types in other tools' tables, and what they are here.
+var typeNames = map[string]string{
+	"ip": "ip", "ip-address": "ip", "ipaddress": "ip", "ip:port": "ip", "ipv4-addr": "ip", "ipv6-addr": "ip", "ipv4": "ip", "ipv6": "ip",
+	"ipv4-addr:value": "ip", "ipv6-addr:value": "ip", "address": "ip", "intel::addr": "ip", "intel::subnet": "cidr",
+	"domain": "host", "domain-name": "host", "domain-name:value": "host", "fqdn": "host", "host": "host", "intel::domain": "host",
+	"url": "url", "url:value": "url", "intel::url": "url", "email-addr": "email", "email-addr:value": "email", "e-mail": "email", "intel::email": "email",
+	"hash": "hash", "file": "hash", "filehash": "hash", "intel::file-hash": "hash", "md5-hash": "md5", "sha1-hash": "sha1", "sha256-hash": "sha256",
+	"sha512-hash": "sha512", "filehash-md5": "md5", "filehash-sha1": "sha1", "filehash-sha256": "sha256", "sha-1": "sha1", "sha-256": "sha256", "sha-512": "sha512",
+	"file-name": "filename", "intel::file-name": "filename", "registry": "registry-key", "bitcoin": "btc",
+}
+
+// kindOf returns what a type column's word means here, in MISP's words if it is
+// none of ours.
+func kindOf(word string) string {
+	name := strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(strings.TrimSpace(word)))
+	if kind := typeNames[name]; kind != "" {
+		return kind
+	}
+	if t, err := notice.ParseType(name); err == nil {
+		return t.String()
+	}
+	return strings.TrimSpace(word)
+}
+
+func knownType(word string) bool {
+	kind := kindOf(word)
+	_, err := notice.ParseType(kind)
+	return err == nil || expected[kind] != nil || misp.KnownType(kind)
+}
+
+// values reads a cell: as its column's kind, where that is no more than "value"
+// as the row's type, and without one by its look.
+func values(kind, word, cell string, o notice.Options) []misp.Value {
+	if kind == "value" {
+		kind = ""
+		if word != "" {
+			kind = kindOf(word)
+		}
+	}
+	types := expected[kind]
+	t, typed := notice.ParseType(kind)
+	var i notice.Indicator
+	var err error
+	switch {
+	case kind == "" || types != nil:
+		if i, err = notice.Detect(cell, o); err == nil && types != nil && !slices.Contains(types, i.Type) {
+			err = fmt.Errorf("%s is not of the type %s: correct it, or the columns (--columns)", intel.Show(cell), strings.Replace(kind, "host", "domain", 1))
+		}
+	case typed == nil && kind != "url": // MISP's reading of a URL takes bare hosts as well
+		i, err = notice.Canonical(t, cell, o)
+	default:
+		return misp.Values(kind, cell, o)
+	}
+	v := misp.Value{Text: cell, Indicator: i}
+	if err != nil {
+		v.Reason = intel.Reason(err)
+	}
+	return []misp.Value{v}
+}

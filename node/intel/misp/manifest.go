@@ -1,0 +1,91 @@
+package misp
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// ManifestName is the file that lists the events of a feed. Each event lies
+// beside it, as its uuid and ".json".
+const ManifestName = "manifest.json"
+
+// eventsMax bounds a manifest: the largest public feeds have some thousands.
+const eventsMax = 100_000
+
+// A Manifest says what a feed's events are, by their uuid.
+type Manifest map[string]Listed
+
+// Listed is what a manifest says of one event.
+type Listed struct {
+	Timestamp int64  // s, of its last change; 0 if it is not given
+	SHA256    string // of its file, in hexadecimal; "" if it is not given
+}
+
+var (
+	uuidForm   = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	sha256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// ReadManifest reads the manifest of a feed. A name that is no uuid refuses it
+// all: names become paths.
+func ReadManifest(r io.Reader) (Manifest, error) {
+	s := newScanner(r)
+	if bom, _ := s.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
+		_, _ = s.r.Discard(3)
+	}
+	m := Manifest{}
+	err := s.object(func(key string) error {
+		uuid := strings.ToLower(key)
+		switch {
+		case !uuidForm.MatchString(uuid):
+			return s.errorf("%s is not the uuid of an event", showKey(key))
+		case len(m) == eventsMax:
+			return s.errorf("more than %d events", eventsMax)
+		}
+		var l Listed
+		err := s.fields(func(key string) error {
+			if key != "timestamp" && key != "integrity:sha256" {
+				return s.skip()
+			}
+			t, err := s.text()
+			switch {
+			case err != nil:
+			case key == "timestamp":
+				l.Timestamp, _ = strconv.ParseInt(t.s, 10, 64)
+			case t.s != "" && !sha256Form.MatchString(strings.ToLower(t.s)):
+				err = s.errorf("%s is not a SHA-256", showKey(t.s))
+			default:
+				l.SHA256 = strings.ToLower(t.s)
+			}
+			return err
+		})
+		if _, twice := m[uuid]; twice && err == nil {
+			err = s.errorf("the event is listed twice")
+		}
+		m[uuid] = l
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read MISP manifest: %w", err)
+	}
+	if more, err := s.more(); err != nil || more {
+		return nil, fmt.Errorf("read MISP manifest: byte %d: something follows its end", s.offset)
+	}
+	return m, nil
+}
+
+// Check compares a file that was read with what its manifest says: the hash of
+// its bytes where that is listed, else the time of the event's last change.
+func (l Listed) Check(sha256 string, timestamp int64) error {
+	const again = "the feed changed while it was copied, or the file was altered: get the feed again"
+	switch {
+	case l.SHA256 != "" && l.SHA256 != sha256:
+		return fmt.Errorf("its SHA-256 is not the one in %s: %s", ManifestName, again)
+	case l.SHA256 == "" && l.Timestamp != 0 && timestamp != 0 && l.Timestamp != timestamp:
+		return fmt.Errorf("its timestamp is %d, in %s %d: %s", timestamp, ManifestName, l.Timestamp, again)
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+package misp
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// heldMax bounds the attributes and sightings that a Writer holds. An event of
+// more becomes several.
+const heldMax = 20_000
+
+// sourceMax is what MISP's database holds of a sighting's source, in bytes.
+const sourceMax = 255
+
+// WriterOptions say whose event it is.
+type WriterOptions struct {
+	Org  string // the organisation's name: the node's
+	Info string // the event's title; "" = "Shared by Watchward"
+	Now  int64  // ms: the event's date and time of change
+}
+
+// A Writer writes notices about values as MISP events: one event for each
+// marking, {"Event": …}, and {"response": [{"Event": …}, …]} if there are several.
+//
+// An indicator is an attribute of its own. Sightings and disputes become
+// Sighting objects of an attribute with their value and context; if none has
+// come before, of an attribute with the tag watchward:sightings-only, which is
+// no indicator. valid_until is a sighting of the type expiration; what its
+// author took back is deleted. Ids are UUIDv5 of the notices' ids, so that MISP
+// knows an event again. The comment and the sightings' source carry the origin,
+// times in milliseconds and the count.
+//
+// MISP has no room for these, so Read cannot give them back: several notices
+// about one value by one author or origin are one sighting with their sum; the
+// reason of a dispute where source would have more than 255 bytes; a family or
+// tool that ends like an ATT&CK id ("x - S0154"), which is cut off; disputes of
+// a notice and not of a value, retractions, and who relayed a notice.
+type Writer struct {
+	w       *bufio.Writer
+	o       WriterOptions
+	events  map[notice.TLP]*outEvent
+	held    int
+	written int
+	numbers map[notice.TLP]int
+}
+
+// NewWriter returns a Writer. Nothing is written before Close or heldMax.
+func NewWriter(w io.Writer, o WriterOptions) *Writer {
+	o.Info = cmp.Or(o.Info, "Shared by Watchward")
+	return &Writer{w: bufio.NewWriterSize(w, 64<<10), o: o, events: map[notice.TLP]*outEvent{}, numbers: map[notice.TLP]int{}}
+}
+
+type outEvent struct {
+	tlp        notice.TLP
+	attributes []*outAttribute
+	held       int
+	by         map[outKey]*outAttribute // those that may carry sightings
+}
+
+type outKey struct {
+	indicator notice.Indicator
+	context   notice.Context
+}
+
+type outAttribute struct {
+	UUID      string        `json:"uuid"`
+	Type      string        `json:"type"`
+	Category  string        `json:"category"`
+	Value     string        `json:"value"`
+	ToIDs     bool          `json:"to_ids"`
+	Comment   string        `json:"comment,omitempty"`
+	FirstSeen string        `json:"first_seen,omitempty"`
+	LastSeen  string        `json:"last_seen,omitempty"`
+	Timestamp string        `json:"timestamp"`
+	Deleted   bool          `json:"deleted,omitempty"`
+	Tag       []outTag      `json:"Tag,omitempty"`
+	Sighting  []outSighting `json:"Sighting,omitempty"`
+}
+
+type outTag struct {
+	Name string `json:"name"`
+}
+
+type outSighting struct {
+	UUID         string  `json:"uuid"`
+	Type         string  `json:"type"`
+	Date         string  `json:"date_sighting"`
+	Source       string  `json:"source"`
+	Organisation *outOrg `json:"Organisation,omitempty"`
+}
+
+type outOrg struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+}
+
+// Write takes one notice.
+func (w *Writer) Write(s intel.Stated) error {
+	n := s.Notice
+	if n.Indicator == nil || s.Retracted && n.Kind != notice.KindIndicator {
+		return nil
+	}
+	tlp := s.TLP
+	if n.Origin != nil {
+		tlp = notice.Stricter(tlp, n.Origin.TLP)
+	}
+	ev := w.events[tlp]
+	if ev == nil {
+		ev = &outEvent{tlp: tlp, by: map[outKey]*outAttribute{}}
+		w.events[tlp] = ev
+	}
+	before := ev.held
+	ev.add(&s)
+	if w.held += ev.held - before; w.held < heldMax {
+		return nil
+	}
+	for _, other := range w.events { // the one that frees most
+		if other.held > ev.held {
+			ev = other
+		}
+	}
+	if w.written == 0 {
+		_, _ = w.w.WriteString(`{"response":[`)
+	}
+	return w.flush(ev)
+}
+
+// Close writes what is left.
+func (w *Writer) Close() error {
+	several := w.written > 0 || len(w.events) > 1
+	if several && w.written == 0 {
+		_, _ = w.w.WriteString(`{"response":[`)
+	}
+	if !several && len(w.events) == 0 {
+		w.events[0] = &outEvent{}
+	}
+	for _, tlp := range slices.Sorted(maps.Keys(w.events)) {
+		if err := w.flush(w.events[tlp]); err != nil {
+			return err
+		}
+	}
+	if several {
+		_, _ = w.w.WriteString("]}")
+	}
+	_, _ = w.w.WriteString("\n")
+	if err := w.w.Flush(); err != nil {
+		return fmt.Errorf("write MISP event: %w", err)
+	}
+	return nil
+}
+
+// add puts a notice into its event.
+func (e *outEvent) add(s *intel.Stated) {
+	n := s.Notice
+	key := outKey{indicator: *n.Indicator}
+	if n.Context != nil {
+		key.context = *n.Context
+	}
+	a := e.by[key]
+	if n.Kind == notice.KindIndicator || a == nil {
+		a = newAttribute(s)
+		e.attributes = append(e.attributes, a)
+		e.held++
+		if !a.Deleted && e.by[key] == nil {
+			e.by[key] = a
+		}
+	}
+	o := originOf(s)
+	base := outSighting{UUID: v5("sighting", s.ID.String()), Organisation: &outOrg{v5("organisation", s.Author.String()), cmp.Or(s.AuthorName, s.Author.String())}}
+	switch n.Kind {
+	case notice.KindSighting:
+		o.First, o.Last, o.Count = n.FirstSeen, n.LastSeen, n.Count
+		base.Type, base.Date = sightingSeen, seconds(n.LastSeen)
+	case notice.KindDispute:
+		o.Reason = n.Reason
+		base.Type, base.Date = sightingFalse, seconds(n.Created)
+	default:
+		if n.ValidUntil == 0 {
+			return
+		}
+		o = note{Last: n.ValidUntil}
+		base.Type, base.Date = sightingExpired, seconds(n.ValidUntil)
+	}
+	if base.Source = o.String(); len(base.Source) > sourceMax {
+		o.Reason = ""
+		base.Source = o.String()
+	}
+	a.Sighting = append(a.Sighting, base)
+	e.held++
+}
+
+// originOf is whose word a notice is.
+func originOf(s *intel.Stated) note {
+	if o := s.Notice.Origin; o != nil {
+		return note{Origin: o.Source, ID: o.ID}
+	}
+	return note{Origin: "watchward:" + cmp.Or(s.AuthorName, s.Author.String()), ID: s.ID.String()}
+}
+
+// outTypes are MISP's types and categories, by ours.
+var outTypes = map[notice.Type][2]string{
+	notice.TypeIPv4: {"ip-dst", "Network activity"}, notice.TypeIPv6: {"ip-dst", "Network activity"}, notice.TypeCIDR: {"ip-dst", "Network activity"},
+	notice.TypeDomain: {"domain", "Network activity"}, notice.TypeURL: {"url", "Network activity"}, notice.TypeEmail: {"email-src", "Payload delivery"},
+	notice.TypeMD5: {"md5", "Payload delivery"}, notice.TypeSHA1: {"sha1", "Payload delivery"},
+	notice.TypeSHA256: {"sha256", "Payload delivery"}, notice.TypeSHA512: {"sha512", "Payload delivery"},
+	notice.TypeJA3: {"ja3-fingerprint-md5", "Network activity"}, notice.TypeJA4: {"other", "Network activity"},
+	notice.TypeCertSHA256: {"x509-fingerprint-sha256", "Network activity"}, notice.TypeASN: {"AS", "Network activity"},
+	notice.TypeFilename: {"filename", "Payload delivery"}, notice.TypeMutex: {"mutex", "Artifacts dropped"},
+	notice.TypeRegistryKey: {"regkey", "Artifacts dropped"}, notice.TypeBTC: {"btc", "Financial fraud"},
+}
+
+func newAttribute(s *intel.Stated) *outAttribute {
+	n := s.Notice
+	words := outTypes[n.Indicator.Type]
+	a := &outAttribute{
+		UUID: v5("attribute", s.ID.String()), Type: words[0], Category: words[1], Value: n.Indicator.Value,
+		ToIDs: n.Kind != notice.KindDispute, Timestamp: seconds(n.Created), Deleted: s.Retracted,
+	}
+	if c := n.Context; c != nil {
+		a.tag(`misp-galaxy:malpedia="`, c.Family, `"`)
+		a.tag(`misp-galaxy:tool="`, c.Tool, `"`)
+		a.tag(`misp-galaxy:mitre-attack-pattern="`, c.Technique, ` - `+c.Technique+`"`)
+		a.tag("", c.CVE, "")
+	}
+	if n.Indicator.Type == notice.TypeJA4 {
+		a.tag(tagType+`"`, n.Indicator.Type.String(), `"`)
+	}
+	if n.Kind != notice.KindIndicator {
+		a.tag("", tagCarrier, "")
+		return a
+	}
+	a.Comment = originOf(s).String()
+	if n.FirstSeen != 0 {
+		a.FirstSeen = formatTime(n.FirstSeen)
+	}
+	if n.LastSeen != 0 {
+		a.LastSeen = formatTime(n.LastSeen)
+	}
+	return a
+}
+
+func (a *outAttribute) tag(before, value, after string) {
+	if value != "" {
+		a.Tag = append(a.Tag, outTag{before + value + after})
+	}
+}
+
+// flush writes an event and forgets it.
+func (w *Writer) flush(e *outEvent) error {
+	if w.written > 0 {
+		_ = w.w.WriteByte(',')
+	}
+	number := strconv.Itoa(w.numbers[e.tlp])
+	head := struct {
+		UUID         string   `json:"uuid"`
+		Info         string   `json:"info"`
+		Date         string   `json:"date"`
+		Timestamp    string   `json:"timestamp"`
+		Published    bool     `json:"published"`
+		Analysis     string   `json:"analysis"`
+		ThreatLevel  string   `json:"threat_level_id"`
+		Distribution string   `json:"distribution"`
+		Orgc         outOrg   `json:"Orgc"`
+		Tag          []outTag `json:"Tag"`
+	}{
+		v5("event", w.o.Org+"\x00"+e.tlp.String()+"\x00"+number), w.o.Info, time.UnixMilli(w.o.Now).UTC().Format(time.DateOnly), seconds(w.o.Now),
+		false, "2", "4", "0", outOrg{v5("organisation", w.o.Org), w.o.Org}, []outTag{}, // complete, undefined level, your organisation only
+	}
+	if e.tlp != 0 {
+		head.Tag = append(head.Tag, outTag{"tlp:" + strings.ToLower(e.tlp.String())})
+	}
+	text, err := json.Marshal(head)
+	if err != nil {
+		return fmt.Errorf("write MISP event: %w", err)
+	}
+	_, _ = w.w.WriteString(`{"Event":`)
+	_, _ = w.w.Write(text[:len(text)-1])
+	_, _ = w.w.WriteString(`,"Attribute":[`)
+	for i, a := range e.attributes {
+		if i > 0 {
+			_ = w.w.WriteByte(',')
+		}
+		if text, err = json.Marshal(a); err != nil {
+			return fmt.Errorf("write MISP event: %w", err)
+		}
+		_, _ = w.w.Write(text)
+	}
+	if _, err := w.w.WriteString("]}}"); err != nil { // of all writes before as well
+		return fmt.Errorf("write MISP event: %w", err)
+	}
+	w.held -= e.held
+	w.written++
+	w.numbers[e.tlp]++
+	delete(w.events, e.tlp)
+	return nil
+}
+
+// space is the namespace of the ids that Writer makes, drawn once.
+var space = uuid.MustParse("7d0c1c52-0b35-4f0e-9d5b-6f2e6c1f1a53")
+
+func v5(what, name string) string { return uuid.NewSHA1(space, []byte(what+" "+name)).String() }
+
+func seconds(ms int64) string { return strconv.FormatInt(ms/1000, 10) }
+
+// formatTime writes a time as MISP does.
+func formatTime(ms int64) string {
+	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000000+00:00")
+}
