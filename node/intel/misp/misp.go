@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -59,23 +60,19 @@ type Options struct {
 // error of yield ends the reading and is returned as it is; any other error
 // says that r is not whole or not MISP, with byte and place.
 func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
-	in := &reader{scanner: newScanner(r), options: o, yield: yield}
-	if bom, _ := in.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
-		_, _ = in.r.Discard(3)
-		in.offset += 3
-	}
+	in := &reader{Scanner: jsonscan.New(r), options: o, yield: yield}
 	for {
 		if err := in.container(); err != nil {
 			return in.explain(err)
 		}
-		if more, err := in.more(); err != nil || !more {
+		if more, err := in.More(); err != nil || !more {
 			return err
 		}
 	}
 }
 
 type reader struct {
-	*scanner
+	*jsonscan.Scanner
 	options Options
 	yield   func(intel.Found) error
 	stopped error // what yield returned
@@ -117,21 +114,21 @@ func (in *reader) explain(err error) error {
 
 // container reads one of the shapes that hold events.
 func (in *reader) container() error {
-	c, err := in.peek()
+	c, err := in.Peek()
 	switch {
 	case err != nil:
 		return err
 	case c == '[':
-		return in.array(func(int) error { return in.container() })
+		return in.Array(func(int) error { return in.container() })
 	case c != '{':
-		return in.errorf("%q is not the start of an event: want { or [", c)
+		return in.Errorf("%q is not the start of an event: want { or [", c)
 	}
 	// An object may be an event, or hold events, or both.
 	outer := in.event
-	ev := &event{place: strings.Join(in.path, "")}
+	ev := &event{place: in.Path()}
 	in.event = ev
 	holds := false
-	err = in.object(func(key string) error {
+	err = in.Object(func(key string) error {
 		if key == "Event" || key == "response" {
 			holds = true
 			return in.container()
@@ -146,7 +143,7 @@ func (in *reader) container() error {
 	}
 	in.event = outer
 	if !ev.known && !holds {
-		return in.errorf("this is JSON but not a MISP event: it has none of Event, response, Attribute, Object, Orgc")
+		return in.Errorf("this is JSON but not a MISP event: it has none of Event, response, Attribute, Object, Orgc")
 	}
 	return nil
 }
@@ -168,25 +165,25 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 	case "Galaxy":
 		err = in.galaxies(&ev.tags)
 	case "Attribute":
-		err = in.each(func(i int) error { return in.attribute(ev, -1, i) })
+		err = in.Each(func(i int) error { return in.attribute(ev, -1, i) })
 	case "Object":
-		err = in.each(func(i int) error { return in.mispObject(ev, i) })
+		err = in.Each(func(i int) error { return in.mispObject(ev, i) })
 	default:
-		err = in.skip()
+		err = in.Skip()
 	}
 	return err
 }
 
 func (in *reader) mispObject(ev *event, index int) error {
 	before, bytes, gone := len(ev.attributes), ev.heldBytes, false
-	err := in.fields(func(key string) (err error) {
+	err := in.Fields(func(key string) (err error) {
 		switch key {
 		case "Attribute":
-			err = in.each(func(i int) error { return in.attribute(ev, index, i) })
+			err = in.Each(func(i int) error { return in.attribute(ev, index, i) })
 		case "deleted":
 			gone, err = in.flag()
 		default:
-			err = in.skip()
+			err = in.Skip()
 		}
 		return err
 	})
@@ -200,15 +197,15 @@ func (in *reader) mispObject(ev *event, index int) error {
 func (in *reader) attribute(ev *event, object, index int) error {
 	a := attribute{object: object, index: index}
 	gone, flagged := false, false
-	err := in.fields(func(key string) (err error) {
-		var t text
+	err := in.Fields(func(key string) (err error) {
+		var t jsonscan.Text
 		switch key {
 		case "type":
-			t, err = in.text()
-			a.kind = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			a.kind = t.S
 		case "value":
-			t, err = in.text()
-			a.value, a.long = t.s, t.long
+			t, err = in.Text(jsonscan.TextMax)
+			a.value, a.long = t.S, t.Long
 		case "uuid":
 			a.uuid, err = in.uuid()
 		case "to_ids":
@@ -225,7 +222,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		case "Galaxy":
 			err = in.galaxies(&a.tags)
 		default:
-			err = in.skip()
+			err = in.Skip()
 		}
 		return err
 	})
@@ -245,12 +242,12 @@ func (in *reader) attribute(ev *event, object, index int) error {
 
 // name reads the name of an organisation, or "" if it is not fit to be stored.
 func (in *reader) name() (name string, err error) {
-	err = in.fields(func(key string) error {
+	err = in.Fields(func(key string) error {
 		if key != "name" {
-			return in.skip()
+			return in.Skip()
 		}
-		t, err := in.text()
-		if name = strings.TrimSpace(t.s); len(name) > nameMax || !notice.Printable(name) {
+		t, err := in.Text(jsonscan.TextMax)
+		if name = strings.TrimSpace(t.S); len(name) > nameMax || !notice.Printable(name) {
 			name = ""
 		}
 		return err
@@ -261,8 +258,8 @@ func (in *reader) name() (name string, err error) {
 // uuid reads an id and drops it if it does not look like one: it becomes part
 // of what others store.
 func (in *reader) uuid() (string, error) {
-	t, err := in.text()
-	id := strings.ToLower(t.s)
+	t, err := in.Text(jsonscan.TextMax)
+	id := strings.ToLower(t.S)
 	if len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
 		id = ""
 	}
@@ -271,8 +268,8 @@ func (in *reader) uuid() (string, error) {
 
 // flag reads a truth value in any of MISP's ways: true, "1", 1.
 func (in *reader) flag() (bool, error) {
-	t, err := in.text()
-	switch strings.ToLower(t.s) {
+	t, err := in.Text(jsonscan.TextMax)
+	switch strings.ToLower(t.S) {
 	case "true", "1":
 		return true, err
 	}
@@ -281,9 +278,9 @@ func (in *reader) flag() (bool, error) {
 
 // time reads an ISO 8601 time as ms, or 0.
 func (in *reader) time() (int64, error) {
-	t, err := in.text()
+	t, err := in.Text(jsonscan.TextMax)
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05-0700", "2006-01-02"} {
-		if at, bad := time.Parse(layout, t.s); bad == nil && at.UnixMilli() > 0 {
+		if at, bad := time.Parse(layout, t.S); bad == nil && at.UnixMilli() > 0 {
 			return at.UnixMilli(), err
 		}
 	}
