@@ -20,6 +20,9 @@ type Found struct {
 	Place string
 	// Notice has neither Salt nor Created; nil if refused.
 	Notice *notice.Notice
+	// Withdrawn says that the source took it back: what was imported of it, the
+	// same value under the same origin, is to be retracted.
+	Withdrawn bool
 	// TLP is the marking that the source gave, 0 if none.
 	TLP notice.TLP
 	// Reason says why it is refused and what to do; "" if it is not.

@@ -71,6 +71,16 @@ func (s *Scanner) Path() string {
 	return b.String()
 }
 
+// Place is Path in two: what it is in, and its index there, -1 if it has none.
+func (s *Scanner) Place() (in string, index int) {
+	end := len(s.path) - 1
+	if end < 0 || s.path[end].index < 0 {
+		return s.Path(), -1
+	}
+	outer := Scanner{path: s.path[:end]}
+	return outer.Path(), s.path[end].index
+}
+
 // place is Path for people.
 func (s *Scanner) place() string {
 	if len(s.path) == 0 {
