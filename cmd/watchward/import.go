@@ -21,6 +21,7 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/misp"
+	"github.com/watchward/watchward/node/intel/stix"
 	"github.com/watchward/watchward/node/intel/text"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -38,7 +39,7 @@ func newImport() *cobra.Command {
 	var i importer
 	c := &cobra.Command{
 		Use:   "import FILE…|-",
-		Short: "Take in what others have told you: MISP events, lists, text with defanged values",
+		Short: "Take in what others have told you: MISP events, STIX bundles, lists, text with defanged values",
 		Long: `Import what is known elsewhere, as indicators: it is not counted as seen here.
 What was imported stays on this node unless --share is given; then each value
 needs a marking: its own (a tlp: tag), --tlp, or the node's default. A marking
@@ -72,7 +73,7 @@ single bad values are refused by their place and stop nothing.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().BoolVar(&i.all, "all", false, "MISP: take attributes that are not marked for detection (to_ids false) too")
+	c.Flags().BoolVar(&i.all, "all", false, "MISP: also attributes that are not marked for detection (to_ids false); STIX: also observables that nothing calls bad")
 	return c
 }
 
@@ -84,6 +85,9 @@ type importResult struct {
 	Shared  int             `json:"shared,omitempty"` // of those taken or known before
 	Refused []importRefused `json:"refused"`
 	Errors  []string        `json:"errors,omitempty"`
+
+	Withdrawn int `json:"withdrawn,omitempty"` // notices retracted, since their source took them back
+	Absent    int `json:"absent,omitempty"`    // withdrawals of what was never taken here
 }
 
 type importRefused struct {
@@ -144,10 +148,15 @@ func (i *importer) file(ctx context.Context, path string, stdin io.Reader) error
 		if err != nil {
 			return err
 		}
+		i.total.Absent += len(answer.Absent)
 		for _, v := range answer.Notices {
-			if v.Known {
+			switch {
+			case v.Kind == notice.KindRetraction.String():
+				i.total.Withdrawn++
+				continue
+			case v.Known:
 				i.total.Known++
-			} else {
+			default:
 				i.total.Taken++
 			}
 			if v.Audience != "local" {
@@ -199,10 +208,12 @@ func (i *importer) read(path string, in io.Reader) ([]found, string, error) {
 	switch format := intel.Sniff(head); format {
 	case intel.FormatMISP:
 		err = misp.Read(buffered, misp.Options{Indicator: options, All: i.all}, yield)
+	case intel.FormatSTIX:
+		err = stix.Read(buffered, stix.Options{Indicator: options, Observables: i.all}, yield)
 	case intel.FormatText:
 		err = text.Read(buffered, text.Options{Indicator: options}, yield)
 	default:
-		return nil, "", fmt.Errorf("this looks like %s, which this version cannot read: give a MISP event (JSON) or plain text", format)
+		return nil, "", fmt.Errorf("this looks like %s, which this version cannot read: give a MISP event or STIX bundle (JSON) or plain text", format)
 	}
 	if err == nil && limited.N <= 0 {
 		err = fmt.Errorf("more than %d GiB: split the file", inputMax>>30)
@@ -227,6 +238,9 @@ func submission(f intel.Found) api.Submission {
 	}
 	if c := n.Context; c != nil {
 		s.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
+	}
+	if f.Withdrawn { // the node finds what it stated of the value from there
+		s = api.Submission{Kind: notice.KindRetraction.String(), Type: s.Type, Value: s.Value, Reason: "taken back by its source"}
 	}
 	if o := n.Origin; o != nil {
 		s.Origin = &api.Origin{Source: o.Source, ID: o.ID, TLP: o.TLP.String()}
@@ -275,6 +289,9 @@ func (i *importer) summary() {
 		fmt.Fprintf(i.out, "Shared: %s.\n", strings.Join(by, ", "))
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
+	}
+	if i.total.Withdrawn+i.total.Absent > 0 {
+		fmt.Fprintf(i.out, "Taken back by their source: %d retracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, i.total.Absent)
 	}
 	if len(i.total.Refused) > 0 {
 		fmt.Fprintln(i.out)
