@@ -117,12 +117,15 @@ func (s *Server) send(r *http.Request, w http.ResponseWriter, format string, q E
 	if err == nil {
 		return
 	}
+	if out.failed != nil { // the server cuts a connection that could not be written
+		s.log.Debug("export client dropped", "remote", r.RemoteAddr, "err", out.failed)
+		return
+	}
 	p, internal := problemOf(err)
-	if internal != nil && out.failed == nil {
+	if internal != nil {
 		s.log.Error("request failed", "operation", "export", "err", internal)
 	}
 	if out.began {
-		s.log.Debug("export cut off", "remote", r.RemoteAddr, "err", err)
 		panic(http.ErrAbortHandler)
 	}
 	p.write(w)

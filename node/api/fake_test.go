@@ -95,6 +95,8 @@ func (f *fakeNode) Submit(_ context.Context, items []api.Submission, o api.Submi
 	var out api.SubmitResult
 	for _, item := range items {
 		switch item.Value {
+		case "absent.example":
+			out.Absent = append(out.Absent, item.Index)
 		case "192.168.1.4":
 			out.Refused = append(out.Refused, api.Refused{Index: item.Index, Value: item.Value, Field: "value", Reason: "a private address", Fix: "pass allow_special"})
 		case "known.example":
