@@ -71,7 +71,7 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// The formats that Sniff tells apart. Only MISP and Text have a reader; the
+// The formats that Sniff tells apart. Only MISP, STIX and Text have a reader; the
 // others have names so that a refusal can say what the file is.
 const (
 	FormatMISP   = "misp"
@@ -117,6 +117,9 @@ func Sniff(head []byte) (format string) {
 		if has(text, key) {
 			return FormatMISP
 		}
+	}
+	if has(text, `"type"`) && (has(text, `"indicator--`) || has(text, `"sighting--`)) { // objects of STIX 2.0
+		return FormatSTIX
 	}
 	return FormatJSON
 }
