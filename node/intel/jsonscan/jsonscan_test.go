@@ -53,12 +53,12 @@ func TestScanner(t *testing.T) {
 		`"\ud800x"`:                   `"` + "\ufffd" + `x"`,
 		`[]`:                          `[]`,
 		`{"a":`:                       "error: byte 5, at a: the file ends in the middle: get it again, whole",
-		`{"a":[1,{"b c":tru}]}`:       `error: byte 18, at a[1]."b c": "tru" is no JSON`,
-		`[1 2]`:                       `error: byte 3, at [0]: '2' is no JSON here: want one of ,]`,
+		`{"a":[1,{"b c":tru}]}`:       `error: byte 18, at a[1].b c: "tru" is no JSON`,
+		`[1 2]`:                       `error: byte 3, at the top: '2' is no JSON here: want one of ,]`,
 		`"a` + "\n" + `"`:             "error: byte 3, at the top: a bare control character in a string",
 		`"\x"`:                        `error: byte 3, at the top: the escape \'x' is no JSON`,
 		`[` + strings.Repeat("1", 65): "error: byte 66, at [0]: a number of more than 64 characters",
-		strings.Repeat("[", 65):       "nested deeper than 64",
+		strings.Repeat("[", 66):       "nested deeper than 64",
 	} {
 		var b strings.Builder
 		if err := walk(jsonscan.New(strings.NewReader(text)), &b); err != nil {

@@ -48,7 +48,6 @@ type own struct {
 	carrier     bool
 	first, last int64
 	origin      notice.Origin
-	tlp         string
 }
 
 // matters reports whether anything could come of an object.

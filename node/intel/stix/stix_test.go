@@ -2,6 +2,7 @@ package stix_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -198,24 +199,50 @@ func FuzzRead(f *testing.F) {
 			f.Add(text)
 		}
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		err := stix.Read(bytes.NewReader(text), stix.Options{Observables: true}, func(f intel.Found) error {
-			if (f.Notice == nil) == (f.Reason == "") || f.Place == "" && f.Notice == nil && len(f.Reason) == 0 {
-				t.Errorf("neither a notice nor a refusal: %+v", f)
+	f.Fuzz(func(t *testing.T, text []byte) { check(t, text) })
+}
+
+// FuzzPattern reads an indicator with any pattern, and with one of ours in it.
+func FuzzPattern(f *testing.F) {
+	for _, pattern := range []string{
+		"[ipv4-addr:value = '198.51.100.7']", "([file:hashes.'SHA-256' IN ('a', 'b')] FOLLOWEDBY [a:b[*].c NOT LIKE 'x']) WITHIN 5 SECONDS",
+		"[a:b = h'00' AND EXISTS c:d] REPEATS 3 TIMES START t'x' STOP t'y'", "[a:b = 1.5 OR (a:b >= -1)]", `[file:name = 'it\'s\\']`, "[", "'", "[a:",
+	} {
+		f.Add(pattern)
+	}
+	f.Fuzz(func(t *testing.T, pattern string) {
+		for _, p := range []string{pattern, "[domain-name:value = '" + pattern + "' OR domain-name:value = 'evil.example']"} {
+			text, err := json.Marshal(map[string]string{"type": "indicator", "id": "indicator--00000001-0000-4000-8000-000000000000", "pattern": p})
+			if err != nil {
+				t.Fatal(err)
 			}
-			if f.Notice == nil {
-				return nil
+			if results := check(t, text); results == 0 {
+				t.Errorf("%q gives neither a notice nor a refusal", p)
 			}
-			n := *f.Notice
-			n.Created = 1_700_000_000_000
-			if n.Kind == notice.KindSighting && n.LastSeen == 0 { // the node fills in when
-				n.FirstSeen, n.LastSeen = n.Created, n.Created
-			}
-			if _, err := notice.Encode(&n); err != nil {
-				t.Errorf("%+v is no notice: %v", n, err)
-			}
-			return nil
-		})
-		_ = err
+		}
 	})
+}
+
+// check reads a text and demands that every result is a notice that can be
+// stated, or a refusal with a reason.
+func check(t *testing.T, text []byte) (results int) {
+	_ = stix.Read(bytes.NewReader(text), stix.Options{Observables: true}, func(f intel.Found) error {
+		results++
+		if (f.Notice == nil) == (f.Reason == "") {
+			t.Errorf("neither a notice nor a refusal: %+v", f)
+		}
+		if f.Notice == nil {
+			return nil
+		}
+		n := *f.Notice
+		n.Created = 1_700_000_000_000
+		if n.Kind == notice.KindSighting && n.LastSeen == 0 { // the node fills in when
+			n.FirstSeen, n.LastSeen = n.Created, n.Created
+		}
+		if _, err := notice.Encode(&n); err != nil {
+			t.Errorf("%+v is no notice: %v", n, err)
+		}
+		return nil
+	})
+	return results
 }

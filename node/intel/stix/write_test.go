@@ -253,19 +253,20 @@ func everyKind(t *testing.T) (all []intel.Stated) {
 }
 
 // TestSchemas validates what is written against the JSON schemas that OASIS
-// publishes for STIX 2.1: each object by its type, and the bundle as a whole.
+// publishes for STIX 2.1: each object by its type; the bundle as a whole, which
+// takes much longer, where every kind of object is in it.
 func TestSchemas(t *testing.T) {
 	dir := filepath.Join(samples(t), "stix2.1-schemas", "schemas")
 	valid := schemas(t, dir)
-	valid(t, write(t, everyKind(t)...))
+	valid(t, write(t, everyKind(t)...), true)
 	rapid.Check(t, func(r *rapid.T) {
 		var all []intel.Stated
 		for salt := range byte(2) {
 			all = append(all, stated(r, rapid.SampledFrom(notice.Types()).Draw(r, "type"), salt))
 		}
-		valid(r, write(r, all...))
+		valid(r, write(r, all...), false)
 	})
-	valid(t, write(t))
+	valid(t, write(t), true)
 	for pattern, reader := range map[string]func(io.Reader, func(intel.Found) error) error{
 		"stix/*.json": readSTIX, "stix/examples/*.json": readSTIX,
 		"misp-events/*.json": func(r io.Reader, yield func(intel.Found) error) error {
@@ -278,7 +279,7 @@ func TestSchemas(t *testing.T) {
 			t.Fatal(pattern, err)
 		}
 		for _, path := range paths {
-			valid(t, write(t, sample(t, path, reader)...))
+			valid(t, write(t, sample(t, path, reader)...), false)
 		}
 	}
 }
@@ -317,7 +318,7 @@ var unlisted = []string{"opinion", "extension-definition"}
 
 // schemas compiles the schemas, whose references are resolved among the files of
 // dir. It returns what validates a bundle.
-func schemas(t *testing.T, dir string) func(t failer, text []byte) {
+func schemas(t *testing.T, dir string) func(t failer, text []byte, whole bool) {
 	compiler := jsonschema.NewCompiler()
 	ids := map[string]string{} // of the schema, by its title, which is the object's type
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -346,7 +347,7 @@ func schemas(t *testing.T, dir string) func(t failer, text []byte) {
 			t.Fatal(name, err)
 		}
 	}
-	return func(t failer, text []byte) {
+	return func(t failer, text []byte, whole bool) {
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
@@ -368,6 +369,9 @@ func schemas(t *testing.T, dir string) func(t failer, text []byte) {
 		}
 		if bundle["objects"] = listed; len(listed) == 0 {
 			delete(bundle, "objects")
+		}
+		if !whole {
+			return
 		}
 		if err := compiled["bundle"].Validate(doc); err != nil {
 			t.Fatal("bundle", err)
