@@ -9,7 +9,7 @@ require (
 	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI from the handlers themselves
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
-	github.com/google/uuid v1.6.0 // UUIDv5, by which other tools know our objects again
+	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
@@ -19,6 +19,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/quic-go/quic-go v0.64.1 // pinned: 0.65 breaks webtransport-go, which libp2p needs; its session keys are asserted in a test
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the OASIS schemas of STIX
 	github.com/spf13/cobra v1.10.2 // commands, help and completion
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/mod v0.42.0 // Merkle tree hashes and proofs (sumdb/tlog)

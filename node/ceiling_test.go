@@ -186,7 +186,7 @@ func (m *mixedStore) nothingSecret(t *testing.T, token string) {
 	for _, path := range []string{
 		"/v1/status", "/v1/notices?limit=1000", "/v1/notices?search=secret", "/v1/notices?kind=dispute", "/v1/notices/" + m.amberID,
 		"/v1/notices/" + m.greenID, "/v1/indicators?value=open.example", "/v1/indicators?value=secret.example",
-		"/v1/members", "/v1/alerts", "/metrics", "/healthz", "/readyz", "/openapi.json",
+		"/v1/members", "/v1/alerts", "/v1/export", "/v1/export?tlp=AMBER", "/v1/export?since=2020-01-01T00:00:00Z", "/metrics", "/healthz", "/readyz", "/openapi.json",
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.APIURL()+path, nil)
 		if err != nil {

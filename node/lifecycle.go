@@ -225,7 +225,7 @@ func (n *Node) openAPI() error {
 	a := n.o.Settings.API
 	n.api, err = api.New(api.Config{
 		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
-		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version,
+		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version, Name: n.name,
 		Registerer: n.registry, Gatherer: n.registry, MetricsPublic: n.o.Settings.Metrics.Public, Log: n.log,
 	})
 	return err

@@ -25,7 +25,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 	}
 	batch := store.LocalBatch{Idempotency: o.Idempotency, Request: request, Received: now}
 	for i, s := range items {
-		item, err := n.state(s, o, now)
+		items, err := n.stated(s, o, now)
 		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
 			result.Refused = append(result.Refused, refused(i, s, field))
 			continue
@@ -33,7 +33,10 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		if err != nil { // ours, not the submission's
 			return result, err
 		}
-		batch.Items = append(batch.Items, item)
+		if len(items) == 0 {
+			result.Absent = append(result.Absent, s.Index)
+		}
+		batch.Items = append(batch.Items, items...)
 	}
 	if len(batch.Items) == 0 {
 		return result, nil
@@ -92,6 +95,16 @@ func requestHash(items []api.Submission, o api.SubmitOptions) ([32]byte, error) 
 		return [32]byte{}, fmt.Errorf("hash request: %w", err)
 	}
 	return sha256.Sum256(text), nil
+}
+
+// stated makes the items that a submission asks for: one, unless it takes back
+// what its origin withdrew.
+func (n *Node) stated(s api.Submission, o api.SubmitOptions, now int64) ([]store.LocalItem, error) {
+	if isWithdrawal(s) {
+		return n.withdraw(s, o, now)
+	}
+	item, err := n.state(s, o, now)
+	return []store.LocalItem{item}, err
 }
 
 // state makes the item that a submission asks for.

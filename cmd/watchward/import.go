@@ -14,6 +14,7 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // Bounds of an import.
@@ -28,13 +29,13 @@ const (
 )
 
 // importFormats may be forced by --format.
-var importFormats = []string{intel.FormatMISP, intel.FormatCSV, intel.FormatText}
+var importFormats = []string{intel.FormatMISP, intel.FormatSTIX, intel.FormatCSV, intel.FormatText}
 
 func newImport() *cobra.Command {
 	var i importer
 	c := &cobra.Command{
 		Use:   "import FILE…|DIRECTORY…|-",
-		Short: "Take in what others have told you: MISP events and feeds, CSV, lists, text with defanged values",
+		Short: "Take in what others have told you: MISP, STIX, CSV, lists, text with defanged values",
 		Long: `Import what is known elsewhere, as indicators: it is not counted as seen here.
 What was imported stays on this node unless --share is given; then each value
 needs a marking: its own (a tlp: tag, a column), --tlp, or the node's default. A
@@ -42,7 +43,7 @@ marking of the origin is never loosened. Importing a file again takes nothing, s
 an import that was cut off is simply repeated.
 
 The format is found by looking: MISP events (JSON) and the directories of MISP
-feeds (manifest.json), CSV, lists with one value a line, and text, Markdown or
+feeds (manifest.json), STIX bundles, CSV, lists with one value a line, and text, Markdown or
 HTML with defanged values; in gzip or zip as well. For CSV it is shown which
 column is read as what; --columns puts it right: --columns value=2,type=1,tlp=4.
 
@@ -77,7 +78,7 @@ single bad values are refused by their place and stop nothing.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection (to_ids false) too")
+	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false; STIX: observables that nothing calls bad)")
 	c.Flags().StringVar(&i.format, "format", "", "read files as this: "+strings.Join(importFormats, ", ")+" (default: found by looking)")
 	c.Flags().StringVar(&i.columns, "columns", "", "CSV: which column is what, by number or name: value=2,type=1,tlp=marking")
 	c.Flags().BoolVar(&i.noHeader, "no-header", false, "CSV: the first row is data")
@@ -92,6 +93,8 @@ type importResult struct {
 	Shared      int             `json:"shared,omitempty"` // of those taken or known before
 	Refused     []importRefused `json:"refused"`
 	RefusedMore int             `json:"refused_more,omitempty"` // beyond refusedMax
+	Withdrawn   int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
+	Absent      int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
 	Notes       []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
 	Errors      []string        `json:"errors,omitempty"`
 }
@@ -194,10 +197,15 @@ func (i *importer) send(ctx context.Context, batch []found, key string) sent {
 
 // count adds what became of a batch to the whole.
 func (i *importer) count(s *sent) {
+	i.total.Absent += len(s.answer.Absent)
 	for _, v := range s.answer.Notices {
-		if v.Known {
+		switch {
+		case v.Kind == notice.KindRetraction.String():
+			i.total.Withdrawn++
+			continue
+		case v.Known:
 			i.total.Known++
-		} else {
+		default:
 			i.total.Taken++
 		}
 		if v.Audience != "local" {
@@ -226,6 +234,9 @@ func submission(f intel.Found) api.Submission {
 	}
 	if c := n.Context; c != nil {
 		s.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
+	}
+	if f.Withdrawn { // the node finds what it stated of the value from there
+		s = api.Submission{Kind: notice.KindRetraction.String(), Type: s.Type, Value: s.Value, Reason: "taken back by its source"}
 	}
 	if o := n.Origin; o != nil {
 		s.Origin = &api.Origin{Source: o.Source, ID: o.ID, TLP: o.TLP.String()}
@@ -319,6 +330,9 @@ func (i *importer) summary() {
 		fmt.Fprintf(i.out, "Shared: %s.\n", strings.Join(by, ", "))
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
+	}
+	if i.total.Withdrawn+i.total.Absent > 0 {
+		fmt.Fprintf(i.out, "Taken back by their source: %d retracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, i.total.Absent)
 	}
 	if refused > 0 {
 		fmt.Fprintln(i.out)

@@ -20,6 +20,7 @@ import (
 	"github.com/watchward/watchward/node/intel/archive"
 	"github.com/watchward/watchward/node/intel/csv"
 	"github.com/watchward/watchward/node/intel/misp"
+	"github.com/watchward/watchward/node/intel/stix"
 	"github.com/watchward/watchward/node/intel/text"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -229,6 +230,8 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 			}
 			return nil
 		}}, yield)
+	case intel.FormatSTIX:
+		err = stix.Read(in, stix.Options{Indicator: options, Observables: i.all}, yield)
 	case intel.FormatCSV:
 		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Mapped: func(mapping string) {
 			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))

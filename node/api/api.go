@@ -69,6 +69,7 @@ type Config struct {
 	TLSKey  string
 	BodyMax int64  // bytes of a request body; 0 = BodyBytesDefault
 	Version string // for OpenAPI
+	Name    string // of the hospital, which exports name as their source
 
 	Registerer    prometheus.Registerer // where the server counts; nil = nowhere
 	Gatherer      prometheus.Gatherer   // what /metrics shows; nil = nothing

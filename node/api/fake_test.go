@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,8 +17,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -36,6 +39,8 @@ type fakeNode struct {
 	options   api.SubmitOptions
 	query     api.Query
 	lookedUp  []string
+	exported  api.ExportQuery
+	exports   int // notices that Export yields
 	notReady  error
 	fail      error
 	panics    bool
@@ -90,6 +95,8 @@ func (f *fakeNode) Submit(_ context.Context, items []api.Submission, o api.Submi
 	var out api.SubmitResult
 	for _, item := range items {
 		switch item.Value {
+		case "absent.example":
+			out.Absent = append(out.Absent, item.Index)
 		case "192.168.1.4":
 			out.Refused = append(out.Refused, api.Refused{Index: item.Index, Value: item.Value, Field: "value", Reason: "a private address", Fix: "pass allow_special"})
 		case "known.example":
@@ -150,6 +157,23 @@ func (f *fakeNode) Members(context.Context) ([]api.MemberView, error) {
 
 func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {
 	return nil, "", nil
+}
+
+func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) error {
+	f.mu.Lock()
+	f.exported = q
+	notices, fail := f.exports, f.fail
+	f.mu.Unlock()
+	for i := range notices {
+		n := &notice.Notice{
+			Kind: notice.KindIndicator, Created: 1_700_000_000_000,
+			Indicator: &notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("n%d.example", i)},
+		}
+		if err := yield(intel.Stated{ID: crypto.ItemID{byte(i), byte(i >> 8)}, Notice: n, TLP: notice.TLPGreen}); err != nil {
+			return err
+		}
+	}
+	return fail
 }
 
 func (f *fakeNode) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(api.Event) error) error {

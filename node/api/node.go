@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -40,6 +41,10 @@ type Node interface {
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Members returns every member this node knows of, by name.
 	Members(ctx context.Context) ([]MemberView, error)
+	// Export yields what a query selects, as the writers of formats are given
+	// it, until yield returns an error, which it returns. A slow yield must
+	// hold no lock and no transaction.
+	Export(ctx context.Context, q ExportQuery, yield func(intel.Stated) error) error
 	// Alerts returns a page, newest first, and the cursor of the next page.
 	Alerts(ctx context.Context, q AlertQuery) ([]AlertView, string, error)
 	// Follow yields what arrived after the local sequence after, then what
@@ -66,10 +71,12 @@ type SubmitOptions struct {
 }
 
 // SubmitResult says what became of each submission: it is in Notices, in the
-// order of submission, or in Refused.
+// order of submission, in Refused or in Absent. A withdrawal may be in Notices
+// more than once.
 type SubmitResult struct {
 	Notices []NoticeView
 	Refused []Refused
+	Absent  []int // withdrawals of what was never stated here, by Submission.Index
 }
 
 // Query selects notices.
@@ -81,6 +88,16 @@ type Query struct {
 	Limit   int         // 1 … 1,000
 	Next    string      // cursor of the previous page
 	Ceiling notice.TLP
+}
+
+// ExportQuery selects what an export holds. What its author took back is in it,
+// marked; drills and what has expired are not.
+type ExportQuery struct {
+	Kind     notice.Kind // 0 = all
+	Mine     bool        // only this node's own
+	Since    int64       // ms of local arrival; 0 = everything
+	Ceiling  notice.TLP  // of the notice's marking and of its origin's
+	Unmarked bool        // also what has no marking
 }
 
 // LookupOptions hold for all values of a lookup.

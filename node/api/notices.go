@@ -40,6 +40,7 @@ type Submissions struct {
 type SubmitAnswer struct {
 	Notices []NoticeView `json:"notices" doc:"What was taken or known before, in the order of the request"`
 	Refused []Refused    `json:"refused" doc:"What was not taken, and why; the others were"`
+	Absent  []int        `json:"absent,omitempty" doc:"Places in the request of retractions by origin that found nothing to take back"`
 }
 
 type submitOutput struct {
@@ -85,10 +86,10 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 		}
 	}
 	refused = mergeRefused(refused, result.Refused)
-	if len(result.Notices) == 0 && len(refused) > 0 {
+	if len(result.Notices)+len(result.Absent) == 0 && len(refused) > 0 {
 		return nil, allRefused(refused)
 	}
-	out := &submitOutput{Status: http.StatusOK, Body: SubmitAnswer{Notices: list(result.Notices), Refused: list(refused)}}
+	out := &submitOutput{Status: http.StatusOK, Body: SubmitAnswer{Notices: list(result.Notices), Refused: list(refused), Absent: result.Absent}}
 	for _, n := range result.Notices {
 		if !n.Known && !in.DryRun {
 			out.Status = http.StatusCreated

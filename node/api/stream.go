@@ -35,16 +35,23 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
-		select {
-		case s.streams <- struct{}{}:
+		if s.occupy(w) {
 			defer func() { <-s.streams }()
-		default:
-			problem(http.StatusServiceUnavailable, "too-many-streams", "Too many streams",
-				strconv.Itoa(streamsMax)+" streams are open", "close one, or share one stream between programs").with("Retry-After", "10").write(w)
-			return
+			s.follow(r, w, after)
 		}
-		s.follow(r, w, after)
 	}}, nil
+}
+
+// occupy takes a place for a stream, or says that there is none.
+func (s *Server) occupy(w http.ResponseWriter) bool {
+	select {
+	case s.streams <- struct{}{}:
+		return true
+	default:
+		problem(http.StatusServiceUnavailable, "too-many-streams", "Too many streams",
+			strconv.Itoa(streamsMax)+" streams are open", "close one, or share one stream between programs").with("Retry-After", "10").write(w)
+		return false
+	}
 }
 
 func startAfter(in *streamInput) (uint64, error) {
@@ -86,8 +93,7 @@ func (s *Server) follow(r *http.Request, w http.ResponseWriter, after uint64) {
 			<-ended
 		}
 	}()
-	out := &eventWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.StreamWrite}
-	_ = out.rc.SetReadDeadline(time.Time{}) // the request is read; its limit must not end the stream
+	out := &eventWriter{streamWriter: s.newStreamWriter(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer would hold alerts back
 	err := out.send([]byte(": watchward\n\n"))
@@ -114,13 +120,31 @@ func (s *Server) follow(r *http.Request, w http.ResponseWriter, after uint64) {
 	s.log.Debug("stream client dropped", "remote", r.RemoteAddr, "err", err)
 }
 
-// eventWriter writes server-sent events (WHATWG HTML, section 9.2), each write
-// under its own deadline.
-type eventWriter struct {
+// A streamWriter writes an answer that has no limit of time, each write under a
+// deadline of its own.
+type streamWriter struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	timeout time.Duration
-	buf     []byte
+}
+
+func (s *Server) newStreamWriter(w http.ResponseWriter) streamWriter {
+	out := streamWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.StreamWrite}
+	_ = out.rc.SetReadDeadline(time.Time{}) // the request is read; its limit must not end the stream
+	return out
+}
+
+func (o streamWriter) Write(b []byte) (int, error) {
+	if err := o.rc.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
+		return 0, err
+	}
+	return o.w.Write(b)
+}
+
+// eventWriter writes server-sent events (WHATWG HTML, section 9.2).
+type eventWriter struct {
+	streamWriter
+	buf []byte
 }
 
 func (o *eventWriter) event(e Event) error {
@@ -139,7 +163,7 @@ func (o *eventWriter) event(e Event) error {
 			o.buf = append(o.buf, '\n')
 		}
 		o.buf = append(append(append(o.buf, "data: "...), data...), "\n\n"...)
-		if err := o.write(o.buf); err != nil {
+		if _, err := o.Write(o.buf); err != nil {
 			return err
 		}
 	}
@@ -147,16 +171,8 @@ func (o *eventWriter) event(e Event) error {
 }
 
 func (o *eventWriter) send(b []byte) error {
-	if err := o.write(b); err != nil {
+	if _, err := o.Write(b); err != nil {
 		return err
 	}
 	return o.rc.Flush()
-}
-
-func (o *eventWriter) write(b []byte) error {
-	if err := o.rc.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
-		return err
-	}
-	_, err := o.w.Write(b)
-	return err
 }

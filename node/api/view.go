@@ -130,7 +130,7 @@ type Submission struct {
 	ValidUntil Time     `json:"valid_until,omitempty"`
 	Context    *Context `json:"context,omitempty"`
 	Origin     *Origin  `json:"origin,omitempty"`
-	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute"`
+	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute; a retraction with a value and an origin instead takes back what this node stated of the value from there"`
 	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
 	Urgent     bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary"`
 }

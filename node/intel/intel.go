@@ -21,6 +21,9 @@ type Found struct {
 	Place string
 	// Notice has neither Salt nor Created; nil if refused.
 	Notice *notice.Notice
+	// Withdrawn says that the source took it back: what was imported of it, the
+	// same value under the same origin, is to be retracted.
+	Withdrawn bool
 	// TLP is the marking that the source gave, 0 if none.
 	TLP notice.TLP
 	// Reason says why it is refused and what to do; "" if it is not.
@@ -156,6 +159,9 @@ func Sniff(head []byte) (format string) {
 			return FormatMISP
 		}
 	}
+	if has(text, `"type"`) && (has(text, `"indicator--`) || has(text, `"sighting--`)) { // objects of STIX 2.0
+		return FormatSTIX
+	}
 	return FormatJSON
 }
 
@@ -203,7 +209,6 @@ func Unreadable(format string) string {
 		FormatPacked:  {"an archive that is not opened here", "unpack it first; gzip and zip need not be unpacked"},
 		FormatXML:     {"XML of a kind not known here", "ask its author for STIX 2.1 or a MISP event, or copy its values into a list"},
 		FormatJSON:    {"JSON, but neither a MISP event nor a STIX bundle", "give one of those, CSV, or a list with one value a line"},
-		FormatSTIX:    {"STIX", "ask its author for a MISP event"},
 		FormatUTF16:   {"UTF-16 text", "save it as UTF-8"},
 		FormatZip:     {"a zip archive", "unpack it first"},
 		FormatGzip:    {"a gzip file", "unpack it first"},

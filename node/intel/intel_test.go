@@ -15,6 +15,7 @@ func TestSniff(t *testing.T) {
 		`{"id": "1", "orgc_id": "2", "info": "x"`:            intel.FormatMISP,
 		`{"type": "bundle", "id": "bundle--1", "objects": [`: intel.FormatSTIX,
 		`[{"type": "indicator", "spec_version": "2.1"`:       intel.FormatSTIX,
+		`[{"type": "indicator", "id": "indicator--1"`:        intel.FormatSTIX,
 		`{"a": 1}`:                               intel.FormatJSON,
 		`{}`:                                     intel.FormatJSON,
 		`[]`:                                     intel.FormatJSON,

@@ -281,11 +281,11 @@ func (c *Context) check() error {
 	if err := checkText("context.tool", c.Tool, NameMax); err != nil {
 		return err
 	}
-	if c.Technique != "" && !isTechnique(c.Technique) {
+	if c.Technique != "" && !IsTechnique(c.Technique) {
 		return fieldErrorf("context.technique", "give an ATT&CK id such as T1059 or T1059.001",
 			"%s is not one", show(c.Technique))
 	}
-	if c.CVE != "" && !isCVE(c.CVE) {
+	if c.CVE != "" && !IsCVE(c.CVE) {
 		return fieldErrorf("context.cve", "give an id such as CVE-2021-44228", "%s is not one", show(c.CVE))
 	}
 	return nil
@@ -321,13 +321,13 @@ func checkText(field, s string, limit int) error {
 	return nil
 }
 
-// isTechnique reports whether s matches T[0-9]{4}(\.[0-9]{3})?
-func isTechnique(s string) bool {
+// IsTechnique reports whether s matches T[0-9]{4}(\.[0-9]{3})?
+func IsTechnique(s string) bool {
 	return len(s) >= 5 && s[0] == 'T' && digits(s[1:5]) && (len(s) == 5 || len(s) == 9 && s[5] == '.' && digits(s[6:]))
 }
 
-// isCVE reports whether s matches CVE-[0-9]{4}-[0-9]{4,19}, the whole format.
-func isCVE(s string) bool {
+// IsCVE reports whether s matches CVE-[0-9]{4}-[0-9]{4,19}, the whole format.
+func IsCVE(s string) bool {
 	return len(s) >= 13 && len(s) <= 28 && s[:4] == "CVE-" && digits(s[4:8]) && s[8] == '-' && digits(s[9:])
 }
 

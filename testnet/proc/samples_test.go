@@ -26,22 +26,29 @@ const samplesEnv = "WATCHWARD_SAMPLES"
 type sample struct {
 	path  string
 	least int
+	flags string // of import
 }
 
 var samples = []sample{
-	{"misp-events/misp-badiis.json", 186},
-	{"misp-events/mozi.misp-event.json", 74},
-	{"misp-events/misp-machete-event.json", 389},
-	{"misp-events/glupteba.misp-event.json", 331},
-	{"misp-events/misp-dukes-operation-ghost-event.json", 87},
-	{"misp-events/oceanlotus.misp.event.json", 112},
-	{"misp-events/misp.event_2021-06-10_backdoordiplomacy.json", 66},
-	{"misp-events/2018-11-20_Zebrocy.json", 36},
-	{"lists/cosmicbeetle-README.adoc", 58},
-	{"lists/embargo-README.adoc", 11},
-	{"lists/cosmicbeetle-samples.sha256", 21},
-	{"lists/embargo-samples.sha256", 9},
-	{"lists/embargo-samples.md5", 9},
+	{"misp-events/misp-badiis.json", 186, ""},
+	{"misp-events/mozi.misp-event.json", 74, ""},
+	{"misp-events/misp-machete-event.json", 389, ""},
+	{"misp-events/glupteba.misp-event.json", 331, ""},
+	{"misp-events/misp-dukes-operation-ghost-event.json", 87, ""},
+	{"misp-events/oceanlotus.misp.event.json", 112, ""},
+	{"misp-events/misp.event_2021-06-10_backdoordiplomacy.json", 66, ""},
+	{"misp-events/2018-11-20_Zebrocy.json", 36, ""},
+	{"stix/apt1.json", 10, ""},
+	{"stix/poisonivy.json", 66, ""},
+	{"stix/examples/infrastructure.json", 2, ""},
+	{"stix/examples/indicator-for-c2-ip-address.json", 1, "--allow-special"},
+	{"stix/examples/indicator-to-campaign-relationship.json", 1, "--allow-special"},
+	{"stix/examples/indicators-for-C2-with-COA.json", 2, "--allow-special"},
+	{"lists/cosmicbeetle-README.adoc", 58, ""},
+	{"lists/embargo-README.adoc", 11, ""},
+	{"lists/cosmicbeetle-samples.sha256", 21, ""},
+	{"lists/embargo-samples.sha256", 9, ""},
+	{"lists/embargo-samples.md5", 9, ""},
 }
 
 // imported is what import --json prints.
@@ -60,13 +67,13 @@ type imported struct {
 func TestSamplesReachTheOthers(t *testing.T) {
 	dir := os.Getenv(samplesEnv)
 	if dir == "" {
-		t.Skipf("SKIPPED: no real samples were tried: set %s to the directory that holds misp-events and lists", samplesEnv)
+		t.Skipf("SKIPPED: no real samples were tried: set %s to the directory that holds misp-events, stix and lists", samplesEnv)
 	}
 	r := region(t, "St Anna", "Riverside General")
 	here, there := r.Nodes[0], r.Nodes[1]
 	var total imported
 	for _, s := range samples {
-		got := importFile(t, here, filepath.Join(dir, filepath.FromSlash(s.path)))
+		got := importFile(t, here, filepath.Join(dir, filepath.FromSlash(s.path)), s.flags)
 		if len(got.Errors) > 0 {
 			t.Errorf("%s: %v", s.path, got.Errors)
 		}
@@ -77,7 +84,7 @@ func TestSamplesReachTheOthers(t *testing.T) {
 		t.Logf("%-60s read %5d  taken %5d  known %4d  refused %4d%s", s.path, got.Read, got.Taken, got.Known, len(got.Refused), reasons(got))
 		total.Read, total.Taken, total.Known = total.Read+got.Read, total.Taken+got.Taken, total.Known+got.Known
 		total.Refused = append(total.Refused, got.Refused...)
-		if again := importFile(t, here, filepath.Join(dir, filepath.FromSlash(s.path))); again.Taken != 0 {
+		if again := importFile(t, here, filepath.Join(dir, filepath.FromSlash(s.path)), s.flags); again.Taken != 0 {
 			t.Errorf("%s: the second import takes %d", s.path, again.Taken)
 		}
 	}
@@ -110,9 +117,10 @@ func TestSamplesReachTheOthers(t *testing.T) {
 	t.Logf("all %d values were found at %s", len(values), there.Name)
 }
 
-func importFile(t *testing.T, n *proc.Node, path string) imported {
+func importFile(t *testing.T, n *proc.Node, path, flags string) imported {
 	t.Helper()
-	a, err := n.Run(t.Context(), nil, "import", path, "--share", "--tlp", "GREEN", "--json")
+	args := append([]string{"import", path, "--share", "--tlp", "GREEN", "--json"}, strings.Fields(flags)...)
+	a, err := n.Run(t.Context(), nil, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

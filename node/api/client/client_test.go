@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -60,6 +62,19 @@ func (n *stubNode) Lookup(_ context.Context, values []string, _ api.LookupOption
 func (n *stubNode) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string, error) {
 	n.query = q
 	return nil, "", nil
+}
+
+func (n *stubNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) error {
+	for range q.Since { // as many as its milliseconds say
+		word := &notice.Notice{Kind: notice.KindIndicator, Created: 1, Indicator: &notice.Indicator{Type: notice.TypeDomain, Value: "a.example"}}
+		if err := yield(intel.Stated{Notice: word}); err != nil {
+			return err
+		}
+	}
+	if q.Mine {
+		return errors.New("broken")
+	}
+	return nil
 }
 
 func (n *stubNode) Notice(context.Context, string, notice.TLP) (api.NoticeView, *api.Proof, bool, error) {
@@ -146,6 +161,34 @@ func TestCalls(t *testing.T) {
 		t.Errorf("revoke %+v, %v", gone, err)
 	}
 }
+
+// TestExport gets a whole export, one that breaks off, and one that nobody can
+// store.
+func TestExport(t *testing.T) {
+	dir, _ := node(t, token.Admin, nil)
+	c := open(t, dir)
+	q := client.ExportQuery{Format: "stix", TLP: "AMBER", Since: time.UnixMilli(3000)}
+	var out strings.Builder
+	if err := c.Export(t.Context(), q, &out); err != nil || strings.Count(out.String(), "a.example") < 3000 || !strings.HasSuffix(out.String(), "}\n") {
+		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+	q.Mine = true
+	if err := c.Export(t.Context(), q, io.Discard); client.ExitCode(err) != client.ExitUnreachable || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("what breaks off gives %v", err)
+	}
+	full := errors.New("the disk is full")
+	if err := c.Export(t.Context(), client.ExportQuery{}, fails{full}); !errors.Is(err, full) {
+		t.Errorf("a full disk gives %v", err)
+	}
+	var e *client.Error
+	if err := c.Export(t.Context(), client.ExportQuery{TLP: "RED"}, io.Discard); !errors.As(err, &e) || e.Problem == nil || e.Problem.Status != 422 {
+		t.Errorf("RED gives %v", err)
+	}
+}
+
+type fails struct{ err error }
+
+func (f fails) Write([]byte) (int, error) { return 0, f.err }
 
 func TestLookupInPieces(t *testing.T) {
 	dir, _ := node(t, token.Reader, func(c *api.Config) { c.BodyMax = 64 << 10 })

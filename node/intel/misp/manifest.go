@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/jsonscan"
 )
 
 // ManifestName is the file that lists the events of a feed. Each event lies
@@ -32,38 +35,35 @@ var (
 // ReadManifest reads the manifest of a feed. A name that is no uuid refuses it
 // all: names become paths.
 func ReadManifest(r io.Reader) (Manifest, error) {
-	s := newScanner(r)
-	if bom, _ := s.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
-		_, _ = s.r.Discard(3)
-	}
+	s := jsonscan.New(r)
 	m := Manifest{}
-	err := s.object(func(key string) error {
+	err := s.Object(func(key string) error {
 		uuid := strings.ToLower(key)
 		switch {
 		case !uuidForm.MatchString(uuid):
-			return s.errorf("%s is not the uuid of an event", showKey(key))
+			return s.Errorf("%s is not the uuid of an event", intel.Show(key))
 		case len(m) == eventsMax:
-			return s.errorf("more than %d events", eventsMax)
+			return s.Errorf("more than %d events", eventsMax)
 		}
 		var l Listed
-		err := s.fields(func(key string) error {
+		err := s.Fields(func(key string) error {
 			if key != "timestamp" && key != "integrity:sha256" {
-				return s.skip()
+				return s.Skip()
 			}
-			t, err := s.text()
+			t, err := s.Text(jsonscan.TextMax)
 			switch {
 			case err != nil:
 			case key == "timestamp":
-				l.Timestamp, _ = strconv.ParseInt(t.s, 10, 64)
-			case t.s != "" && !sha256Form.MatchString(strings.ToLower(t.s)):
-				err = s.errorf("%s is not a SHA-256", showKey(t.s))
+				l.Timestamp, _ = strconv.ParseInt(t.S, 10, 64)
+			case t.S != "" && !sha256Form.MatchString(strings.ToLower(t.S)):
+				err = s.Errorf("%s is not a SHA-256", intel.Show(t.S))
 			default:
-				l.SHA256 = strings.ToLower(t.s)
+				l.SHA256 = strings.ToLower(t.S)
 			}
 			return err
 		})
 		if _, twice := m[uuid]; twice && err == nil {
-			err = s.errorf("the event is listed twice")
+			err = s.Errorf("the event is listed twice")
 		}
 		m[uuid] = l
 		return err
@@ -71,8 +71,8 @@ func ReadManifest(r io.Reader) (Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read MISP manifest: %w", err)
 	}
-	if more, err := s.more(); err != nil || more {
-		return nil, fmt.Errorf("read MISP manifest: byte %d: something follows its end", s.offset)
+	if more, err := s.More(); err != nil || more {
+		return nil, fmt.Errorf("read MISP manifest: %w", s.Errorf("something follows its end"))
 	}
 	return m, nil
 }

@@ -42,6 +42,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -73,23 +74,19 @@ type Options struct {
 // error of yield ends the reading and is returned as it is; any other error
 // says that r is not whole or not MISP, with byte and place.
 func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
-	in := &reader{scanner: newScanner(r), options: o, yield: yield}
-	if bom, _ := in.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
-		_, _ = in.r.Discard(3)
-		in.offset += 3
-	}
+	in := &reader{Scanner: jsonscan.New(r), options: o, yield: yield}
 	for {
 		if err := in.container(); err != nil {
 			return in.explain(err)
 		}
-		if more, err := in.more(); err != nil || !more {
+		if more, err := in.More(); err != nil || !more {
 			return err
 		}
 	}
 }
 
 type reader struct {
-	*scanner
+	*jsonscan.Scanner
 	options Options
 	yield   func(intel.Found) error
 	stopped error // what yield returned
@@ -133,21 +130,21 @@ func (in *reader) explain(err error) error {
 
 // container reads one of the shapes that hold events.
 func (in *reader) container() error {
-	c, err := in.peek()
+	c, err := in.Peek()
 	switch {
 	case err != nil:
 		return err
 	case c == '[':
-		return in.array(func(int) error { return in.container() })
+		return in.Array(func(int) error { return in.container() })
 	case c != '{':
-		return in.errorf("%q is not the start of an event: want { or [", c)
+		return in.Errorf("%q is not the start of an event: want { or [", c)
 	}
 	// An object may be an event, or hold events, or both.
 	outer := in.event
-	ev := &event{place: strings.Join(in.path, "")}
+	ev := &event{place: in.Path()}
 	in.event = ev
 	holds := false
-	err = in.object(func(key string) error {
+	err = in.Object(func(key string) error {
 		if key == "Event" || key == "response" {
 			holds = true
 			return in.container()
@@ -167,7 +164,7 @@ func (in *reader) container() error {
 	}
 	in.event = outer
 	if !ev.known && !holds {
-		return in.errorf("this is JSON but not a MISP event: it has none of Event, response, Attribute, Object, Orgc")
+		return in.Errorf("this is JSON but not a MISP event: it has none of Event, response, Attribute, Object, Orgc")
 	}
 	return nil
 }
@@ -181,11 +178,11 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 	case "uuid":
 		ev.uuid, err = in.uuid()
 	case "timestamp":
-		var t text
-		t, err = in.text()
-		ev.timestamp, _ = strconv.ParseInt(t.s, 10, 64)
+		var t jsonscan.Text
+		t, err = in.Text(jsonscan.TextMax)
+		ev.timestamp, _ = strconv.ParseInt(t.S, 10, 64)
 	case "Sighting":
-		err = in.each(func(int) error { return in.looseSighting(ev) })
+		err = in.Each(func(int) error { return in.looseSighting(ev) })
 	case "Orgc":
 		ev.orgc, err = in.name()
 	case "Org":
@@ -195,25 +192,25 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 	case "Galaxy":
 		err = in.galaxies(&ev.tags)
 	case "Attribute":
-		err = in.each(func(i int) error { return in.attribute(ev, -1, i) })
+		err = in.Each(func(i int) error { return in.attribute(ev, -1, i) })
 	case "Object":
-		err = in.each(func(i int) error { return in.mispObject(ev, i) })
+		err = in.Each(func(i int) error { return in.mispObject(ev, i) })
 	default:
-		err = in.skip()
+		err = in.Skip()
 	}
 	return err
 }
 
 func (in *reader) mispObject(ev *event, index int) error {
 	before, bytes, gone := len(ev.attributes), ev.heldBytes, false
-	err := in.fields(func(key string) (err error) {
+	err := in.Fields(func(key string) (err error) {
 		switch key {
 		case "Attribute":
-			err = in.each(func(i int) error { return in.attribute(ev, index, i) })
+			err = in.Each(func(i int) error { return in.attribute(ev, index, i) })
 		case "deleted":
 			gone, err = in.flag()
 		default:
-			err = in.skip()
+			err = in.Skip()
 		}
 		return err
 	})
@@ -232,8 +229,8 @@ func (in *reader) attribute(ev *event, object, index int) error {
 	a := attribute{object: object, index: index}
 	gone, flagged := false, false
 	var had [4]bool
-	err := in.fields(func(key string) (err error) {
-		var t text
+	err := in.Fields(func(key string) (err error) {
+		var t jsonscan.Text
 		if at := slices.Index(decisive[:], key); at >= 0 {
 			if had[at] {
 				a.refused = key + " stands in it twice: nobody can say which counts"
@@ -242,22 +239,22 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		}
 		switch key {
 		case "type":
-			t, err = in.text()
-			a.kind = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			a.kind = t.S
 		case "value":
-			t, err = in.text()
-			if a.value = t.s; t.long {
+			t, err = in.Text(jsonscan.TextMax)
+			if a.value = t.S; t.Long {
 				a.refused = "the value is longer than " + strconv.Itoa(notice.ValueMax) + " bytes"
 			}
 		case "id":
-			t, err = in.text()
-			a.id = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			a.id = t.S
 		case "comment":
-			if t, err = in.text(); strings.HasPrefix(t.s, noteMark) {
-				a.comment = t.s
+			if t, err = in.Text(jsonscan.TextMax); strings.HasPrefix(t.S, noteMark) {
+				a.comment = t.S
 			}
 		case "Sighting":
-			err = in.each(func(int) error {
+			err = in.Each(func(int) error {
 				return in.sighting(func(s *sighting) error { return in.addSighting(s, &a) })
 			})
 		case "uuid":
@@ -276,7 +273,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		case "Galaxy":
 			err = in.galaxies(&a.tags)
 		default:
-			err = in.skip()
+			err = in.Skip()
 		}
 		return err
 	})
@@ -300,7 +297,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 // addSighting counts a sighting, or refuses it by its place.
 func (in *reader) addSighting(s *sighting, a *attribute) error {
 	if reason := s.addTo(a); reason != "" {
-		return in.found(intel.Found{Place: in.place(), Value: intel.Show(a.value), Reason: reason})
+		return in.found(intel.Found{Place: in.Path(), Value: intel.Show(a.value), Reason: reason})
 	}
 	return nil
 }
@@ -315,18 +312,18 @@ func (in *reader) looseSighting(ev *event) error {
 			ev.loose, ev.heldBytes = append(ev.loose, *s), ev.heldBytes+size
 			return nil
 		}
-		return in.found(intel.Found{Place: in.place(), Reason: fmt.Sprintf("more than %d sightings beside the attributes: split the event", looseMax)})
+		return in.found(intel.Found{Place: in.Path(), Reason: fmt.Sprintf("more than %d sightings beside the attributes: split the event", looseMax)})
 	})
 }
 
 // name reads the name of an organisation, or "" if it is not fit to be stored.
 func (in *reader) name() (name string, err error) {
-	err = in.fields(func(key string) error {
+	err = in.Fields(func(key string) error {
 		if key != "name" {
-			return in.skip()
+			return in.Skip()
 		}
-		t, err := in.text()
-		if name = strings.TrimSpace(t.s); len(name) > nameMax || !notice.Printable(name) {
+		t, err := in.Text(jsonscan.TextMax)
+		if name = strings.TrimSpace(t.S); len(name) > nameMax || !notice.Printable(name) {
 			name = ""
 		}
 		return err
@@ -337,8 +334,8 @@ func (in *reader) name() (name string, err error) {
 // uuid reads an id and drops it if it does not look like one: it becomes part
 // of what others store.
 func (in *reader) uuid() (string, error) {
-	t, err := in.text()
-	id := strings.ToLower(t.s)
+	t, err := in.Text(jsonscan.TextMax)
+	id := strings.ToLower(t.S)
 	if len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
 		id = ""
 	}
@@ -347,8 +344,8 @@ func (in *reader) uuid() (string, error) {
 
 // flag reads a truth value in any of MISP's ways: true, "1", 1.
 func (in *reader) flag() (bool, error) {
-	t, err := in.text()
-	switch strings.ToLower(t.s) {
+	t, err := in.Text(jsonscan.TextMax)
+	switch strings.ToLower(t.S) {
 	case "true", "1":
 		return true, err
 	}
@@ -357,9 +354,9 @@ func (in *reader) flag() (bool, error) {
 
 // time reads an ISO 8601 time as ms, or 0.
 func (in *reader) time() (int64, error) {
-	t, err := in.text()
+	t, err := in.Text(jsonscan.TextMax)
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05-0700", "2006-01-02"} {
-		if at, bad := time.Parse(layout, t.s); bad == nil && at.UnixMilli() > 0 {
+		if at, bad := time.Parse(layout, t.S); bad == nil && at.UnixMilli() > 0 {
 			return at.UnixMilli(), err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -94,27 +95,27 @@ type sighting struct {
 // sighting reads one, or refuses it by its place.
 func (in *reader) sighting(take func(*sighting) error) error {
 	s := sighting{kind: sightingSeen}
-	err := in.fields(func(key string) (err error) {
-		var t text
+	err := in.Fields(func(key string) (err error) {
+		var t jsonscan.Text
 		switch key {
 		case "type":
-			t, err = in.text()
-			s.kind = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			s.kind = t.S
 		case "source":
-			t, err = in.text()
-			s.source = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			s.source = t.S
 		case "date_sighting":
-			t, err = in.text()
-			s.date = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			s.date = t.S
 		case "attribute_id":
-			t, err = in.text()
-			s.id = t.s
+			t, err = in.Text(jsonscan.TextMax)
+			s.id = t.S
 		case "attribute_uuid":
 			s.uuid, err = in.uuid()
 		case "Organisation":
 			s.org, err = in.name()
 		default:
-			err = in.skip()
+			err = in.Skip()
 		}
 		return err
 	})

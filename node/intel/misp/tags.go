@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -55,14 +56,14 @@ func (t *tags) size() int {
 
 // tagList reads [{"name": …}, …].
 func (in *reader) tagList(t *tags) error {
-	return in.each(func(int) error {
-		return in.fields(func(key string) error {
+	return in.Each(func(int) error {
+		return in.Fields(func(key string) error {
 			if key != "name" {
-				return in.skip()
+				return in.Skip()
 			}
-			name, err := in.text()
-			if err == nil && !name.long {
-				t.add(name.s)
+			name, err := in.Text(jsonscan.TextMax)
+			if err == nil && !name.Long {
+				t.add(name.S)
 			}
 			return err
 		})
@@ -72,19 +73,19 @@ func (in *reader) tagList(t *tags) error {
 // galaxies reads [{"GalaxyCluster": [{"tag_name": …}, …]}, …], which some
 // exports have instead of the tags.
 func (in *reader) galaxies(t *tags) error {
-	return in.each(func(int) error {
-		return in.fields(func(key string) error {
+	return in.Each(func(int) error {
+		return in.Fields(func(key string) error {
 			if key != "GalaxyCluster" {
-				return in.skip()
+				return in.Skip()
 			}
-			return in.each(func(int) error {
-				return in.fields(func(key string) error {
+			return in.Each(func(int) error {
+				return in.Fields(func(key string) error {
 					if key != "tag_name" {
-						return in.skip()
+						return in.Skip()
 					}
-					name, err := in.text()
-					if err == nil && !name.long {
-						t.add(name.s)
+					name, err := in.Text(jsonscan.TextMax)
+					if err == nil && !name.Long {
+						t.add(name.S)
 					}
 					return err
 				})

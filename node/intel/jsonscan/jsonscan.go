@@ -1,4 +1,8 @@
-package misp
+// Package jsonscan reads JSON as it streams by, within bounds: nothing that a
+// file holds makes it keep more than one text, and every error names the byte
+// and the place. encoding/json would hold each token whole, and a field of
+// threat intelligence may carry a malware sample of many megabytes.
+package jsonscan
 
 import (
 	"bufio"
@@ -12,50 +16,88 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the scanner. Nothing it reads makes it hold more than these.
+// Limits of a Scanner. Nothing it reads makes it hold more than these.
 const (
-	depthMax  = 64      // nested objects and arrays; MISP needs about 8
-	textMax   = 8 << 10 // bytes kept of one string; the rest is read and dropped
-	numberMax = 64      // characters of one number
-	keyMax    = 128     // bytes kept of one key
+	TextMax = 8 << 10 // bytes kept of one text; the rest is read and dropped
+
+	depthMax  = 64  // nested objects and arrays; MISP needs about 8
+	numberMax = 64  // characters of one number
+	keyMax    = 128 // bytes kept of one key
 )
 
-// A scanner reads JSON as it streams by. encoding/json would hold each token
-// whole, and a MISP attribute may carry a malware sample of many megabytes.
-type scanner struct {
+// A Scanner reads one value after the other; which, is for its caller to say.
+type Scanner struct {
 	r      *bufio.Reader
-	offset int64    // bytes consumed
-	path   []string // where we are: "Event", ".Attribute", "[3]"
+	offset int64  // bytes consumed
+	path   []step // where we are
 }
 
-// A text is a string, number, true or false.
-type text struct {
-	s    string
-	long bool // more than textMax; s is its start
+// A step is a key, or an index when there is none.
+type step struct {
+	key   string
+	index int // -1 for a key
 }
 
-func newScanner(r io.Reader) *scanner {
-	return &scanner{r: bufio.NewReaderSize(r, 64<<10)}
+// A Text is a string, number, true or false.
+type Text struct {
+	S    string
+	Long bool // more than the limit; S is its start
 }
 
-// place names the current position for people, such as Event.Attribute[3].
-func (s *scanner) place() string {
+// New returns a Scanner of r, which may start with a byte order mark.
+func New(r io.Reader) *Scanner {
+	s := &Scanner{r: bufio.NewReaderSize(r, 64<<10)}
+	if bom, _ := s.r.Peek(3); string(bom) == "\xef\xbb\xbf" {
+		_, _ = s.r.Discard(3)
+		s.offset += 3
+	}
+	return s
+}
+
+// Path names the current position, such as Event.Attribute[3]; "" is the top.
+func (s *Scanner) Path() string {
+	var b strings.Builder
+	for i, at := range s.path {
+		switch {
+		case at.index >= 0:
+			b.WriteString("[" + strconv.Itoa(at.index) + "]")
+		case i > 0:
+			b.WriteString("." + showKey(at.key))
+		default:
+			b.WriteString(showKey(at.key))
+		}
+	}
+	return b.String()
+}
+
+// Place is Path in two: what it is in, and its index there, -1 if it has none.
+func (s *Scanner) Place() (in string, index int) {
+	end := len(s.path) - 1
+	if end < 0 || s.path[end].index < 0 {
+		return s.Path(), -1
+	}
+	outer := Scanner{path: s.path[:end]}
+	return outer.Path(), s.path[end].index
+}
+
+// place is Path for people.
+func (s *Scanner) place() string {
 	if len(s.path) == 0 {
 		return "the top"
 	}
-	return strings.TrimPrefix(strings.Join(s.path, ""), ".")
+	return s.Path()
 }
 
-func (s *scanner) errorf(format string, args ...any) error {
+func (s *Scanner) Errorf(format string, args ...any) error {
 	return fmt.Errorf("byte %d, at %s: %s", s.offset, s.place(), fmt.Sprintf(format, args...))
 }
 
 // next consumes one byte.
-func (s *scanner) next() (byte, error) {
+func (s *Scanner) next() (byte, error) {
 	c, err := s.r.ReadByte()
 	switch {
 	case errors.Is(err, io.EOF):
-		return 0, s.errorf("the file ends in the middle: get it again, whole")
+		return 0, s.Errorf("the file ends in the middle: get it again, whole")
 	case err != nil:
 		return 0, fmt.Errorf("byte %d, at %s: %w", s.offset, s.place(), err)
 	}
@@ -63,8 +105,8 @@ func (s *scanner) next() (byte, error) {
 	return c, nil
 }
 
-// peek skips white space and returns the byte that comes next.
-func (s *scanner) peek() (byte, error) {
+// Peek skips white space and returns the byte that comes next.
+func (s *Scanner) Peek() (byte, error) {
 	for {
 		c, err := s.next()
 		if err != nil {
@@ -77,8 +119,8 @@ func (s *scanner) peek() (byte, error) {
 	}
 }
 
-// more reports whether anything but white space is left.
-func (s *scanner) more() (bool, error) {
+// More reports whether anything but white space is left.
+func (s *Scanner) More() (bool, error) {
 	for {
 		c, err := s.r.ReadByte()
 		switch {
@@ -96,42 +138,42 @@ func (s *scanner) more() (bool, error) {
 }
 
 // unread gives back the byte that next just returned.
-func (s *scanner) unread() {
+func (s *Scanner) unread() {
 	if s.r.UnreadByte() == nil {
 		s.offset--
 	}
 }
 
 // token consumes the next byte, which must be one of want.
-func (s *scanner) token(want string) (byte, error) {
-	c, err := s.peek()
+func (s *Scanner) token(want string) (byte, error) {
+	c, err := s.Peek()
 	if err != nil {
 		return 0, err
 	}
 	if strings.IndexByte(want, c) < 0 {
-		return 0, s.errorf("%q is no JSON here: want one of %s", c, want)
+		return 0, s.Errorf("%q is no JSON here: want one of %s", c, want)
 	}
 	return s.next()
 }
 
-func (s *scanner) enter(step string) error {
+func (s *Scanner) enter(at step) error {
 	if len(s.path) >= depthMax {
-		return s.errorf("nested deeper than %d", depthMax)
+		return s.Errorf("nested deeper than %d", depthMax)
 	}
-	s.path = append(s.path, step)
+	s.path = append(s.path, at)
 	return nil
 }
 
-func (s *scanner) leave() { s.path = s.path[:len(s.path)-1] }
+func (s *Scanner) leave() { s.path = s.path[:len(s.path)-1] }
 
-// object calls member for each key of the object that comes next. member must
+// Object calls member for each key of the object that comes next. member must
 // consume the value.
-func (s *scanner) object(member func(key string) error) error {
+func (s *Scanner) Object(member func(key string) error) error {
 	if _, err := s.token("{"); err != nil {
 		return err
 	}
 	for first := true; ; first = false {
-		c, err := s.peek()
+		c, err := s.Peek()
 		if err != nil {
 			return err
 		}
@@ -146,10 +188,10 @@ func (s *scanner) object(member func(key string) error) error {
 		if _, err := s.token(":"); err != nil {
 			return err
 		}
-		if err := s.enter("." + showKey(key.s)); err != nil {
+		if err := s.enter(step{key.S, -1}); err != nil {
 			return err
 		}
-		if err := member(key.s); err != nil {
+		if err := member(key.S); err != nil {
 			return err
 		}
 		s.leave()
@@ -167,13 +209,13 @@ func showKey(key string) string {
 	return key
 }
 
-// array calls element for each element of the array that comes next.
-func (s *scanner) array(element func(index int) error) error {
+// Array calls element for each element of the array that comes next.
+func (s *Scanner) Array(element func(index int) error) error {
 	if _, err := s.token("["); err != nil {
 		return err
 	}
 	for index := 0; ; index++ {
-		c, err := s.peek()
+		c, err := s.Peek()
 		if err != nil {
 			return err
 		}
@@ -181,7 +223,7 @@ func (s *scanner) array(element func(index int) error) error {
 			_, err = s.next()
 			return err
 		}
-		if err := s.enter("[" + strconv.Itoa(index) + "]"); err != nil {
+		if err := s.enter(step{"", index}); err != nil {
 			return err
 		}
 		if err := element(index); err != nil {
@@ -194,63 +236,63 @@ func (s *scanner) array(element func(index int) error) error {
 	}
 }
 
-// skip consumes the next value, whatever it is.
-func (s *scanner) skip() error {
-	c, err := s.peek()
+// Skip consumes the next value, whatever it is.
+func (s *Scanner) Skip() error {
+	c, err := s.Peek()
 	if err != nil {
 		return err
 	}
 	switch c {
 	case '{':
-		return s.object(func(string) error { return s.skip() })
+		return s.Object(func(string) error { return s.Skip() })
 	case '[':
-		return s.array(func(int) error { return s.skip() })
+		return s.Array(func(int) error { return s.Skip() })
 	case '"':
 		_, err = s.str(0)
 	default:
-		_, err = s.text()
+		_, err = s.Text(0)
 	}
 	return err
 }
 
-// each calls element for each element of the array that comes next; a single
+// Each calls element for each element of the array that comes next; a single
 // value counts as an array of one, and null as an empty one.
-func (s *scanner) each(element func(index int) error) error {
-	c, err := s.peek()
+func (s *Scanner) Each(element func(index int) error) error {
+	c, err := s.Peek()
 	switch {
 	case err != nil:
 		return err
 	case c == '[':
-		return s.array(element)
+		return s.Array(element)
 	case c == 'n':
-		return s.skip()
+		return s.Skip()
 	}
 	return element(0)
 }
 
-// fields is object for a value that should be one: anything else is skipped.
-func (s *scanner) fields(member func(key string) error) error {
-	c, err := s.peek()
+// Fields is Object for a value that should be one: anything else is skipped.
+func (s *Scanner) Fields(member func(key string) error) error {
+	c, err := s.Peek()
 	switch {
 	case err != nil:
 		return err
 	case c != '{':
-		return s.skip()
+		return s.Skip()
 	}
-	return s.object(member)
+	return s.Object(member)
 }
 
-// text consumes a string, number, true, false or null, which is empty. Objects and arrays,
-// where MISP has none, are skipped and give an empty text.
-func (s *scanner) text() (text, error) {
-	c, err := s.peek()
+// Text consumes a string, number, true, false or null, which is empty, and keeps
+// up to limit bytes of it. An object or array is skipped and gives an empty text.
+func (s *Scanner) Text(limit int) (Text, error) {
+	c, err := s.Peek()
 	switch {
 	case err != nil:
-		return text{}, err
+		return Text{}, err
 	case c == '"':
-		return s.str(textMax)
+		return s.str(limit)
 	case c == '{' || c == '[':
-		return text{}, s.skip()
+		return Text{}, s.Skip()
 	}
 	var word []byte
 	for {
@@ -259,7 +301,7 @@ func (s *scanner) text() (text, error) {
 			break // a number may end the file
 		}
 		if err != nil {
-			return text{}, fmt.Errorf("byte %d, at %s: %w", s.offset, s.place(), err)
+			return Text{}, fmt.Errorf("byte %d, at %s: %w", s.offset, s.place(), err)
 		}
 		s.offset++
 		if strings.IndexByte(" \t\r\n,:]}", c) >= 0 {
@@ -267,27 +309,27 @@ func (s *scanner) text() (text, error) {
 			break
 		}
 		if word = append(word, c); len(word) > numberMax {
-			return text{}, s.errorf("a number of more than %d characters", numberMax)
+			return Text{}, s.Errorf("a number of more than %d characters", numberMax)
 		}
 	}
 	if !json.Valid(word) {
-		return text{}, s.errorf("%q is no JSON", word)
+		return Text{}, s.Errorf("%q is no JSON", word)
 	}
 	if string(word) == "null" {
-		return text{}, nil
+		return Text{}, nil
 	}
-	return text{s: string(word)}, nil
+	return Text{S: string(word)}, nil
 }
 
 // str consumes a string and keeps up to limit bytes of it.
-func (s *scanner) str(limit int) (text, error) {
+func (s *Scanner) str(limit int) (Text, error) {
 	if _, err := s.token(`"`); err != nil {
-		return text{}, err
+		return Text{}, err
 	}
-	var out text
+	var out Text
 	var kept []byte
 	keep := func(b []byte) {
-		if out.long = out.long || len(kept)+len(b) > limit; !out.long {
+		if out.Long = out.Long || len(kept)+len(b) > limit; !out.Long {
 			kept = append(kept, b...)
 		} else if room := limit - len(kept); room > 0 {
 			kept = append(kept, b[:min(room, len(b))]...)
@@ -304,10 +346,10 @@ func (s *scanner) str(limit int) (text, error) {
 		case err != nil:
 			return out, err
 		case c == '"':
-			out.s = string(kept)
+			out.S = string(kept)
 			return out, nil
 		case c < 0x20:
-			return out, s.errorf("a bare control character in a string")
+			return out, s.Errorf("a bare control character in a string")
 		case c != '\\':
 			keep([]byte{c})
 			continue
@@ -322,7 +364,7 @@ func (s *scanner) str(limit int) (text, error) {
 
 // plain consumes what is buffered of a string up to the next character that
 // needs a look. The result is valid until the next read.
-func (s *scanner) plain() ([]byte, error) {
+func (s *Scanner) plain() ([]byte, error) {
 	chunk, err := s.r.Peek(s.r.Buffered())
 	if err != nil {
 		return nil, err
@@ -337,7 +379,7 @@ func (s *scanner) plain() ([]byte, error) {
 }
 
 // escape reads what follows a backslash. Half a surrogate pair is U+FFFD.
-func (s *scanner) escape() (rune, error) {
+func (s *Scanner) escape() (rune, error) {
 	c, err := s.next()
 	if err != nil {
 		return 0, err
@@ -345,7 +387,7 @@ func (s *scanner) escape() (rune, error) {
 	if c != 'u' {
 		at := strings.IndexByte(`"\/bfnrt`, c)
 		if at < 0 {
-			return 0, s.errorf("the escape \\%q is no JSON", c)
+			return 0, s.Errorf("the escape \\%q is no JSON", c)
 		}
 		return rune("\"\\/\b\f\n\r\t"[at]), nil
 	}
@@ -368,7 +410,7 @@ func (s *scanner) escape() (rune, error) {
 	return pair, nil
 }
 
-func (s *scanner) hex4() (rune, error) {
+func (s *Scanner) hex4() (rune, error) {
 	var digits [4]byte
 	for i := range digits {
 		c, err := s.next()
@@ -379,7 +421,7 @@ func (s *scanner) hex4() (rune, error) {
 	}
 	n, err := strconv.ParseUint(string(digits[:]), 16, 16)
 	if err != nil {
-		return 0, s.errorf("the escape \\u%q is no JSON", digits)
+		return 0, s.Errorf("the escape \\u%q is no JSON", digits)
 	}
 	return rune(n), nil
 }

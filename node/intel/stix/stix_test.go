@@ -1,0 +1,248 @@
+package stix_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/stix"
+	"github.com/watchward/watchward/node/notice"
+)
+
+var update = flag.Bool("update", false, "rewrite what the files of testdata/kit give")
+
+// TestKit reads each file of a hand-made kit, good and hostile, and compares
+// every result with the file of the same name.
+func TestKit(t *testing.T) {
+	files, err := filepath.Glob("testdata/kit/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := transcript(text, stix.Options{Observables: strings.Contains(path, "-all")})
+			want := strings.TrimSuffix(path, ".json") + ".want"
+			if *update {
+				if err := os.WriteFile(want, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expected, err := os.ReadFile(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(expected) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, expected)
+			}
+		})
+	}
+}
+
+func transcript(text []byte, o stix.Options) string {
+	var b strings.Builder
+	err := stix.Read(bytes.NewReader(text), o, func(f intel.Found) error {
+		if f.Notice == nil {
+			fmt.Fprintf(&b, "- %s: %s: %s%s\n", f.Place, f.Value, f.Reason, marked(f.TLP))
+			return nil
+		}
+		sign := "+"
+		if f.Withdrawn {
+			sign = "withdrawn"
+		}
+		n := f.Notice
+		fmt.Fprintf(&b, "%s %s: %s %s%s", sign, f.Place, n.Kind, n.Indicator, marked(f.TLP))
+		for _, at := range []struct {
+			name string
+			ms   int64
+		}{{"first", n.FirstSeen}, {"last", n.LastSeen}, {"until", n.ValidUntil}} {
+			if at.ms != 0 {
+				fmt.Fprintf(&b, " %s %s", at.name, time.UnixMilli(at.ms).UTC().Format(time.RFC3339))
+			}
+		}
+		if n.Count != 0 {
+			fmt.Fprintf(&b, " × %d", n.Count)
+		}
+		if n.Context != nil {
+			fmt.Fprintf(&b, " %+v", *n.Context)
+		}
+		fmt.Fprintf(&b, " from %s %s%s", n.Origin.Source, n.Origin.ID, marked(n.Origin.TLP))
+		if n.Reason != "" {
+			fmt.Fprintf(&b, " because %s", n.Reason)
+		}
+		b.WriteString("\n")
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintf(&b, "error: %v\n", err)
+	}
+	return b.String()
+}
+
+func marked(tlp notice.TLP) string {
+	if tlp == 0 {
+		return ""
+	}
+	return " TLP:" + tlp.String()
+}
+
+// TestHostile reads files that no tool makes by accident. Each must end with an
+// error that has the byte or take nothing, and soon.
+func TestHostile(t *testing.T) {
+	indicator := `{"type":"indicator","id":"indicator--00000001-0000-4000-8000-000000000000","pattern":`
+	for name, c := range map[string]struct{ text, want string }{
+		"deep":           {strings.Repeat(`{"objects":[`, 10_000), "nested deeper than 64"},
+		"deep skipped":   {`{"type":"indicator","x":` + strings.Repeat(`[`, 10_000), "nested deeper than 64"},
+		"huge string":    {`{"type":"x","name":"` + strings.Repeat("a", 32<<20) + `"}`, ""},
+		"huge unended":   {`{"type":"x","name":"` + strings.Repeat("a", 1<<20), "the file ends in the middle"},
+		"huge number":    {`{"type":"x","count":` + strings.Repeat("1", 1<<20) + `}`, "a number of more than 64 characters"},
+		"many keys":      {`{"type":"x"` + strings.Repeat(`,"name":"a"`, 100_000) + `}`, ""},
+		"many hashes":    {`{"type":"file","hashes":{"MD5":"a"` + strings.Repeat(`,"MD5":"a"`, 100_000) + `}}`, "more than 10000 hashes"},
+		"many inside":    {`{"type":"observed-data","objects":{"0":{}` + strings.Repeat(`,"0":{}`, 100_000) + `}}`, "more than 10000 observables"},
+		"open brackets":  {indicator + `"` + strings.Repeat("(", 60_000) + `"}`, "- "},
+		"open brackets2": {indicator + `"[` + strings.Repeat("(", 60_000) + `"}`, "- "},
+		"many ands":      {indicator + `"[a:b = 'c'` + strings.Repeat(" AND a:b = 'c'", 4_000) + `]"}`, "- "},
+		"backslashes":    {indicator + `"[a:b = '` + strings.Repeat(`\\`, 20_000) + `"}`, "- "},
+		"not UTF-8":      {indicator + `"[domain-name:value = 'b` + "\xff" + `d.example']"}`, "not valid UTF-8"},
+		"UTF-16":         {"\xff\xfe{\x00", "is not the start of an object"},
+		"empty":          {"", "the file ends in the middle"},
+		"text":           {"evil.example", "is not the start of an object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			got := transcript([]byte(c.text), stix.Options{})
+			if !strings.Contains(got, c.want) || c.want == "" && got != "" {
+				t.Errorf("got %.300q, want %q", got, c.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+func TestYieldStops(t *testing.T) {
+	text, err := os.ReadFile("testdata/kit/context.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, calls := errors.New("enough"), 0
+	err = stix.Read(bytes.NewReader(text), stix.Options{}, func(intel.Found) error { calls++; return stop })
+	if !errors.Is(err, stop) || err.Error() != "enough" || calls != 1 {
+		t.Errorf("after %d calls: %v", calls, err)
+	}
+}
+
+// TestSamples reads the real files, every one of which gives values.
+func TestSamples(t *testing.T) {
+	dir := samples(t)
+	for path, least := range map[string]int{
+		"stix/apt1.json": 10, "stix/poisonivy.json": 66,
+		"stix/examples/indicator-for-c2-ip-address.json": 1, "stix/examples/indicator-to-campaign-relationship.json": 1,
+		"stix/examples/indicators-for-C2-with-COA.json": 2, "stix/examples/infrastructure.json": 2,
+		"stix/examples/interop-objectmarking-test.json": 0, "stix/examples/malicious-email-indicator-with-attachment.json": 0,
+	} {
+		f, err := os.Open(filepath.Join(dir, filepath.FromSlash(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		taken := 0
+		err = stix.Read(f, stix.Options{Indicator: notice.Options{AllowSpecial: true}}, func(f intel.Found) error {
+			if f.Notice != nil {
+				taken++
+			} else {
+				t.Logf("%s: %s: %s: %s", path, f.Place, f.Value, f.Reason)
+			}
+			return nil
+		})
+		if err != nil || taken < least {
+			t.Errorf("%s: %d values taken, want %d: %v", path, taken, least, err)
+		}
+		t.Logf("%s: %d values", path, taken)
+	}
+}
+
+// samplesEnv names the directory of real files.
+const samplesEnv = "WATCHWARD_SAMPLES"
+
+func samples(t *testing.T) string {
+	dir := os.Getenv(samplesEnv)
+	if dir == "" {
+		t.Skipf("SKIPPED: no real samples were tried: set %s to the directory that holds stix and stix2.1-schemas", samplesEnv)
+	}
+	return dir
+}
+
+func FuzzRead(f *testing.F) {
+	files, err := filepath.Glob("testdata/kit/*.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(text) < 32<<10 {
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { check(t, text) })
+}
+
+// FuzzPattern reads an indicator with any pattern, and with one of ours in it.
+func FuzzPattern(f *testing.F) {
+	for _, pattern := range []string{
+		"[ipv4-addr:value = '198.51.100.7']", "([file:hashes.'SHA-256' IN ('a', 'b')] FOLLOWEDBY [a:b[*].c NOT LIKE 'x']) WITHIN 5 SECONDS",
+		"[a:b = h'00' AND EXISTS c:d] REPEATS 3 TIMES START t'x' STOP t'y'", "[a:b = 1.5 OR (a:b >= -1)]", `[file:name = 'it\'s\\']`, "[", "'", "[a:",
+	} {
+		f.Add(pattern)
+	}
+	f.Fuzz(func(t *testing.T, pattern string) {
+		for _, p := range []string{pattern, "[domain-name:value = '" + pattern + "' OR domain-name:value = 'evil.example']"} {
+			text, err := json.Marshal(map[string]string{"type": "indicator", "id": "indicator--00000001-0000-4000-8000-000000000000", "pattern": p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if results := check(t, text); results == 0 {
+				t.Errorf("%q gives neither a notice nor a refusal", p)
+			}
+		}
+	})
+}
+
+// check reads a text and demands that every result is a notice that can be
+// stated, or a refusal with a reason.
+func check(t *testing.T, text []byte) (results int) {
+	_ = stix.Read(bytes.NewReader(text), stix.Options{Observables: true}, func(f intel.Found) error {
+		results++
+		if (f.Notice == nil) == (f.Reason == "") {
+			t.Errorf("neither a notice nor a refusal: %+v", f)
+		}
+		if f.Notice == nil {
+			return nil
+		}
+		n := *f.Notice
+		n.Created = 1_700_000_000_000
+		if n.Kind == notice.KindSighting && n.LastSeen == 0 { // the node fills in when
+			n.FirstSeen, n.LastSeen = n.Created, n.Created
+		}
+		if _, err := notice.Encode(&n); err != nil {
+			t.Errorf("%+v is no notice: %v", n, err)
+		}
+		return nil
+	})
+	return results
+}

@@ -1,0 +1,451 @@
+package stix
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// writtenMax bounds the shared objects that a Writer remembers to have written.
+// Beyond it one may come again, the same to the byte, which a bundle allows.
+const writtenMax = 200_000
+
+// sharedDate is when the objects were made that many notices share: a fixed
+// time, so that they are the same in every export.
+const sharedDate = "2026-01-01T00:00:00.000Z"
+
+// A Writer writes notices as one STIX 2.1 bundle, an object a line. The same
+// notices give the same bytes.
+//
+//   - An indicator is an indicator. valid_from is when it was first seen, or else
+//     when it was written; the exact times are in the extension.
+//   - A sighting is a sighting by its author, of an indicator that all sightings
+//     of the same value under the same marking and with the same context share.
+//     That one states nothing by itself: the extension calls it a carrier.
+//   - A dispute is an opinion: of the notice, or of a carrier of the value. One
+//     of a notice of which nothing is known here is left out.
+//   - What its author took back has revoked: true; its modified is 1 ms after its
+//     created, so that it is the later version. A retraction itself is nothing.
+//   - Family, tool, technique and CVE are a malware, tool, attack-pattern and
+//     vulnerability object that the indicator indicates, marked as it is.
+//   - An unmarked notice has no marking; the caller decides what is written.
+//   - JA3 and JA4 are network-traffic:x_watchward_ja3 and …_ja4, a bitcoin
+//     address is cryptocurrency-wallet:value, a path is a file:name.
+//   - Origin is in external_references for people and other programs, and in
+//     the extension, which is what Read believes.
+type Writer struct {
+	out     *bufio.Writer
+	sum     hash.Hash // of all objects: the bundle's id
+	written map[string]struct{}
+	buf     bytes.Buffer
+	objects int
+	err     error
+}
+
+// NewWriter returns a Writer to w, which gets nothing before the first notice.
+func NewWriter(w io.Writer) *Writer {
+	return &Writer{out: bufio.NewWriterSize(w, 64<<10), sum: sha256.New(), written: map[string]struct{}{}}
+}
+
+// Write writes one notice, and what it needs and was not written yet.
+func (w *Writer) Write(s intel.Stated) error {
+	if s.Notice == nil {
+		return errors.New("write STIX: no notice")
+	}
+	n := s.Notice
+	tlp := s.TLP
+	if n.Origin != nil {
+		tlp = notice.Stricter(tlp, n.Origin.TLP)
+	}
+	switch {
+	case n.Kind == notice.KindRetraction, n.Kind == notice.KindDispute && n.Ref != nil && !about(s.RefKind):
+		return w.err
+	case n.Kind == notice.KindIndicator:
+		w.indicator(&s, tlp)
+	case n.Kind == notice.KindSighting:
+		w.sighting(&s, tlp)
+	case n.Kind == notice.KindDispute:
+		w.opinion(&s, tlp)
+	default:
+		return fmt.Errorf("write STIX: %s has no form in it", n.Kind)
+	}
+	return w.err
+}
+
+func about(k notice.Kind) bool { return k == notice.KindIndicator || k == notice.KindSighting }
+
+// Close ends the bundle. It does not close the underlying writer.
+func (w *Writer) Close() error {
+	switch {
+	case w.err != nil:
+		return w.err
+	case w.objects == 0:
+		w.raw(`{"type":"bundle"`)
+	default:
+		w.raw("\n]")
+	}
+	w.raw(",\"id\":\"" + idOf("bundle", hex.EncodeToString(w.sum.Sum(nil))) + "\"}\n")
+	if w.err == nil {
+		w.err = w.out.Flush()
+	}
+	return w.err
+}
+
+func (w *Writer) raw(text string) {
+	if w.err == nil {
+		_, w.err = w.out.WriteString(text)
+	}
+}
+
+// put writes an object.
+func (w *Writer) put(v any) {
+	if w.err != nil {
+		return
+	}
+	if w.objects++; w.objects == 1 {
+		w.raw("{\"type\":\"bundle\",\"objects\":[\n")
+	} else {
+		w.raw(",\n")
+	}
+	w.buf.Reset()
+	encoder := json.NewEncoder(&w.buf)
+	encoder.SetEscapeHTML(false)
+	if w.err = encoder.Encode(v); w.err != nil {
+		return
+	}
+	line := bytes.TrimSuffix(w.buf.Bytes(), []byte("\n"))
+	w.sum.Write(line)
+	_, w.err = w.out.Write(line)
+}
+
+// once reports whether a shared object is still to be written.
+func (w *Writer) once(id string) bool {
+	if _, ok := w.written[id]; ok {
+		return false
+	}
+	if len(w.written) >= writtenMax {
+		clear(w.written)
+	}
+	w.written[id] = struct{}{}
+	return true
+}
+
+// common is what every object has.
+type common struct {
+	Type      string   `json:"type"`
+	Version   string   `json:"spec_version"`
+	ID        string   `json:"id"`
+	By        string   `json:"created_by_ref,omitempty"`
+	Created   string   `json:"created"`
+	Modified  string   `json:"modified,omitempty"`
+	Revoked   bool     `json:"revoked,omitempty"`
+	External  []source `json:"external_references,omitempty"`
+	Markings  []string `json:"object_marking_refs,omitempty"`
+	Extension ext      `json:"extensions,omitempty"`
+}
+
+type source struct {
+	Name        string `json:"source_name"`
+	ID          string `json:"external_id,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+type ext map[string]any // one key, so that the bytes are always the same
+
+// ownExtension is what STIX has no property for.
+type ownExtension struct {
+	Type         string `json:"extension_type"`
+	Carrier      bool   `json:"carrier,omitempty"`
+	FirstSeen    string `json:"first_seen,omitempty"`
+	LastSeen     string `json:"last_seen,omitempty"`
+	OriginSource string `json:"origin_source,omitempty"`
+	OriginID     string `json:"origin_id,omitempty"`
+	OriginTLP    string `json:"origin_tlp,omitempty"`
+}
+
+type indicatorObject struct {
+	common
+	Types       []string `json:"indicator_types"`
+	Name        string   `json:"name"`
+	Pattern     string   `json:"pattern"`
+	PatternType string   `json:"pattern_type"`
+	ValidFrom   string   `json:"valid_from"`
+	ValidUntil  string   `json:"valid_until,omitempty"`
+}
+
+func (w *Writer) indicator(s *intel.Stated, tlp notice.TLP) {
+	n := s.Notice
+	from := n.FirstSeen
+	if from == 0 {
+		from = n.Created
+	}
+	if n.ValidUntil != 0 && from >= n.ValidUntil { // it must end after it begins
+		from = n.ValidUntil - 1
+	}
+	o := indicatorObject{
+		common: w.common(s, idOf("indicator", s.ID.String()), tlp), Types: []string{"malicious-activity"},
+		Name: n.Indicator.String(), Pattern: patternOf(*n.Indicator), PatternType: "stix",
+		ValidFrom: stamp(from), ValidUntil: stamp(n.ValidUntil),
+	}
+	x := ownOf(n)
+	x.FirstSeen, x.LastSeen = stamp(n.FirstSeen), stamp(n.LastSeen)
+	w.extend(&o.common, x)
+	w.put(o)
+	w.context(n.Context, o.ID, tlp)
+}
+
+type sightingObject struct {
+	common
+	FirstSeen string   `json:"first_seen"`
+	LastSeen  string   `json:"last_seen"`
+	Count     uint64   `json:"count"`
+	Of        string   `json:"sighting_of_ref"`
+	Where     []string `json:"where_sighted_refs"`
+}
+
+func (w *Writer) sighting(s *intel.Stated, tlp notice.TLP) {
+	n := s.Notice
+	o := sightingObject{
+		common: w.common(s, idOf("sighting", s.ID.String()), tlp), FirstSeen: stamp(n.FirstSeen), LastSeen: stamp(n.LastSeen),
+		Count: n.Count, Of: w.carrier(*n.Indicator, n.Context, tlp),
+	}
+	o.Where = []string{o.By}
+	if n.Origin != nil {
+		w.extend(&o.common, ownOf(n))
+	}
+	w.put(o)
+}
+
+type opinionObject struct {
+	common
+	Explanation string   `json:"explanation,omitempty"`
+	Opinion     string   `json:"opinion"`
+	About       []string `json:"object_refs"`
+}
+
+func (w *Writer) opinion(s *intel.Stated, tlp notice.TLP) {
+	n := s.Notice
+	o := opinionObject{common: w.common(s, idOf("opinion", s.ID.String()), tlp), Explanation: n.Reason, Opinion: "strongly-disagree"}
+	if n.Ref != nil {
+		o.About = []string{idOf(s.RefKind.String(), n.Ref.String())}
+	} else {
+		o.About = []string{w.carrier(*n.Indicator, nil, tlp)}
+	}
+	if n.Origin != nil {
+		w.extend(&o.common, ownOf(n))
+	}
+	w.put(o)
+}
+
+// carrier writes the indicator that sightings and opinions of a value refer to.
+func (w *Writer) carrier(i notice.Indicator, c *notice.Context, tlp notice.TLP) string {
+	parts := []string{"carrier", i.Type.String(), i.Value, tlp.String()}
+	if c != nil {
+		parts = append(parts, c.Family, c.Tool, c.Technique, c.CVE)
+	}
+	id := idOf("indicator", parts...)
+	if !w.once(id) {
+		return id
+	}
+	o := indicatorObject{
+		common: w.shared("indicator", id, tlp), Types: []string{"malicious-activity"}, Name: i.String(),
+		Pattern: patternOf(i), PatternType: "stix", ValidFrom: "1970-01-01T00:00:00Z",
+	}
+	w.extend(&o.common, ownExtension{Carrier: true})
+	w.put(o)
+	w.context(c, id, tlp)
+	return id
+}
+
+// common starts the object of a notice.
+func (w *Writer) common(s *intel.Stated, id string, tlp notice.TLP) common {
+	n := s.Notice
+	kind, _, _ := strings.Cut(id, "--")
+	c := w.shared(kind, id, tlp)
+	c.By, c.Created, c.Modified = w.identity(s.Author, s.AuthorName), stamp(n.Created), stamp(n.Created)
+	if s.Retracted {
+		c.Revoked, c.Modified = true, stamp(n.Created+1)
+	}
+	if o := n.Origin; o != nil && !reserved.MatchString(o.Source) && !reserved.MatchString(o.ID) {
+		c.External = []source{{Name: o.Source, ID: o.ID, Description: "where it comes from"}}
+	}
+	return c
+}
+
+// reserved are names and ids that the OASIS schemas keep for CVE and CAPEC.
+var reserved = regexp.MustCompile(`^(cve|capec|CVE-\d{4}-\d+|CAPEC-\d+)$`)
+
+// shared starts an object that stands for the same in every export.
+func (w *Writer) shared(kind, id string, tlp notice.TLP) common {
+	c := common{Type: kind, Version: "2.1", ID: id, Created: sharedDate, Modified: sharedDate}
+	if ref := markingIDs[tlp]; ref != "" {
+		w.marking(tlp, ref)
+		c.Markings = []string{ref}
+	}
+	return c
+}
+
+func ownOf(n *notice.Notice) ownExtension {
+	x := ownExtension{}
+	if n.Origin != nil {
+		x.OriginSource, x.OriginID, x.OriginTLP = n.Origin.Source, n.Origin.ID, n.Origin.TLP.String()
+	}
+	return x
+}
+
+type definitionObject struct {
+	common
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Schema      string   `json:"schema"`
+	Edition     string   `json:"version"`
+	Types       []string `json:"extension_types"`
+}
+
+// extend adds our extension, and its definition before its first use.
+func (w *Writer) extend(c *common, x ownExtension) {
+	x.Type = "property-extension"
+	c.Extension = ext{extensionOwn: x}
+	if !w.once(extensionOwn) {
+		return
+	}
+	by := idOf("identity", "project")
+	w.put(identityObject{common: w.shared("identity", by, 0), Name: "Watchward", Class: "system"})
+	o := definitionObject{
+		common: w.shared("extension-definition", extensionOwn, 0), Name: "Watchward notices", Edition: "1.0.0",
+		Description: "What a notice of the Watchward alert mesh says beyond STIX.",
+		Schema: "carrier (boolean): the indicator states nothing by itself, it is there for what refers to it. " +
+			"first_seen, last_seen (timestamp): when it was seen, as stated. " +
+			"origin_source, origin_id, origin_tlp (string): who stated it first, under which id and TLP marking.",
+		Types: []string{"property-extension"},
+	}
+	o.By = by
+	w.put(o)
+}
+
+type identityObject struct {
+	common
+	Name  string `json:"name"`
+	Class string `json:"identity_class"`
+}
+
+// identity writes the author of notices.
+func (w *Writer) identity(author crypto.MemberID, name string) string {
+	id := idOf("identity", author.String())
+	if w.once(id) {
+		if name == "" {
+			name = "member " + author.String()[:16]
+		}
+		w.put(identityObject{common: w.shared("identity", id, 0), Name: name, Class: "organization"})
+	}
+	return id
+}
+
+type markingObject struct {
+	common
+	Name string `json:"name"`
+}
+
+// marking writes the definition of a TLP 2.0 marking, as OASIS publishes it.
+func (w *Writer) marking(tlp notice.TLP, id string) {
+	if !w.once(id) {
+		return
+	}
+	w.put(markingObject{Name: "TLP:" + tlp.String(), common: common{
+		Type: "marking-definition", Version: "2.1", ID: id, Created: "2022-10-01T00:00:00.000Z",
+		Extension: ext{extensionTLP: struct {
+			Type string `json:"extension_type"`
+			TLP  string `json:"tlp_2_0"`
+		}{"property-extension", strings.ToLower(tlp.String())}},
+	}})
+}
+
+type namedObject struct {
+	common
+	Name   string `json:"name"`
+	Family *bool  `json:"is_family,omitempty"`
+}
+
+type relationshipObject struct {
+	common
+	Kind   string `json:"relationship_type"`
+	Source string `json:"source_ref"`
+	Target string `json:"target_ref"`
+}
+
+// context writes what an indicator indicates.
+func (w *Writer) context(c *notice.Context, indicator string, tlp notice.TLP) {
+	if c == nil {
+		return
+	}
+	for _, one := range []struct{ kind, name, source string }{
+		{"malware", c.Family, ""}, {"tool", c.Tool, ""},
+		{"attack-pattern", c.Technique, "mitre-attack"}, {"vulnerability", c.CVE, "cve"},
+	} {
+		if one.name == "" {
+			continue
+		}
+		o := namedObject{common: w.shared(one.kind, idOf(one.kind, one.name, tlp.String()), tlp), Name: one.name}
+		if one.source != "" {
+			o.External = []source{{Name: one.source, ID: one.name}}
+		}
+		if one.kind == "malware" {
+			yes := true
+			o.Family = &yes
+		}
+		if w.once(o.ID) {
+			w.put(o)
+		}
+		w.put(relationshipObject{
+			common: w.shared("relationship", idOf("relationship", indicator, o.ID), tlp),
+			Kind:   "indicates", Source: indicator, Target: o.ID,
+		})
+	}
+}
+
+// stamp writes a time in ms, "" for 0.
+func stamp(ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// patterns are what a value is compared with, by its type.
+var patterns = map[notice.Type]string{
+	notice.TypeIPv4: "ipv4-addr:value", notice.TypeIPv6: "ipv6-addr:value", notice.TypeDomain: "domain-name:value",
+	notice.TypeURL: "url:value", notice.TypeEmail: "email-addr:value",
+	notice.TypeMD5: "file:hashes.MD5", notice.TypeSHA1: "file:hashes.'SHA-1'",
+	notice.TypeSHA256: "file:hashes.'SHA-256'", notice.TypeSHA512: "file:hashes.'SHA-512'",
+	notice.TypeJA3: "network-traffic:" + propertyJA3, notice.TypeJA4: "network-traffic:" + propertyJA4,
+	notice.TypeCertSHA256: "x509-certificate:hashes.'SHA-256'", notice.TypeFilename: "file:name",
+	notice.TypeMutex: "mutex:name", notice.TypeRegistryKey: "windows-registry-key:key", notice.TypeBTC: "cryptocurrency-wallet:value",
+}
+
+// patternOf writes the pattern of an indicator.
+func patternOf(i notice.Indicator) string {
+	switch i.Type {
+	case notice.TypeASN:
+		return "[autonomous-system:number = " + strings.TrimPrefix(i.Value, "AS") + "]"
+	case notice.TypeCIDR:
+		object := "ipv4-addr"
+		if strings.Contains(i.Value, ":") {
+			object = "ipv6-addr"
+		}
+		return "[" + object + ":value ISSUBSET '" + i.Value + "']"
+	}
+	return "[" + patterns[i.Type] + " = '" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(i.Value) + "']"
+}
