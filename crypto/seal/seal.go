@@ -182,11 +182,11 @@ func unwrap(context, stanza []byte, seed [keyfile.SeedSize]byte) ([]byte, error)
 	member, enc, wrapped := stanza[:memberSize], stanza[memberSize:memberSize+encSize], stanza[memberSize+encSize:]
 	opener, err := receiver.Setup(enc)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its key cannot be unwrapped", ErrDamaged)
+		return nil, fmt.Errorf("%w: its key", ErrDamaged)
 	}
 	key, err := opener.Open(wrapped, member)
 	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("%w: its key cannot be unwrapped", ErrDamaged)
+		return nil, fmt.Errorf("%w, or is sealed for an earlier key of this member", ErrDamaged)
 	}
 	return key, nil
 }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -29,18 +30,19 @@ const knownID = "00112233445566778899aabbccddeeff00112233"
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
-	mu        sync.Mutex
-	events    []api.Event
-	arrived   chan struct{} // closed and replaced with each event
-	submitted []api.Submission
-	options   api.SubmitOptions
-	query     api.Query
-	lookedUp  []string
-	notReady  error
-	fail      error
-	panics    bool
-	block     chan struct{} // Status waits for it, unless nil
-	blocked   chan struct{} // closed when Status waits
+	mu          sync.Mutex
+	events      []api.Event
+	arrived     chan struct{} // closed and replaced with each event
+	submitted   []api.Submission
+	options     api.SubmitOptions
+	query       api.Query
+	bundleQuery api.BundleQuery
+	lookedUp    []string
+	notReady    error
+	fail        error
+	panics      bool
+	block       chan struct{} // Status waits for it, unless nil
+	blocked     chan struct{} // closed when Status waits
 }
 
 func newFakeNode() *fakeNode { return &fakeNode{arrived: make(chan struct{})} }
@@ -81,6 +83,33 @@ func (f *fakeNode) Status(ctx context.Context, ceiling notice.TLP) (api.Status, 
 		s.Notices = 0
 	}
 	return s, f.fail
+}
+
+// ExportBundle writes what the query is for; a region part fails half way.
+func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuery) (api.BundlePart, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bundleQuery = q
+	switch {
+	case f.fail != nil:
+		return api.BundlePart{}, f.fail
+	case q.After == 9:
+		return api.BundlePart{}, nil
+	case q.After == 8:
+		_, _ = io.WriteString(w, "half")
+		return api.BundlePart{}, errors.New("the disk is gone")
+	}
+	_, err := io.WriteString(w, "a bundle")
+	return api.BundlePart{Notices: 3, Next: 7}, err
+}
+
+// ImportBundle counts the bytes.
+func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
+	n, err := io.Copy(io.Discard, r)
+	if err != nil || f.fail != nil {
+		return api.BundleAnswer{}, errors.Join(err, f.fail)
+	}
+	return api.BundleAnswer{Read: n}, ctx.Err()
 }
 
 func (f *fakeNode) Submit(_ context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {
