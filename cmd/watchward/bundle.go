@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,7 +36,8 @@ type bundleExport struct {
 	query  client.BundleQuery
 	slug   string
 	result exportResult
-	left   []string
+	left   []string // members that nobody can seal for
+	alone  bool     // the only recipient is this node
 }
 
 // exportResult is what --json prints.
@@ -125,27 +127,27 @@ func (b *bundleExport) name(ctx context.Context) error {
 // series writes part after part: first what may be read by anybody, then what
 // is sealed.
 func (b *bundleExport) series(ctx context.Context) error {
-	for _, audience := range []string{"community", "region"} {
-		if b.audience == "community" && audience == "region" {
-			continue
-		}
+	audiences := []string{"community", "region"}
+	if b.audience == "community" {
+		audiences = audiences[:1]
+	} else if allowed, err := b.mayseal(ctx); err != nil {
+		return err
+	} else if !allowed {
+		audiences = audiences[:1]
+	}
+	for _, audience := range audiences {
 		q := b.query
-		q.Audience, q.Part, q.After = audience, 1, 0
+		q.Audience, q.Part = audience, 1
 		if audience == "community" {
 			q.To = nil
 		}
 		for {
 			part, some, err := b.part(ctx, q)
-			var e *client.Error
-			if errors.As(err, &e) && e.Problem != nil && e.Problem.Word() == "low-ceiling" && b.audience == "" {
-				fmt.Fprintf(b.cmd.ErrOrStderr(), "note: this token's ceiling is below AMBER, so what is for the region only is left out\n")
-				break
-			}
 			if err != nil {
 				return err
 			}
 			if some {
-				b.left = part.Left
+				b.left, b.alone = part.Left, part.SealedFor == 1 && len(b.to) == 0
 			}
 			if !some || part.Next == 0 {
 				break
@@ -154,6 +156,26 @@ func (b *bundleExport) series(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mayseal asks for a part behind everything that is stored, which has nothing in
+// it: a wrong name must be found before the first file is written.
+func (b *bundleExport) mayseal(ctx context.Context) (bool, error) {
+	q := b.query
+	q.Audience, q.Part, q.After = "region", 1, math.MaxInt64
+	_, _, err := b.client.ExportBundle(ctx, q, io.Discard)
+	var e *client.Error
+	if !errors.As(err, &e) || e.Problem == nil {
+		return err == nil, err
+	}
+	switch {
+	case e.Problem.Word() == "low-ceiling" && b.audience == "":
+		fmt.Fprintln(b.cmd.ErrOrStderr(), "note: this token's ceiling is below AMBER, so what is for the region only is left out")
+		return false, nil
+	case e.Problem.Status == http.StatusUnprocessableEntity:
+		return false, usage("%w", e.Problem) // its fix names the flag, not the request's parameter
+	}
+	return false, err
 }
 
 // part writes one file, under another name until it is whole and on the disk.
@@ -245,6 +267,9 @@ func (b *bundleExport) summary() {
 		t.add(p.File, who, fmt.Sprint(p.Authors), fmt.Sprint(p.Notices), size(p.Bytes))
 	}
 	t.print(out)
+	if b.alone {
+		fmt.Fprintln(out, "Only this hospital can open what is sealed: it has heard of no other member yet. A bundle of theirs introduces them.")
+	}
 	if len(b.left) > 0 {
 		fmt.Fprintf(out, "Left out, since their key for sealing is broken: %s.\n", plain(strings.Join(b.left, ", ")))
 	}
@@ -333,7 +358,10 @@ func (i *bundleImport) all(paths []string) error {
 		switch {
 		case i.cmd.Context().Err() != nil:
 			return fmt.Errorf("%s: cut off: import it again, it goes on where it was", path)
-		case errors.As(err, &e) && (e.Problem == nil || e.Problem.Status != http.StatusUnprocessableEntity && e.Problem.Status != http.StatusRequestEntityTooLarge):
+		case errors.As(err, &e) && e.Problem != nil && (e.Problem.Status == http.StatusUnprocessableEntity || e.Problem.Status == http.StatusRequestEntityTooLarge):
+			i.result.Errors = append(i.result.Errors, fmt.Sprintf("%s: %v", path, e.Problem)) // of the file, not of the request's body
+			continue
+		case e != nil:
 			return err
 		case err != nil:
 			i.result.Errors = append(i.result.Errors, fmt.Sprintf("%s: %v", path, err))

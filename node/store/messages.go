@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -31,6 +32,9 @@ func (s *Store) Messages(after uint64, bytes int, want func(Message) bool) (out 
 	it := txn.NewIterator(o)
 	defer it.Close()
 	next = after
+	if after == math.MaxUint64 { // nothing is behind it
+		return nil, next, true, nil
+	}
 	size := 0
 	for n := 0; n < messagesExamined && size < bytes; n++ {
 		if n == 0 {
