@@ -31,7 +31,8 @@ const (
 
 // ImportBundle implements api.Node. Every envelope passes through the one door
 // (path.go) as sync brings it. It is not sent on: the others' own sessions find
-// it, and a stick must not flood the mesh with history.
+// it, and a stick must not flood the mesh with history. An author's budget of
+// bytes a day is about what peers make this node pull, and does not count here.
 func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
 	if n.roster == nil {
 		return api.BundleAnswer{}, errNoRegion
@@ -121,6 +122,9 @@ func (i *importer) readPart(ctx context.Context) error {
 	var err error
 	if i.part, err = i.in.Part(); err != nil {
 		return err
+	}
+	if len(i.a.Parts) >= api.BundlePartsMax {
+		return &notice.FieldError{Field: "body", Reason: fmt.Sprintf("more than %d parts", api.BundlePartsMax), Fix: "import the rest apart"}
 	}
 	if err := i.mine(); err != nil {
 		return err

@@ -25,6 +25,10 @@ const (
 	sealGrace = 90 * 24 * time.Hour
 	// memberPrefixMin is the shortest beginning of a member's id that names it.
 	memberPrefixMin = 8
+	// leftMax is how many members are named for whom nobody can seal.
+	leftMax = 20
+	// recordFrame is what a record needs beside its bytes, at most.
+	recordFrame = 16
 )
 
 // errNoRegion says that a node alone has nobody to carry words to or from.
@@ -94,7 +98,9 @@ func (x *exporter) chooseRecipients() error {
 		case seen[c.Member], !charter.Allows(c.Role, crypto.AudienceRegion), c.NotAfter+sealGrace.Milliseconds() < x.now:
 			continue
 		case seal.CheckKey(c.SealKey) != nil:
-			x.part.Left = append(x.part.Left, c.Name)
+			if len(x.part.Left) < leftMax {
+				x.part.Left = append(x.part.Left, c.Name)
+			}
 			continue
 		}
 		seen[c.Member] = true
@@ -234,9 +240,6 @@ func (x *exporter) add(m store.Message) (full bool, err error) {
 	}
 	return false, x.out.Envelope(raw)
 }
-
-// recordFrame is what a record needs beside its bytes, at most.
-const recordFrame = 16
 
 // begin writes the header and the charter.
 func (x *exporter) begin() error {

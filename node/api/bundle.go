@@ -23,6 +23,7 @@ const (
 	BundlePartMax     = 4<<30 - 1        // what a FAT32 stick takes as one file
 	BundlePartDefault = int64(512) << 20 // bytes
 	BundleBytesMax    = int64(64) << 30  // of one POST: several parts one after the other
+	BundlePartsMax    = 10_000           // parts of one POST
 	BundleRefusedMax  = 1_000            // refusals named in an answer; all are counted
 	bundlesMax        = 2                // exports and imports at once; more get 503
 	BundleType        = "application/vnd.watchward.bundle"
@@ -103,7 +104,8 @@ type exportBundleInput struct {
 
 // registerBundle adds both routes. Whoever may read a notice may also carry it,
 // and whoever may report may bring what others have signed: nothing is believed
-// that its author did not sign. Neither has a time limit, only one of progress.
+// that its author did not sign. Neither has a time limit, only one of progress:
+// sticks are slow, and stall for seconds.
 func (s *Server) registerBundle() {
 	export := answering(get("export-bundle", "/v1/bundle", "One part of a bundle: signed notices in a file, for a node that the network does not reach"), BundleType, nil)
 	export.Description = "Carries notices as their authors signed them, nothing above the token's ceiling; the region audience needs a ceiling of AMBER. " +
@@ -149,7 +151,7 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 		}
 	}
 	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) {
-		out := &bundleWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.StreamWrite}
+		out := &bundleWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.Answer}
 		_ = out.rc.SetReadDeadline(time.Time{}) // the request is read
 		part, err := s.c.Node.ExportBundle(ctx, out, q)
 		switch {
@@ -172,9 +174,12 @@ func (s *Server) importBundle(context.Context, *struct{}) (*huma.StreamResponse,
 	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // it is set anew before the answer
-		in := &bundleReader{ctx: ctx, r: http.MaxBytesReader(w, r.Body, BundleBytesMax), rc: rc, timeout: s.c.Limits.BodyRead}
+		in := &bundleReader{ctx: ctx, r: http.MaxBytesReader(w, r.Body, BundleBytesMax), rc: rc, timeout: s.c.Limits.Answer}
 		answer, err := s.c.Node.ImportBundle(ctx, in)
 		var body []byte
+		if err != nil && in.cut {
+			err = errCutOff
+		}
 		if err == nil {
 			answer.Refused, answer.Unknown, answer.Parts = list(answer.Refused), list(answer.Unknown), list(answer.Parts)
 			body, err = json.Marshal(answer)
@@ -228,12 +233,19 @@ func (s *Server) bundleProblem(operation string, err error) *Problem {
 		return problem(http.StatusRequestEntityTooLarge, "body-too-large", "Body too large",
 			fmt.Sprintf("the bundle is larger than %d GiB", BundleBytesMax>>30), "import its parts one by one").at("body", "")
 	}
+	if errors.Is(err, errCutOff) {
+		return problem(http.StatusBadRequest, "cut-off", "The body is cut off",
+			"the connection broke or was too slow while the bundle was read", "import it again: it goes on where it was").at("body", "")
+	}
 	p, internal := problemOf(err)
 	if internal != nil {
 		s.log.Error("request failed", "operation", operation, "err", internal)
 	}
 	return p
 }
+
+// errCutOff says that a body could not be read to its end.
+var errCutOff = errors.New("the body is cut off")
 
 // bundleWriter sends a part, each write under its own deadline, so that a slow
 // client is served and a dead one is not. The header goes with the first write.
@@ -272,6 +284,7 @@ type bundleReader struct {
 	r       io.Reader
 	rc      *http.ResponseController
 	timeout time.Duration
+	cut     bool // the body could not be read to its end, which also ends ctx
 }
 
 func (i *bundleReader) Read(p []byte) (int, error) {
@@ -282,8 +295,9 @@ func (i *bundleReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := i.r.Read(p)
-	if err != nil && i.ctx.Err() != nil {
-		err = i.ctx.Err()
+	var over *http.MaxBytesError
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &over) {
+		i.cut, err = true, errCutOff
 	}
 	return n, err
 }

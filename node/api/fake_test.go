@@ -37,6 +37,7 @@ type fakeNode struct {
 	options     api.SubmitOptions
 	query       api.Query
 	bundleQuery api.BundleQuery
+	bundleErr   error
 	lookedUp    []string
 	notReady    error
 	fail        error
@@ -85,7 +86,7 @@ func (f *fakeNode) Status(ctx context.Context, ceiling notice.TLP) (api.Status, 
 	return s, f.fail
 }
 
-// ExportBundle writes what the query is for; a region part fails half way.
+// ExportBundle writes a text, nothing after 9, and fails half way after 8.
 func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuery) (api.BundlePart, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,6 +107,9 @@ func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuer
 // ImportBundle counts the bytes.
 func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
 	n, err := io.Copy(io.Discard, r)
+	f.mu.Lock()
+	f.bundleErr = err
+	f.mu.Unlock()
 	if err != nil || f.fail != nil {
 		return api.BundleAnswer{}, errors.Join(err, f.fail)
 	}
