@@ -16,6 +16,7 @@ import (
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/seal"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
@@ -318,6 +319,56 @@ func TestStickForOthers(t *testing.T) {
 	}
 }
 
+// What is for the region is sealed for those who may hear it: no supplier, none
+// whose credential ended long ago, and none whose key for sealing is broken, who
+// is named.
+func TestStickRecipients(t *testing.T) {
+	b := newBench(t)
+	b.takes(t, b.chain(t, b.author, crypto.AudienceRegion, notice.TLPAmber, 1)[0], mesh.ViaSync)
+	now := b.clock.now()
+	admit := func(name string, change func(*trust.Request, *trust.Grant)) {
+		id, err := keyfile.NewIdentity(testkit.Random(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := trust.NewRequest(id, name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := trust.ParseRequest(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := trust.Grant{Request: request, NotBefore: now - 400*day, NotAfter: now + day}
+		change(request, &g)
+		records, err := trust.Admit(b.region.Charter, []*crypto.PrivateKey{b.region.Admission}, []trust.Grant{g}, g.NotBefore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Path().AddTrust(t.Context(), records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admit("late", func(_ *trust.Request, g *trust.Grant) { g.NotAfter = now - 89*day })
+	admit("gone", func(_ *trust.Request, g *trust.Grant) { g.NotAfter = now - 91*day })
+	admit("supplier", func(_ *trust.Request, g *trust.Grant) { g.Role = trust.RoleSupplier })
+	admit("broken", func(r *trust.Request, _ *trust.Grant) { r.SealKey = bytes.Repeat([]byte{0xff}, len(r.SealKey)) })
+	parts, total := b.export(t, api.BundleQuery{Audience: crypto.AudienceRegion})
+	if total.SealedFor != 4 || len(total.Left) != 1 || total.Left[0] != "broken" { // author, other, here, late
+		t.Errorf("sealed: %+v", total)
+	}
+	if a := b.imports(t, parts...); a.Known != 1 {
+		t.Errorf("imported: %+v", a)
+	}
+	for name, want := range map[string]string{"supplier": "is a supplier", "broken": "nobody can seal for broken", "gone": "0 members could open it"} {
+		q := api.BundleQuery{Audience: crypto.AudienceRegion, Size: api.BundlePartDefault, To: []string{name}}
+		var field *notice.FieldError
+		if _, err := b.ExportBundle(t.Context(), io.Discard, q); !errors.As(err, &field) || !strings.Contains(field.Reason, want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
 // One bad envelope in the middle is named and stops nothing.
 func TestStickWithBadWords(t *testing.T) {
 	b := newBench(t)
@@ -448,6 +499,24 @@ func TestStickOfOddWords(t *testing.T) {
 	}
 	if a := h.imports(t, parts...); a.Known != 5 || a.Taken != 0 {
 		t.Errorf("imported again: %+v", a)
+	}
+	// A fork in the region's chain is told to the region only: headers say when
+	// and how much was said.
+	secret := b.chain(t, b.other, crypto.AudienceRegion, notice.TLPAmber, 1)[0]
+	again := b.other.Envelope(t, crypto.Header{Time: secret.Header.Time}, nil, b.item(t, "again.example"))
+	said := b.chain(t, b.other, crypto.AudienceCommunity, notice.TLPGreen, 1)[0]
+	for _, e := range []*crypto.Envelope{secret, again, said} {
+		if err := b.bring(t.Context(), e.Raw, mesh.ViaSync, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if clear, _ := b.export(t, api.BundleQuery{}); bytes.Contains(clear[0], again.Signed) || bytes.Contains(clear[0], secret.Signed) {
+		t.Error("what is in clear tells of a fork in the region's chain")
+	}
+	sealed, _ := b.export(t, api.BundleQuery{Audience: crypto.AudienceRegion})
+	one := fresh(t, b.region, b.self, b.clock)
+	if one.imports(t, sealed...); len(one.alerts(t, "fork")) != 1 {
+		t.Error("the fork in the region's chain is not told to the region")
 	}
 	future := b.other.Envelope(t, crypto.Header{Audience: crypto.AudienceCommunity, TLP: 2, Time: b.clock.now() + 60*minute}, nil, b.item(t, "future.example"))
 	a = b.imports(t, stick(t, b.header(crypto.AudienceCommunity), nil, nil, future.Raw))
