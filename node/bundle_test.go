@@ -523,11 +523,28 @@ func TestStickOfOddWords(t *testing.T) {
 	if a.Held != 1 || a.Taken != 0 || a.RefusedCount != 0 {
 		t.Errorf("from the future: %+v", a)
 	}
+	// What was erased here is not carried: nobody would take it from this node.
+	if err := b.Store().Erase(t.Context(), crypto.NewItemID(said.Header.Author, itemHash(t, said))); err != nil {
+		t.Fatal(err)
+	}
+	if _, left := b.export(t, api.BundleQuery{}); left.Notices != total.Notices {
+		t.Errorf("after erasing: %+v, before that was said: %+v", left, total)
+	}
 	bare := b.other.Envelope(t, crypto.Header{Audience: crypto.AudienceCommunity, TLP: 2, Time: b.clock.now()}, nil, b.item(t, "bare.example"))
 	a = b.imports(t, stick(t, b.header(crypto.AudienceCommunity), nil, nil, bare.Bare()))
 	if a.RefusedCount != 1 || !strings.Contains(a.Refused[0].Reason, "taken out on the way") {
 		t.Errorf("without its words: %+v", a)
 	}
+}
+
+// itemHash is the leaf hash of an envelope's only item.
+func itemHash(t testing.TB, e *crypto.Envelope) crypto.Hash {
+	t.Helper()
+	items, err := e.Split()
+	if err != nil || len(items) != 1 {
+		t.Fatalf("%d items, %v", len(items), err)
+	}
+	return crypto.LeafHash(items[0])
 }
 
 // Parts stay within their size, each is good alone, and in any order.

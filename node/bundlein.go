@@ -17,6 +17,7 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/bundle"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 )
 
 // Bounds of what an import holds at once: one such batch is read and checked
@@ -39,13 +40,25 @@ func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer,
 	}
 	known := len(n.roster.Members(n.roster.Region()))
 	i := &importer{n: n, in: bundle.NewReader(r), unknown: map[crypto.MemberID]int64{}, ready: make(chan []*mesh.Checked, 1)}
-	group, ctx := errgroup.WithContext(ctx)
+	// Reading ends when admitting fails, but not the other way round: what was
+	// read before the stream failed is taken.
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var group errgroup.Group
 	group.Go(func() error {
 		defer close(i.ready)
-		return i.read(ctx)
+		return i.read(reading)
 	})
-	group.Go(func() error { return i.admit(ctx) })
-	if err := group.Wait(); err != nil {
+	group.Go(func() error {
+		err := i.admit(ctx)
+		stop(err)
+		return err
+	})
+	err := group.Wait()
+	if errors.Is(err, store.ErrFull) {
+		err = &api.Unavailable{Reason: "the disk is nearly full, so nothing more is stored", Fix: "free some space and import it again: it goes on where it was"}
+	}
+	if err != nil {
 		return api.BundleAnswer{}, err
 	}
 	i.a.Taken, i.a.Expired, i.a.Known = i.taken, i.expired, i.a.Known+i.known
@@ -86,7 +99,7 @@ func (i *importer) read(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		field, ok := asField(err)
 		if !ok || len(i.a.Parts) == 0 && i.a.Read == 0 && i.a.RefusedCount == 0 {
@@ -203,8 +216,8 @@ func (i *importer) open() error {
 
 // flush adds the records that were read, then checks the envelopes.
 func (i *importer) flush(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err := i.addRecords(ctx); err != nil {
 		return err
@@ -237,7 +250,7 @@ func (i *importer) flush(ctx context.Context) error {
 	case i.ready <- batch:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

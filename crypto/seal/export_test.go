@@ -31,3 +31,6 @@ func Rebuild(t testing.TB, l Label, box []byte, index int, stanza, key []byte) [
 	}
 	return slices.Concat(head, mac, chunk[:lengthSize], after.Seal(nil, n[:], content, nil))
 }
+
+// Flush ends a piece where Write would not.
+func Flush(w *Writer) { w.flush(false) }

@@ -278,6 +278,28 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// A sealer that cuts pieces otherwise makes another box of the same content,
+// which nobody takes.
+func TestPiecesAreCutOneWay(t *testing.T) {
+	to := members(t, "anna")
+	for size, more := range map[int]int{10: 1, seal.ChunkSize: 0} { // a short piece that is not the last, and an empty last one
+		var box bytes.Buffer
+		w, err := seal.NewWriter(&box, label(), recipients(to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Write(contentOf(size))
+		seal.Flush(w)
+		_, again := w.Write(contentOf(more))
+		if err = errors.Join(err, again, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seal.Open(label(), to[0].id, to[0].SealSeed, box.Bytes()); !errors.Is(err, seal.ErrDamaged) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 // Pieces of two boxes for the same members do not mix.
 func TestBoxesDoNotMix(t *testing.T) {
 	to := members(t, "anna")

@@ -2,6 +2,7 @@ package bundle_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -282,6 +283,24 @@ func TestBadSealedParts(t *testing.T) {
 				t.Errorf("%d envelopes, %v, want %d, %q", len(got.envelopes), got.err, x.good, x.want)
 			}
 		})
+	}
+	// What follows the end inside the box belongs to no part.
+	var begin bytes.Buffer
+	begin.WriteString(bundle.Magic)
+	if _, err := wire.Write(&begin, 1, header(crypto.AudienceRegion)); err != nil {
+		t.Fatal(err)
+	}
+	end := frame(4, encoded(t, bundle.End{Sum: sha256.Sum256(begin.Bytes())}))
+	for more, want := range map[string]string{"": "EOF", "x": "something follows its end"} {
+		l := seal.Label{Purpose: "bundle", Region: header(crypto.AudienceRegion).Region, TLP: bundle.TLP, Bound: begin.Bytes()}
+		box, err := seal.Seal(l, recipients(t), append(bytes.Clone(end), more...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := readPart(t, bundle.NewReader(io.MultiReader(bytes.NewReader(begin.Bytes()), bytes.NewReader(box))))
+		if got.err == nil || !strings.Contains(got.err.Error(), want) {
+			t.Errorf("%q behind the end: %v", more, got.err)
+		}
 	}
 	r := bundle.NewReader(bytes.NewReader(whole))
 	if _, err := r.Part(); err != nil {
