@@ -1,6 +1,8 @@
 package node
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/store"
 )
@@ -18,3 +20,6 @@ func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
 
 // RosterRoot is the root of a node's trust records.
 func (n *Node) RosterRoot() [32]byte { return n.roster.Root() }
+
+// Registry has a node's metrics.
+func (n *Node) Registry() *prometheus.Registry { return n.registry }

@@ -116,6 +116,12 @@ func parseReason(err error) string {
 // Admit implements mesh.Path: neighbours, items, one transaction. It returns
 // when the batch is on disk and visible.
 func (p path) Admit(ctx context.Context, batch []*mesh.Checked) error {
+	_, err := p.admit(ctx, batch)
+	return err
+}
+
+// admit is Admit that says what became of each.
+func (p path) admit(ctx context.Context, batch []*mesh.Checked) ([]store.Appended, error) {
 	entries := make([]store.Entry, len(batch))
 	group := errgroup.Group{}
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -126,7 +132,7 @@ func (p path) Admit(ctx context.Context, batch []*mesh.Checked) error {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range entries { // 10, in order: the predecessor may be in this batch
 		if !p.fits(entries, i) {
@@ -136,12 +142,12 @@ func (p path) Admit(ctx context.Context, batch []*mesh.Checked) error {
 	}
 	done, err := p.n.store.Append(ctx, entries)
 	if err != nil {
-		return fmt.Errorf("admit %d envelopes: %w", len(batch), err)
+		return nil, fmt.Errorf("admit %d envelopes: %w", len(batch), err)
 	}
 	for i, a := range done {
 		p.n.admitted(ctx, entries[i], a)
 	}
-	return nil
+	return done, nil
 }
 
 // decode is step 11: a bad item is refused alone, the envelope stays.

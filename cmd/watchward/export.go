@@ -16,51 +16,87 @@ import (
 )
 
 func newExport() *cobra.Command {
-	var q client.ExportQuery
-	var since time.Duration
-	var path string
+	var b bundleExport
+	var f fileExport
+	var bundle bool
 	c := &cobra.Command{
-		Use:   "export",
-		Short: "Write what is known as one file for other programs: STIX 2.1, MISP, CSV",
-		Long: `Export what this node knows and may pass on. Each notice keeps its marking, and
-nothing stricter than --tlp is in it: GREEN unless you say AMBER. What is marked
-AMBER+STRICT or RED is for named people and never leaves in an export; drills and
-what has expired are left out. What its author took back is in it as revoked, so
-that whoever had it takes it back as well.
+		Use:   "export [--bundle]",
+		Short: "Write what is known: for other programs (STIX 2.1, MISP, CSV), or as bundles for other hospitals",
+		Long: `Export what this node knows and may pass on, as one file for other programs. Each
+notice keeps its marking, and nothing stricter than --tlp is in it: GREEN unless
+you say AMBER. What is marked AMBER+STRICT or RED is for named people and never
+leaves in an export; drills and what has expired are left out. What its author
+took back is in it as revoked, so that whoever had it takes it back as well. What
+has no marking stays out, since nobody has said how far it may travel: --unmarked
+takes it along.
 
-What has no marking stays out, since nobody has said how far it may travel:
---unmarked takes it along. A file appears whole or not at all.`,
-		Example: "  watchward export -o region.stix.json\n  watchward export --tlp AMBER --since 24h --kind sighting --mine",
-		Args:    cobra.NoArgs,
+With --bundle, write notices as their authors signed them, so that a hospital
+that is cut off can take them in from a stick: watchward import FILE. Anybody may
+carry the files. What is for this region only (AMBER) goes into files of its own,
+sealed for all members of the region, or for those named with --to.
+What only this node knows, and what is for named members, is never in a bundle.
+
+Without -o a file for programs goes to standard output, and bundles into this
+directory. A file is there whole or not at all; of bundles, after an interruption,
+those that are there are good, each alone and in any order.`,
+		Example: "  watchward export -o region.stix.json\n  watchward export --format csv --tlp AMBER --since 24h --kind sighting --mine\n" +
+			"  watchward export --bundle -o /media/stick --since 30d\n  watchward export --bundle -o anna.wwb --to 'St Anna'",
+		Args: cobra.NoArgs,
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			if since > 0 {
-				q.Since = now().Add(-since)
+			for _, name := range []string{"format", "tlp", "unmarked"} {
+				if bundle && cmd.Flags().Changed(name) {
+					return usage("--%s goes without --bundle", name)
+				}
 			}
-			if path == "" || path == "-" {
-				out := bufio.NewWriter(cmd.OutOrStdout())
-				return errors.Join(c.Export(cmd.Context(), q, out), out.Flush())
+			for _, name := range []string{"audience", "to", "part-size"} {
+				if !bundle && cmd.Flags().Changed(name) {
+					return usage("--%s goes with --bundle", name)
+				}
 			}
-			p := &exportProgress{to: cmd.ErrOrStderr(), quiet: jsonFlag(cmd), began: now()}
-			err := writeWhole(path, func(w io.Writer) error { return c.Export(cmd.Context(), q, io.MultiWriter(w, p)) })
-			p.clear()
-			if err != nil {
-				return err
+			if bundle {
+				return b.run(cmd, c)
 			}
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"file": path, "bytes": p.bytes})
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "Wrote %s: %s.\n", plain(path), size(p.bytes))
-			return nil
+			f.kind, f.out, f.since, f.mine = b.kind, b.out, b.since, b.mine
+			return f.run(cmd, c)
 		}),
 	}
-	c.Flags().StringVar(&q.Format, "format", "stix", "format of the file: stix (STIX 2.1), misp (MISP events) or csv")
-	c.Flags().StringVar(&q.TLP, "tlp", "GREEN", "the strictest marking that is in it: CLEAR, GREEN or AMBER")
-	c.Flags().StringVar(&q.Kind, "kind", "", "only indicator, sighting or dispute")
-	c.Flags().DurationVar(&since, "since", 0, "only what arrived, or was taken back, within this time: 24h")
-	c.Flags().BoolVar(&q.Mine, "mine", false, "only this node's own")
-	c.Flags().BoolVar(&q.Unmarked, "unmarked", false, "also what has no marking")
-	c.Flags().StringVarP(&path, "out", "o", "", "file to write (default: standard output)")
+	c.Flags().BoolVar(&bundle, "bundle", false, "signed notices, for watchward import at another hospital")
+	c.Flags().StringVar(&f.query.Format, "format", "stix", "format of the file: stix (STIX 2.1), misp (MISP events) or csv")
+	c.Flags().StringVar(&f.query.TLP, "tlp", "GREEN", "the strictest marking that is in it: CLEAR, GREEN or AMBER")
+	c.Flags().BoolVar(&f.query.Unmarked, "unmarked", false, "also what has no marking")
+	b.flags(c)
 	return c
+}
+
+// fileExport writes one file for other programs.
+type fileExport struct {
+	query            client.ExportQuery
+	out, since, kind string
+	mine             bool
+}
+
+func (f *fileExport) run(cmd *cobra.Command, c *client.Client) error {
+	q := f.query
+	q.Kind, q.Mine = f.kind, f.mine
+	var err error
+	if q.Since, err = parseSince(f.since, now()); err != nil {
+		return usage("--since %w", err)
+	}
+	if f.out == "" || f.out == "-" {
+		out := bufio.NewWriter(cmd.OutOrStdout())
+		return errors.Join(c.Export(cmd.Context(), q, out), out.Flush())
+	}
+	p := &exportProgress{to: cmd.ErrOrStderr(), quiet: jsonFlag(cmd), began: now()}
+	err = writeWhole(f.out, func(w io.Writer) error { return c.Export(cmd.Context(), q, io.MultiWriter(w, p)) })
+	p.clear()
+	if err != nil {
+		return err
+	}
+	if jsonFlag(cmd) {
+		return printJSON(cmd.OutOrStdout(), map[string]any{"file": f.out, "bytes": p.bytes})
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Wrote %s: %s.\n", plain(f.out), size(p.bytes))
+	return nil
 }
 
 // writeWhole makes a file that appears when all of it is on disk. One that was

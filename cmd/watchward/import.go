@@ -35,7 +35,7 @@ func newImport() *cobra.Command {
 	var i importer
 	c := &cobra.Command{
 		Use:   "import FILE…|DIRECTORY…|-",
-		Short: "Take in what others have told you: MISP, STIX, CSV, lists, text with defanged values",
+		Short: "Take in what others have told you: bundles, MISP, STIX, CSV, lists, text with defanged values",
 		Long: `Import what is known elsewhere, as indicators: it is not counted as seen here.
 What was imported stays on this node unless --share is given; then each value
 needs a marking: its own (a tlp: tag, a column), --tlp, or the node's default. A
@@ -47,12 +47,18 @@ feeds (manifest.json), STIX bundles, CSV, lists with one value a line, and text,
 HTML with defanged values; in gzip or zip as well. For CSV it is shown which
 column is read as what; --columns puts it right: --columns value=2,type=1,tlp=4.
 
-A file is taken whole or, when it breaks off or is no such file, not at all;
+A bundle (watchward export --bundle) brings what other hospitals of the region
+said and signed: it keeps its markings and arrives as if the network had brought it.
+
+Any other file is taken whole or, when it breaks off or is no such file, not at all;
 single bad values are refused by their place and stop nothing.`,
 		Example: "  watchward import event.json list.txt\n  watchward import event.json --share --tlp AMBER\n" +
 			"  watchward import ministry.csv --columns value=Indikator,type=2 --dry-run\n  watchward import misp-feed/",
 		Args: cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			if bundles, err := importBundles(cmd, c, args); bundles || err != nil {
+				return err
+			}
 			i.client, i.say.local, i.out, i.errOut = c, !i.share, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			i.json, i.several, i.reach = jsonFlag(cmd), len(args) > 1, map[string]int{}
 			if i.format != "" && !slices.Contains(importFormats, i.format) {

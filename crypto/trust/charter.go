@@ -89,6 +89,10 @@ func (c *Charter) Region() crypto.Region { return crypto.Region(c.hash) }
 // Hash returns the charter's hash. That of a genesis is the region's name.
 func (c *Charter) Hash() crypto.Hash { return c.hash }
 
+// RecordID returns the id of the record that proves the charter, by which
+// Roster.Record finds the bytes to show to others.
+func (c *Charter) RecordID() crypto.Hash { return recordID(c.Region(), typeCharter, c.raw, nil) }
+
 // Allows reports whether members of a role may take part in an audience.
 // Bridges and suppliers get the region audience only where the charter says so.
 func (c *Charter) Allows(role Role, audience crypto.Audience) bool {

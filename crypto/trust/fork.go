@@ -19,6 +19,9 @@ type Fork struct {
 	id    crypto.Hash          // of the record
 }
 
+// RecordID returns the id of the record that proves the fork.
+func (f *Fork) RecordID() crypto.Hash { return f.id }
+
 // forkRecord carries both headers with their signatures.
 type forkRecord struct {
 	Low  []byte `cbor:"1,keyasint"` // header ‖ signature, the one with the lower id

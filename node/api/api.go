@@ -98,6 +98,7 @@ type Server struct {
 	routes   map[string]route // by mux pattern
 	guard    *guard
 	streams  chan struct{}      // a place for each open stream
+	bundles  chan struct{}      // a place for each bundle that is written or read
 	stopping chan struct{}      // closed when Close begins: streams end
 	base     context.Context    // of every request
 	cancel   context.CancelFunc // ends base when Close runs out of patience
@@ -125,7 +126,7 @@ func New(c Config) (*Server, error) {
 	c.defaults()
 	s := &Server{
 		c: c, log: c.Log, mux: http.NewServeMux(), routes: map[string]route{},
-		streams: make(chan struct{}, streamsMax), stopping: make(chan struct{}),
+		streams: make(chan struct{}, streamsMax), bundles: make(chan struct{}, bundlesMax), stopping: make(chan struct{}),
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.huma = humago.New(s.mux, humaConfig(c.Version))

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,20 +33,22 @@ const knownID = "00112233445566778899aabbccddeeff00112233"
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
-	mu        sync.Mutex
-	events    []api.Event
-	arrived   chan struct{} // closed and replaced with each event
-	submitted []api.Submission
-	options   api.SubmitOptions
-	query     api.Query
-	lookedUp  []string
-	exported  api.ExportQuery
-	exports   int // notices that Export yields
-	notReady  error
-	fail      error
-	panics    bool
-	block     chan struct{} // Status waits for it, unless nil
-	blocked   chan struct{} // closed when Status waits
+	mu          sync.Mutex
+	events      []api.Event
+	arrived     chan struct{} // closed and replaced with each event
+	submitted   []api.Submission
+	options     api.SubmitOptions
+	query       api.Query
+	bundleQuery api.BundleQuery
+	bundleErr   error
+	lookedUp    []string
+	exported    api.ExportQuery
+	exports     int // notices that Export yields
+	notReady    error
+	fail        error
+	panics      bool
+	block       chan struct{} // Status waits for it, unless nil
+	blocked     chan struct{} // closed when Status waits
 }
 
 func newFakeNode() *fakeNode { return &fakeNode{arrived: make(chan struct{})} }
@@ -86,6 +89,36 @@ func (f *fakeNode) Status(ctx context.Context, ceiling notice.TLP) (api.Status, 
 		s.Notices = 0
 	}
 	return s, f.fail
+}
+
+// ExportBundle writes a text, nothing after 9, and fails half way after 8.
+func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuery) (api.BundlePart, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bundleQuery = q
+	switch {
+	case f.fail != nil:
+		return api.BundlePart{}, f.fail
+	case q.After == 9:
+		return api.BundlePart{}, nil
+	case q.After == 8:
+		_, _ = io.WriteString(w, "half")
+		return api.BundlePart{}, errors.New("the disk is gone")
+	}
+	_, err := io.WriteString(w, "a bundle")
+	return api.BundlePart{Notices: 3, Next: 7}, err
+}
+
+// ImportBundle counts the bytes.
+func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
+	n, err := io.Copy(io.Discard, r)
+	f.mu.Lock()
+	f.bundleErr = err
+	f.mu.Unlock()
+	if err != nil || f.fail != nil {
+		return api.BundleAnswer{}, errors.Join(err, f.fail)
+	}
+	return api.BundleAnswer{Read: n}, ctx.Err()
 }
 
 func (f *fakeNode) Submit(_ context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {

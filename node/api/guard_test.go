@@ -34,6 +34,8 @@ var rights = map[string]struct {
 	"GET /v1/alerts":         {"/v1/alerts", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/stream":         {"/v1/stream", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/export":         {"/v1/export", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/bundle":         {"/v1/bundle", "", [5]int{401, 401, 200, 200, 200}},
+	"POST /v1/bundle":        {"/v1/bundle", "a bundle", [5]int{401, 401, 403, 200, 200}},
 	"GET /v1/tokens":         {"/v1/tokens", "", [5]int{401, 401, 403, 403, 200}},
 	"POST /v1/tokens":        {"/v1/tokens", `{"name":"new","role":"reader"}`, [5]int{401, 401, 403, 403, 201}},
 	"DELETE /v1/tokens/{id}": {"/v1/tokens/absent", "", [5]int{401, 401, 403, 403, 404}},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 
 	"github.com/watchward/watchward/node/intel"
@@ -54,6 +55,12 @@ type Node interface {
 	// go on. Events come in order of Seq; a slow yield must hold no lock and no
 	// transaction.
 	Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(Event) error) error
+	// ExportBundle writes one part of a bundle to w, and nothing when nothing is
+	// selected. It holds no lock and no transaction while w is slow.
+	ExportBundle(ctx context.Context, w io.Writer, q BundleQuery) (BundlePart, error)
+	// ImportBundle takes in the parts of a bundle. It returns when what was taken
+	// is durable. An error means that nothing could be read.
+	ImportBundle(ctx context.Context, r io.Reader) (BundleAnswer, error)
 }
 
 // FromNow makes Follow start with what arrives next.

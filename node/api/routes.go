@@ -45,6 +45,7 @@ func (s *Server) register() {
 	lookup = answering(lookup, "application/json", s.schema(LookupAnswers{}))
 	add(s, route{need: token.Reader, body: true}, lookup, s.lookup)
 	add(s, route{need: token.Reporter, body: true}, submitOperation(s), s.submit)
+	s.registerBundle()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("list-tokens", "/v1/tokens", "List tokens; secrets are not kept"), s.listTokens)

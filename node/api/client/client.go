@@ -212,7 +212,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	for key, values := range header {
 		r.Header[key] = values
 	}
-	if body != nil {
+	if body != nil && r.Header.Get("Content-Type") == "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if c.c.Token != "" {
