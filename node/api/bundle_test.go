@@ -14,6 +14,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -124,6 +125,31 @@ func TestImportBundle(t *testing.T) {
 	}
 }
 
+// A client in the middle of a long file still hears why the node wants no more
+// of it.
+func TestImportBundleIsRefusedEarly(t *testing.T) {
+	s := start(t, nil)
+	for range 5 {
+		for who, status := range map[string]int{"reader": 403, "reporter": 422} {
+			s.node.fail = &notice.FieldError{Field: "body", Reason: "of another region", Fix: "give it to them"}
+			c, err := client.New(client.Config{URL: s.URL(), Token: s.secret[who]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.ImportBundle(t.Context(), io.LimitReader(endless{}, 64<<20))
+			var e *client.Error
+			if !errors.As(err, &e) || e.Problem == nil || e.Problem.Status != status {
+				t.Errorf("as %s: %v", who, err)
+			}
+			c.Close()
+		}
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
 // stall begins to send a bundle and stops in the middle.
 func (s *service) stall(t *testing.T) net.Conn {
 	t.Helper()
@@ -151,12 +177,13 @@ func TestImportBundleStalls(t *testing.T) {
 // Two at once and no more; and none of them outlives the server.
 func TestBundlesAreFew(t *testing.T) {
 	s := start(t, nil)
+	s.node.importing = make(chan struct{}, 2)
 	first, second := s.stall(t), s.stall(t)
-	for {
-		a := s.ask(t, "reporter", "POST", "/v1/bundle", "a bundle")
-		if a.StatusCode == 503 && a.problem(t).Word() == "too-many-bundles" && a.Header.Get("Retry-After") != "" {
-			break // both have arrived
-		}
+	<-s.node.importing
+	<-s.node.importing
+	a := s.ask(t, "reporter", "POST", "/v1/bundle", "a bundle")
+	if a.StatusCode != 503 || a.problem(t).Word() != "too-many-bundles" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("a third: %d %s", a.StatusCode, a.body)
 	}
 	start := time.Now()
 	if err := s.Close(); err != nil {

@@ -40,10 +40,10 @@ type fakeNode struct {
 	options     api.SubmitOptions
 	query       api.Query
 	bundleQuery api.BundleQuery
-	bundleErr   error
 	lookedUp    []string
 	exported    api.ExportQuery
 	exports     int // notices that Export yields
+	importing   chan struct{} // told of each import that begins, unless nil
 	notReady    error
 	fail        error
 	panics      bool
@@ -109,12 +109,15 @@ func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuer
 	return api.BundlePart{Notices: 3, Next: 7}, err
 }
 
-// ImportBundle counts the bytes.
+// ImportBundle counts the bytes, or fails after some.
 func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
+	if f.importing != nil {
+		f.importing <- struct{}{}
+	}
+	if f.fail != nil {
+		r = io.LimitReader(r, 100)
+	}
 	n, err := io.Copy(io.Discard, r)
-	f.mu.Lock()
-	f.bundleErr = err
-	f.mu.Unlock()
 	if err != nil || f.fail != nil {
 		return api.BundleAnswer{}, errors.Join(err, f.fail)
 	}
