@@ -22,11 +22,11 @@ type object struct {
 	markings           []string
 	bad                string // why nothing of it can be taken
 	name               string
-	text               string // the pattern, the explanation, the colour of a marking
-	word               string // pattern_type, relationship_type, opinion, definition_type
-	about              string // sighting_of_ref, source_ref
-	refs               []string
-	others             []string // where_sighted_refs, observed_data_refs
+	text               string   // the pattern, the explanation, the colour of a marking
+	word               string   // pattern_type, relationship_type, opinion, definition_type
+	about              string   // sighting_of_ref, source_ref
+	refs               []string // target_ref, object_refs, observed_data_refs, recipients
+	others             []string // where_sighted_refs
 	first, last, until int64    // ms
 	count              int64    // -1 if it does not say
 	benign             bool     // an indicator of benign activity
@@ -97,10 +97,13 @@ func (in *reader) object(o *object, top bool) error {
 			return in.Skip()
 		}
 		if slices.Contains(keys, key) {
+			if key == "objects" { // of a bundle: which of the two, nobody can say
+				return in.Errorf("the key objects comes twice")
+			}
 			o.spoil("the key %s comes twice: programs differ in which they believe", key)
-		} else {
-			keys = append(keys, key)
+			return in.Skip()
 		}
+		keys = append(keys, key)
 		switch {
 		case key == "objects" && top:
 			return in.contents(o)
@@ -112,10 +115,8 @@ func (in *reader) object(o *object, top bool) error {
 		}
 		return read(in, o)
 	})
-	if err != nil {
-		return err
-	}
-	return in.complete(o, hashes)
+	o.complete(hashes)
+	return err
 }
 
 // contents reads what a bundle holds, or the observables inside observed data of
@@ -135,6 +136,7 @@ func (in *reader) contents(o *object) error {
 // inside reads observables that are inside another object, by their numbers.
 func (in *reader) inside(o *object) error {
 	var inner []*object
+	values := 0
 	victims := map[string]bool{}
 	err := in.Fields(func(key string) error {
 		if c, err := in.Peek(); err != nil || c != '{' {
@@ -144,7 +146,8 @@ func (in *reader) inside(o *object) error {
 		if err := in.object(one, false); err != nil {
 			return err
 		}
-		if one.id = key; len(inner) >= refsMax {
+		values += len(one.values)
+		if one.id = key; len(inner) >= refsMax || values > refsMax {
 			return in.Errorf("more than %d observables in one object: split it", refsMax)
 		}
 		inner = append(inner, one)
@@ -165,7 +168,7 @@ func (in *reader) inside(o *object) error {
 
 // complete judges an object when all of it is read: what kind it is may have
 // come last.
-func (in *reader) complete(o *object, hashes []observed) error {
+func (o *object) complete(hashes []observed) {
 	if o.modified == 0 {
 		o.modified = o.created
 	}
@@ -194,7 +197,6 @@ func (in *reader) complete(o *object, hashes []observed) error {
 			o.external.cve = strings.ToUpper(strings.TrimSpace(o.name))
 		}
 	}
-	return nil
 }
 
 // definition returns what a marking definition says, 0 if it is no TLP marking.

@@ -167,7 +167,7 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	var done []notice.Indicator
+	done := make(map[notice.Indicator]bool, len(values))
 	for _, v := range values {
 		indicator, err := v.canonical(r.options.Indicator)
 		if err != nil {
@@ -176,10 +176,10 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 			}
 			continue
 		}
-		if slices.Contains(done, indicator) {
+		if done[indicator] {
 			continue
 		}
-		done = append(done, indicator)
+		done[indicator] = true
 		one := n
 		one.Indicator = &indicator
 		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(tlp, n.Origin.TLP), Value: intel.Show(v.text), Withdrawn: o.revoked}

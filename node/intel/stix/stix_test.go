@@ -108,6 +108,8 @@ func TestHostile(t *testing.T) {
 		"huge unended":   {`{"type":"x","name":"` + strings.Repeat("a", 1<<20), "the file ends in the middle"},
 		"huge number":    {`{"type":"x","count":` + strings.Repeat("1", 1<<20) + `}`, "a number of more than 64 characters"},
 		"many keys":      {`{"type":"x"` + strings.Repeat(`,"name":"a"`, 100_000) + `}`, ""},
+		"two contents":   {`{"type":"bundle","objects":[],"objects":[]}`, "byte 40, at objects: the key objects comes twice"},
+		"many values":    {`{"type":"url","id":"url--00000001-0000-4000-8000-000000000000"` + strings.Repeat(`,"value":"a"`, 100_000) + `}`, "the key value comes twice"},
 		"many hashes":    {`{"type":"file","hashes":{"MD5":"a"` + strings.Repeat(`,"MD5":"a"`, 100_000) + `}}`, "more than 10000 hashes"},
 		"many inside":    {`{"type":"observed-data","objects":{"0":{}` + strings.Repeat(`,"0":{}`, 100_000) + `}}`, "more than 10000 observables"},
 		"open brackets":  {indicator + `"` + strings.Repeat("(", 60_000) + `"}`, "- "},
