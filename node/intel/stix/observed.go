@@ -101,3 +101,29 @@ func (v observed) canonical(o notice.Options) (notice.Indicator, error) {
 	}
 	return notice.Canonical(notice.Type(v.kind), v.text, o)
 }
+
+// patterns are what a value is compared with, by its type.
+var patterns = map[notice.Type]string{
+	notice.TypeIPv4: "ipv4-addr:value", notice.TypeIPv6: "ipv6-addr:value", notice.TypeDomain: "domain-name:value",
+	notice.TypeURL: "url:value", notice.TypeEmail: "email-addr:value",
+	notice.TypeMD5: "file:hashes.MD5", notice.TypeSHA1: "file:hashes.'SHA-1'",
+	notice.TypeSHA256: "file:hashes.'SHA-256'", notice.TypeSHA512: "file:hashes.'SHA-512'",
+	notice.TypeJA3: "network-traffic:" + propertyJA3, notice.TypeJA4: "network-traffic:" + propertyJA4,
+	notice.TypeCertSHA256: "x509-certificate:hashes.'SHA-256'", notice.TypeFilename: "file:name",
+	notice.TypeMutex: "mutex:name", notice.TypeRegistryKey: "windows-registry-key:key", notice.TypeBTC: "cryptocurrency-wallet:value",
+}
+
+// patternOf writes the pattern of an indicator.
+func patternOf(i notice.Indicator) string {
+	switch i.Type {
+	case notice.TypeASN:
+		return "[autonomous-system:number = " + strings.TrimPrefix(i.Value, "AS") + "]"
+	case notice.TypeCIDR:
+		object := "ipv4-addr"
+		if strings.Contains(i.Value, ":") {
+			object = "ipv6-addr"
+		}
+		return "[" + object + ":value ISSUBSET '" + i.Value + "']"
+	}
+	return "[" + patterns[i.Type] + " = '" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(i.Value) + "']"
+}

@@ -19,12 +19,21 @@ type resolver struct {
 	vouched   map[string]*object   // by observable, the attackers' infrastructure it is part of
 	seen      map[string]bool      // observables that a sighting speaks of
 	victims   map[string]bool      // addresses that mail went to
+	patterns  map[*object]claim    // of indicators, read once
+}
+
+const tooMany = "the references of the file lead to too much: split the file"
+
+// follow reports whether n more values may be looked at.
+func (r *resolver) follow(n int) bool {
+	r.follows -= n
+	return r.follows >= 0
 }
 
 func resolve(in *reader, yield func(intel.Found) error) error {
 	r := &resolver{
 		reader: in, yield: yield, indicates: map[string][]*object{}, vouched: map[string]*object{},
-		seen: map[string]bool{}, victims: map[string]bool{},
+		seen: map[string]bool{}, victims: map[string]bool{}, patterns: map[*object]claim{},
 	}
 	for _, o := range in.objects {
 		r.connect(o)
@@ -87,8 +96,26 @@ func (r *resolver) refuse(o *object, value, format string, args ...any) error {
 	return r.yield(intel.Found{Place: o.at(), TLP: r.tlp(o), Value: intel.Show(value), Reason: fmt.Sprintf(format, args...)})
 }
 
-// claims returns the values of an indicator's pattern, or why there are none.
+// A claim is an indicator's pattern, or why nothing of it can be taken.
+type claim struct {
+	pattern
+	why string
+}
+
+// claims returns what an indicator says.
 func (r *resolver) claims(o *object) (pattern, string) {
+	c, ok := r.patterns[o]
+	if !ok {
+		c.pattern, c.why = claimOf(o)
+		r.patterns[o] = c
+	}
+	if c.why == "" && !r.follow(len(c.values)) {
+		return pattern{}, tooMany
+	}
+	return c.pattern, c.why
+}
+
+func claimOf(o *object) (pattern, string) {
 	switch {
 	case o.bad != "":
 		return pattern{}, o.bad
@@ -140,7 +167,7 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	var done []notice.Indicator
+	done := make(map[notice.Indicator]bool, len(values))
 	for _, v := range values {
 		indicator, err := v.canonical(r.options.Indicator)
 		if err != nil {
@@ -149,10 +176,10 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 			}
 			continue
 		}
-		if slices.Contains(done, indicator) {
+		if done[indicator] {
 			continue
 		}
-		done = append(done, indicator)
+		done[indicator] = true
 		one := n
 		one.Indicator = &indicator
 		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(tlp, n.Origin.TLP), Value: intel.Show(v.text), Withdrawn: o.revoked}
@@ -185,7 +212,11 @@ func (r *resolver) origin(o *object, tlp notice.TLP) *notice.Origin {
 // context is what an indicator indicates, as far as that may be said under its
 // marking, and as far as it is one of each kind.
 func (r *resolver) context(o *object, tlp notice.TLP) *notice.Context {
-	return contextOf(slices.DeleteFunc(slices.Clone(r.indicates[o.id]), func(target *object) bool {
+	targets := r.indicates[o.id]
+	if !r.follow(len(targets)) {
+		return nil
+	}
+	return contextOf(slices.DeleteFunc(slices.Clone(targets), func(target *object) bool {
 		return target.revoked || r.tlp(target) > max(tlp, notice.TLPClear)
 	}))
 }
@@ -205,8 +236,9 @@ func contextOf(targets []*object) *notice.Context {
 	return &c
 }
 
+// add keeps up to two different names: two are as good as more.
 func add(to *[]string, name string, wanted bool) {
-	if wanted && name != "" && !slices.ContainsFunc(*to, func(s string) bool { return strings.EqualFold(s, name) }) {
+	if wanted && name != "" && len(*to) < 2 && !slices.ContainsFunc(*to, func(s string) bool { return strings.EqualFold(s, name) }) {
 		*to = append(*to, name)
 	}
 }
@@ -230,41 +262,28 @@ func (r *resolver) sighting(o *object) error {
 // sighted returns what a sighting saw and what it says of it, or why nothing
 // can be taken.
 func (r *resolver) sighted(o *object) (values []observed, n notice.Notice, tlp notice.TLP, why string) {
-	about, count := r.find(o.about), max(o.count, 1)
+	about := r.find(o.about)
 	switch {
 	case o.bad != "":
-		return nil, n, 0, o.bad
+		why = o.bad
 	case o.id == "":
-		return nil, n, 0, "it has no id, so it could never be taken back"
+		why = "it has no id, so it could never be taken back"
 	case o.count == 0:
-		return nil, n, 0, "its count is 0: it was not seen"
+		why = "its count is 0: it was not seen"
 	case about == nil:
-		return nil, n, 0, "it sights " + intel.Show(o.about) + ", which the file does not hold: export both together"
+		why = "it sights " + intel.Show(o.about) + ", which the file does not hold: export both together"
+	}
+	if why != "" {
+		return nil, n, 0, why
 	}
 	tlp = notice.Stricter(r.tlp(o), r.tlp(about))
-	var saw []observed
-	first, last := o.first, o.last
-	for _, ref := range o.refs {
-		data := r.find(ref)
-		if data == nil || data.kind != "observed-data" {
-			continue
-		}
-		got := r.observedBy(data, &tlp)
-		if saw = append(saw, got...); first == 0 && last == 0 {
-			first, last = data.first, data.last
-		}
-		if o.count < 0 {
-			count = max(count, data.count)
-		}
-	}
-	n = notice.Notice{Kind: notice.KindSighting, FirstSeen: first, LastSeen: last, Count: uint64(count)}
-	if n.LastSeen == 0 {
-		n.LastSeen = cmp.Or(n.FirstSeen, o.created)
-	}
-	if about.kind != "indicator" {
-		if len(saw) == 0 {
-			return nil, n, 0, "it sights " + intel.Show(o.about) + " and no value"
-		}
+	saw, n, ok := r.evidence(o, &tlp)
+	switch {
+	case !ok:
+		return nil, n, 0, tooMany
+	case about.kind != "indicator" && len(saw) == 0:
+		return nil, n, 0, "it sights " + intel.Show(o.about) + " and no value"
+	case about.kind != "indicator":
 		n.Context = contextOf([]*object{about})
 		return saw, n, tlp, ""
 	}
@@ -281,6 +300,34 @@ func (r *resolver) sighted(o *object) (values []observed, n notice.Notice, tlp n
 		return nil, n, 0, "it does not say which of the pattern's alternatives was seen: give it observed data"
 	}
 	return p.values, n, tlp, ""
+}
+
+// evidence returns the values of a sighting's observed data, and when and how
+// often they were seen, which the sighting knows best. It is not ok if it is too
+// much.
+func (r *resolver) evidence(o *object, tlp *notice.TLP) (saw []observed, n notice.Notice, ok bool) {
+	count := max(o.count, 1)
+	n = notice.Notice{Kind: notice.KindSighting, FirstSeen: o.first, LastSeen: o.last}
+	for _, ref := range o.refs {
+		data := r.find(ref)
+		if data == nil || data.kind != "observed-data" {
+			continue
+		}
+		if !r.follow(1 + len(data.refs) + len(data.values)) {
+			return nil, n, false
+		}
+		if saw = append(saw, r.observedBy(data, tlp)...); n.FirstSeen == 0 && n.LastSeen == 0 {
+			n.FirstSeen, n.LastSeen = data.first, data.last
+		}
+		if o.count < 0 {
+			count = max(count, data.count)
+		}
+	}
+	n.Count = uint64(count)
+	if n.LastSeen == 0 {
+		n.LastSeen = cmp.Or(n.FirstSeen, o.created)
+	}
+	return saw, n, true
 }
 
 // observedBy returns the values that observed data holds, victims' apart.

@@ -47,10 +47,11 @@ import (
 
 // Limits of one file.
 const (
-	objectsMax   = 1_000_000 // objects kept
+	objectsMax   = 1_000_000 // objects kept, marking definitions apart
 	heldBytesMax = 768 << 20 // of them, about
-	refsMax      = 10_000    // references of one object; more are not looked at
+	refsMax      = 10_000    // references of one object, more are not looked at; marking definitions
 	nameMax      = 100       // bytes of the name of an organisation; a longer one is left out
+	followedMax  = 4_000_000 // values that references lead to in all: a thousand sightings of a thousand values are a million
 	objectBytes  = 384       // what an object takes beside its texts, about
 )
 
@@ -66,8 +67,13 @@ type Options struct {
 // of yield ends the reading and is returned as it is; any other error says that
 // r is not whole or not STIX, with byte and place, and that nothing was yielded.
 func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
+	return read(r, o, followedMax, yield)
+}
+
+// read is Read with a limit of what references may lead to.
+func read(r io.Reader, o Options, follow int, yield func(intel.Found) error) error {
 	in := &reader{
-		Scanner: jsonscan.New(r), options: o, byID: map[string]int{}, markings: map[string]notice.TLP{},
+		Scanner: jsonscan.New(r), options: o, follows: follow, byID: map[string]int{}, markings: map[string]notice.TLP{},
 		words: map[string]string{},
 	}
 	for {
@@ -97,6 +103,7 @@ type reader struct {
 	markings  map[string]notice.TLP // of the marking definitions of the file
 	words     map[string]string     // texts that many objects share
 	heldBytes int
+	follows   int  // values that references may still lead to
 	typed     bool // an object had a type
 }
 
@@ -129,6 +136,9 @@ func (in *reader) container() error {
 // keep holds an object until the file ends.
 func (in *reader) keep(o *object) error {
 	if o.kind == "marking-definition" {
+		if len(in.markings) >= refsMax {
+			return in.Errorf("more than %d markings: split the file", refsMax)
+		}
 		in.markings[o.id] = max(in.markings[o.id], o.definition())
 		return nil
 	}

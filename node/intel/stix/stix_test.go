@@ -108,6 +108,8 @@ func TestHostile(t *testing.T) {
 		"huge unended":   {`{"type":"x","name":"` + strings.Repeat("a", 1<<20), "the file ends in the middle"},
 		"huge number":    {`{"type":"x","count":` + strings.Repeat("1", 1<<20) + `}`, "a number of more than 64 characters"},
 		"many keys":      {`{"type":"x"` + strings.Repeat(`,"name":"a"`, 100_000) + `}`, ""},
+		"two contents":   {`{"type":"bundle","objects":[],"objects":[]}`, "byte 40, at objects: the key objects comes twice"},
+		"many values":    {`{"type":"url","id":"url--00000001-0000-4000-8000-000000000000"` + strings.Repeat(`,"value":"a"`, 100_000) + `}`, "the key value comes twice"},
 		"many hashes":    {`{"type":"file","hashes":{"MD5":"a"` + strings.Repeat(`,"MD5":"a"`, 100_000) + `}}`, "more than 10000 hashes"},
 		"many inside":    {`{"type":"observed-data","objects":{"0":{}` + strings.Repeat(`,"0":{}`, 100_000) + `}}`, "more than 10000 observables"},
 		"open brackets":  {indicator + `"` + strings.Repeat("(", 60_000) + `"}`, "- "},
@@ -127,6 +129,48 @@ func TestHostile(t *testing.T) {
 			}
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// TestManyReferences reads files in which few objects lead to very much.
+func TestManyReferences(t *testing.T) {
+	id := func(kind string, n int) string { return fmt.Sprintf("%s--%08d-0000-4000-8000-000000000000", kind, n) }
+	const many, limit = 1_000, 100_000
+	var refs, values, sightings, opinions, relations []string
+	for i := range many {
+		refs = append(refs, `"`+id("domain-name", i)+`"`)
+		values = append(values, fmt.Sprintf("'n%d.example'", i))
+		for j := range 8 {
+			sightings = append(sightings, fmt.Sprintf(`{"type":"sighting","id":"%s","sighting_of_ref":"%s","observed_data_refs":["%s"]}`, id("sighting", 8*i+j), id("malware", 1), id("observed-data", 1)))
+			opinions = append(opinions, fmt.Sprintf(`{"type":"opinion","id":"%s","opinion":"disagree","object_refs":["%s"]}`, id("opinion", 8*i+j), id("indicator", 1)))
+		}
+		relations = append(relations, fmt.Sprintf(`{"type":"relationship","id":"%s","relationship_type":"indicates","source_ref":"%s","target_ref":"%s"}`, id("relationship", i), id("indicator", 1), id("indicator", 1)))
+	}
+	var observables []string
+	for i := range many {
+		observables = append(observables, fmt.Sprintf(`{"type":"domain-name","id":"%s","value":"n%d.example"}`, id("domain-name", i), i))
+	}
+	data := fmt.Sprintf(`{"type":"observed-data","id":"%s","object_refs":[%s]},%s,{"type":"malware","id":"%s","name":"x"}`,
+		id("observed-data", 1), strings.Join(refs, ","), strings.Join(observables, ","), id("malware", 1))
+	claim := fmt.Sprintf(`{"type":"indicator","id":"%s","pattern":"[domain-name:value IN (%s)]"}`, id("indicator", 1), strings.Join(values, ","))
+	for name, objects := range map[string][]string{
+		"sightings": append(sightings, data), "opinions": append(opinions, claim), "relations": append(append(relations, opinions...), claim),
+	} {
+		t.Run(name, func(t *testing.T) {
+			taken, refused := 0, 0
+			err := stix.ReadFollowing(strings.NewReader("["+strings.Join(objects, ",")+"]"), stix.Options{}, limit, func(f intel.Found) error {
+				if taken++; f.Notice == nil {
+					taken--
+					if refused++; !strings.Contains(f.Reason, "lead to too much") {
+						t.Fatalf("refused because %s", f.Reason)
+					}
+				}
+				return nil
+			})
+			if err != nil || taken > limit || taken < limit/4 || refused == 0 {
+				t.Errorf("%d taken, %d refused, %v", taken, refused, err)
 			}
 		})
 	}

@@ -94,7 +94,7 @@ func stated(t *rapid.T, typ notice.Type, salt byte) intel.Stated {
 		Kind: rapid.SampledFrom([]notice.Kind{notice.KindIndicator, notice.KindSighting}).Draw(t, "kind"),
 		Salt: [16]byte{salt}, Created: at("created"), Indicator: &i,
 	}
-	s := intel.Stated{Notice: n, TLP: notice.TLP(rapid.IntRange(0, 5).Draw(t, "tlp")), AuthorName: "St Anna"}
+	s := intel.Stated{Notice: n, TLP: notice.TLP(rapid.IntRange(0, 5).Draw(t, "tlp")), AuthorName: "St Anna", Retracted: rapid.Bool().Draw(t, "retracted")}
 	if rapid.Bool().Draw(t, "seen") || n.Kind == notice.KindSighting {
 		n.FirstSeen = at("first")
 		n.LastSeen = n.FirstSeen + rapid.Int64Range(0, 1e10).Draw(t, "last")
