@@ -224,7 +224,7 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	case intel.FormatMISP:
 		err = misp.Read(in, misp.Options{Indicator: options, All: i.all, Event: func(uuid string, changed int64) error {
 			timestamp = changed
-			if listed != nil && uuid != strings.TrimSuffix(f.Name, ".json") {
+			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(f.Name, ".json") {
 				return fmt.Errorf("the event in it is %s", intel.Show(uuid))
 			}
 			return nil
