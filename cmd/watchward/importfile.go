@@ -179,10 +179,10 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 	}
 	s := newSpool()
 	defer s.close()
-	refused := len(i.total.Refused)
+	refused, more := len(i.total.Refused), i.total.RefusedMore
 	read, hash, err := i.read(shown, label, f, listed, s)
 	if err != nil {
-		i.total.Refused = i.total.Refused[:refused]
+		i.total.Refused, i.total.RefusedMore = i.total.Refused[:refused], more
 		before := ""
 		if read > 0 {
 			before = fmt.Sprintf(", not even the %d values before the break", read)
