@@ -276,7 +276,7 @@ type pace struct {
 	of           int // 0 if nobody knows
 }
 
-func (p *pace) begin(of int) { p.began, p.of = now(), of }
+func (p *pace) begin(of int) { p.began, p.shown, p.of = now(), now(), of }
 
 func (p *pace) text(done int, verb string) string {
 	passed := now().Sub(p.began).Seconds()

@@ -180,10 +180,10 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 	}
 	s := newSpool()
 	defer s.close()
-	refused := len(i.total.Refused)
+	refused, more := len(i.total.Refused), i.total.RefusedMore
 	read, hash, err := i.read(shown, label, f, listed, s)
 	if err != nil {
-		i.total.Refused = i.total.Refused[:refused]
+		i.total.Refused, i.total.RefusedMore = i.total.Refused[:refused], more
 		before := ""
 		if read > 0 {
 			before = fmt.Sprintf(", not even the %d values before the break", read)
@@ -225,7 +225,7 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	case intel.FormatMISP:
 		err = misp.Read(in, misp.Options{Indicator: options, All: i.all, Event: func(uuid string, changed int64) error {
 			timestamp = changed
-			if listed != nil && uuid != strings.TrimSuffix(f.Name, ".json") {
+			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(f.Name, ".json") {
 				return fmt.Errorf("the event in it is %s", intel.Show(uuid))
 			}
 			return nil

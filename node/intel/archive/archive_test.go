@@ -226,7 +226,7 @@ func bomb(t testing.TB, size int64, asZip bool) *bytes.Buffer {
 // TestBombs: what grows two hundredfold is refused long before it has grown,
 // wherever it hides, and the file after it is not read.
 func TestBombs(t *testing.T) {
-	const size = 256 << 20
+	const size = 96 << 20
 	inZip := bomb(t, size, true).String()
 	for name, in := range map[string]io.Reader{
 		"gzip":        bomb(t, size, false),

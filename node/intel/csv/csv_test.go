@@ -125,6 +125,10 @@ func TestMarkings(t *testing.T) {
 	if err != nil || len(found) != 10_001 || found[0].TLP != 0 || found[10_000].TLP != notice.TLPRed {
 		t.Errorf("%d, %v", len(found), err)
 	}
+	_, found, _ = read("# TLP:AMBER\nioc,tlp\nevil.example,green\n", csv.Options{})
+	if len(found) != 1 || found[0].TLP != notice.TLPAmber {
+		t.Errorf("a row loosens the file's marking: %+v", found)
+	}
 	_, found, _ = read("ioc,x\nevil.example,1\n# TLP:RED\n", csv.Options{})
 	if len(found) != 1 || found[0].TLP != notice.TLPRed {
 		t.Errorf("%+v", found)
