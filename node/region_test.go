@@ -323,11 +323,14 @@ func TestOneBadSubmissionStopsNothing(t *testing.T) {
 	b := newBench(t)
 	at := b.clock.now()
 	items := []api.Submission{sighting("one.example", at), sighting("not an indicator", at), sighting("two.example", at), {Kind: "sighting"}}
+	for i := range items {
+		items[i].Index = 2*i + 1 // the request had others, which were refused before
+	}
 	result, err := b.Submit(t.Context(), items, green)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(result.Notices) != 2 || len(result.Refused) != 2 || result.Refused[0].At != "notices[1]" || result.Refused[1].At != "notices[3]" {
+	if len(result.Notices) != 2 || len(result.Refused) != 2 || result.Refused[0].At != "notices[3]" || result.Refused[1].At != "notices[7]" {
 		t.Fatalf("result %+v", result)
 	}
 	all, _, err := b.Store().List(store.Query{})

@@ -24,10 +24,10 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, err
 	}
 	batch := store.LocalBatch{Idempotency: o.Idempotency, Request: request, Received: now}
-	for i, s := range items {
+	for _, s := range items {
 		items, err := n.stated(s, o, now)
 		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
-			result.Refused = append(result.Refused, refused(i, s, field))
+			result.Refused = append(result.Refused, refused(s, field))
 			continue
 		}
 		if err != nil { // ours, not the submission's
@@ -268,9 +268,10 @@ func (n *Node) shared(tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
 	return tlp, tlp.Audience(), nil
 }
 
-// refused names what is wrong with one submission, by its place in the request.
-func refused(index int, s api.Submission, why *notice.FieldError) api.Refused {
-	r := api.Refused{At: fmt.Sprintf("notices[%d]", index), Index: index, Value: s.Value, Field: why.Field, Reason: why.Reason, Fix: why.Fix}
+// refused names what is wrong with one submission, by its place in the request,
+// in which others may have been refused before this node saw any.
+func refused(s api.Submission, why *notice.FieldError) api.Refused {
+	r := api.Refused{At: fmt.Sprintf("notices[%d]", s.Index), Index: s.Index, Value: s.Value, Field: why.Field, Reason: why.Reason, Fix: why.Fix}
 	if s.Value == "" {
 		r.Value = s.Ref
 	}
