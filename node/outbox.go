@@ -300,7 +300,7 @@ func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, erro
 		entry.Items[i] = store.Item{Index: i, ID: w.ID, Notice: word}
 		header.Expiry = max(header.Expiry, word.DefaultExpiry())
 	}
-	header.Expiry = min(max(header.Expiry, header.Time+1), header.Time+crypto.LifetimeMax.Milliseconds())
+	header.Expiry = expiryOf(header.Time, header.Expiry)
 	e, err := crypto.NewEnvelope(header, raws, o.n.identity.Signing)
 	if err != nil {
 		return entry, fmt.Errorf("sign envelope: %w", err)
@@ -308,6 +308,12 @@ func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, erro
 	entry.Envelope = e
 	p.seq, p.id, p.time = header.Seq, e.ID, header.Time
 	return entry, nil
+}
+
+// expiryOf brings the expiry of the longest-lived word in an envelope within what
+// a header allows.
+func expiryOf(signed, expiry int64) int64 {
+	return min(max(expiry, signed+1), signed+crypto.LifetimeMax.Milliseconds())
 }
 
 // floor raises the chain's floor over what has expired: nobody needs to keep

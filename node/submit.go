@@ -42,8 +42,14 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, nil
 	}
 	if o.DryRun {
-		for _, item := range batch.Items {
-			result.Notices = append(result.Notices, n.preview(item, now))
+		for i, item := range batch.Items {
+			view := n.preview(item, now)
+			if i < leavingMax {
+				if view.Leaves, err = n.leaving(item, now); err != nil {
+					return result, err
+				}
+			}
+			result.Notices = append(result.Notices, view)
 		}
 		return result, nil
 	}
@@ -130,7 +136,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	return store.LocalItem{
 		Raw: raw, Notice: word, TLP: tlp, Audience: audience, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
-		Urgent: s.Urgent && audience != crypto.AudienceLocal && !o.DryRun && n.urgent.take(now),
+		Urgent: s.Urgent && audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
 	}, nil
 }
 

@@ -41,7 +41,7 @@ func newList() *cobra.Command {
 					break
 				}
 			}
-			return showList(cmd, page)
+			return showList(cmd, page, mine)
 		}),
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
@@ -52,7 +52,7 @@ func newList() *cobra.Command {
 	return c
 }
 
-func showList(cmd *cobra.Command, page api.NoticesAnswer) error {
+func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
 	out := cmd.OutOrStdout()
 	if jsonFlag(cmd) {
 		return printJSON(out, page)
@@ -62,8 +62,12 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer) error {
 		return nil
 	}
 	t := table{header: []string{"ID", "ARRIVED", "KIND", "ABOUT", "TLP", "BY", "NOTE"}}
+	row := noticeRow
+	if mine {
+		t.header, row = []string{"ID", "SAID", "KIND", "ABOUT", "TLP", "TO", "STATE", "NOTE"}, ownRow
+	}
 	for _, v := range page.Notices {
-		t.add(noticeRow(v)...)
+		t.add(row(v)...)
 	}
 	t.print(out)
 	if page.Next != "" {
@@ -72,7 +76,14 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer) error {
 	return nil
 }
 
-func noticeRow(v api.NoticeView) []string {
+// ownRow says of an own notice how far it goes and whether it has left.
+func ownRow(v api.NoticeView) []string {
+	state := map[string]string{api.StateLocal: "kept here", api.StateWaiting: "to be sent", api.StateSigned: "signed and sent"}[v.State]
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), v.TLP, reach(v.Audience), state, notesOf(v)}
+}
+
+// notesOf is what a reader should know of a notice, in one cell.
+func notesOf(v api.NoticeView) string {
 	notes := append([]string(nil), v.Marks...)
 	if v.Exercise {
 		notes = append(notes, "EXERCISE")
@@ -87,6 +98,10 @@ func noticeRow(v api.NoticeView) []string {
 	if v.Reason != "" {
 		notes = append(notes, v.Reason)
 	}
+	return strings.Join(notes, ", ")
+}
+
+func noticeRow(v api.NoticeView) []string {
 	by := v.AuthorName
 	if by == "" {
 		by = v.Author[:min(12, len(v.Author))]
@@ -95,7 +110,7 @@ func noticeRow(v api.NoticeView) []string {
 	if v.Audience == "local" {
 		tlp = strings.TrimSpace(tlp + " local")
 	}
-	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), tlp, by, strings.Join(notes, ", ")}
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), tlp, by, notesOf(v)}
 }
 
 func stamp(t api.Time) time.Time {

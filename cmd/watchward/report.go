@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ type sayOptions struct {
 func (o *sayOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region)")
 	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check and show it, store nothing")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
 }
 
 func newReport() *cobra.Command {
@@ -161,12 +162,35 @@ func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
 		}
 		t.print(out)
 	}
+	for _, v := range answer.Notices {
+		if o.dryRun && v.Audience == "local" {
+			fmt.Fprintf(out, "\n%s: nothing leaves, it stays on this node\n", plain(subject(v)))
+		} else if v.Leaves != nil {
+			showLeaving(out, v)
+		}
+	}
 	for _, r := range answer.Refused {
 		fmt.Fprintf(errOut, "%s %s: %s\n", paint(errOut, "31", "refused"), plain(r.Value), plain(r.Reason))
 		if r.Fix != "" {
 			fmt.Fprintf(errOut, "  %s\n", plain(r.Fix))
 		}
 	}
+}
+
+// showLeaving shows what would leave with a notice, field by field.
+func showLeaving(out io.Writer, v api.NoticeView) {
+	fmt.Fprintf(out, "\n%s: %d bytes would leave, to %s\n", plain(subject(v)), v.Leaves.ItemBytes, plain(reach(v.Audience)))
+	t := table{header: []string{"KEY", "FIELD", "VALUE", ""}}
+	for _, f := range v.Leaves.Item {
+		t.add(f.Key, f.Field, f.Value, f.Note)
+	}
+	t.print(out)
+	fmt.Fprintln(out, "and around them, under this node's signature")
+	t = table{header: []string{"KEY", "FIELD", "VALUE", ""}}
+	for _, f := range v.Leaves.Header {
+		t.add(f.Key, f.Field, f.Value, f.Note)
+	}
+	t.print(out)
 }
 
 // subject says in one cell what a notice speaks of.

@@ -16,9 +16,11 @@ import (
 	"github.com/watchward/watchward/node/config"
 )
 
-// memoryLimit in bytes is where Go's collector starts to work harder; beside it
-// stand the store's mapped files, which the system takes back at will.
-const memoryLimit = 384 << 20
+// memoryLimit in bytes is where Go's collector starts to work harder: a node that
+// fills as fast as it can stays below 300 MiB. Beside it stand the store's mapped
+// files, which the system takes back at will. GOMEMLIMIT in the environment
+// replaces it.
+const memoryLimit = 256 << 20
 
 // defaultMeshPort is the port that firewalls are asked to open.
 const defaultMeshPort = 8461

@@ -166,6 +166,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{16}…`), "MEMBER…"},
 	{regexp.MustCompile(`"id":"[0-9a-f]{8}"`), `"id":"TOKEN"`},
 	{regexp.MustCompile(`wwt_[a-z0-9]+`), "wwt_SECRET"},
+	{regexp.MustCompile(`(\bsalt +|"salt","value":")[0-9a-f]{32}\b`), "${1}SALT"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`/127\.0\.0\.1/(udp|tcp)/\d+`), "/127.0.0.1/$1/PORT"},
 	{regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{64,}={0,2}`), "BASE64"},

@@ -100,6 +100,24 @@ type NoticeView struct {
 	Marks      []string   `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
 	Exercise   bool       `json:"exercise,omitempty" doc:"Part of a drill"`
 	Known      bool       `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
+	Leaves     *Leaving   `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
+}
+
+// Leaving is the content of the bytes that would leave with a notice if it went
+// alone: every field of them. Values are written for people: numbers with their
+// meaning, times in RFC 3339, bytes in hexadecimal.
+type Leaving struct {
+	Item      []LeavingField `json:"item" doc:"The notice itself"`
+	ItemBytes int            `json:"item_bytes" doc:"Size of the encoded item"`
+	Header    []LeavingField `json:"header" doc:"What stands around it, under the author's signature"`
+}
+
+// LeavingField is one field of an encoded item or header.
+type LeavingField struct {
+	Key   string `json:"key" doc:"Its key in the encoding: 5, or 11.1 inside the map under 11"`
+	Field string `json:"field"`
+	Value string `json:"value,omitempty" doc:"Empty: known only when it is signed"`
+	Note  string `json:"note,omitempty"`
 }
 
 // Proof shows that an author signed a notice. Whoever has the author's

@@ -2,10 +2,53 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"runtime"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/watchward/watchward/node/notice"
 )
+
+// RecallMax bounds each half of the memory of summaries.
+const RecallMax = recallMax
+
+// RecallKeeps returns how many of n summaries are in memory after all of them
+// were read.
+func RecallKeeps(n int) int {
+	r, keys := newRecall(), make([]notice.Key, n)
+	for i := range keys {
+		binary.LittleEndian.PutUint64(keys[i][:], uint64(i))
+		r.learn(recallMark{}, []recalled{{keys[i], []byte{0}}})
+	}
+	kept := 0
+	r.look(keys, func(int, []byte) { kept++ })
+	return kept
+}
+
+// AwaitPresence returns when the store knows which indicators it has.
+func (s *Store) AwaitPresence() {
+	for !s.presence.ready.Load() {
+		runtime.Gosched()
+	}
+}
+
+// A HashSet is a set of hashes for tests.
+type HashSet struct{ set hashSet }
+
+// NewHashSet makes a set with room for n.
+func NewHashSet(n uint64) *HashSet {
+	s := &HashSet{}
+	s.set.init(n)
+	return s
+}
+
+// Has reports whether n is in the set.
+func (s *HashSet) Has(n uint32) bool { return s.set.has(n) }
+
+// Add puts n into the set.
+func (s *HashSet) Add(n uint32) { s.set.add(n) }
 
 // BadgerOptions are the options that Open uses for a store in dir.
 func BadgerOptions(dir string) badger.Options {

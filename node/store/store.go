@@ -155,11 +155,14 @@ func badgerOptions(o Options, s *Store) badger.Options {
 	// 15 % of one: 52,428 keys or 4.8 MiB, the value log apart.
 	b.MemTableSize = 32 << 20
 	b.NumMemtables = 2
-	// Without compression blocks are read in place from mapped files, so the
-	// page cache is the block cache and Go's heap stays small. Most keys and
-	// values are hashes, which do not compress.
-	b.Compression = options.None
-	b.BlockCacheSize = 0
+	// Snappy takes a third off the tables, mostly the versions and offsets that
+	// Badger keeps of each key: 2.5 times the envelopes instead of 3.2. It costs
+	// a quarter of the speed of writing; ZSTD would take a tenth more for half of
+	// it. Larger blocks give it more to work with. The few blocks that are read
+	// again and again are kept unpacked.
+	b.Compression = options.Snappy
+	b.BlockSize = 8 << 10
+	b.BlockCacheSize = 16 << 20
 	b.IndexCacheSize = 0 // indexes and bloom filters stay in memory: ≈ 2 bytes a key
 	b.NumCompactors = 2  // the least that Badger allows, beside two cores' other work
 	b.BaseTableSize = 8 << 20

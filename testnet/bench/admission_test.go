@@ -121,7 +121,7 @@ func rawOptions(dir string) badger.Options {
 	o := badger.DefaultOptions(dir).WithLogger(nil)
 	o.SyncWrites, o.DetectConflicts, o.NumVersionsToKeep, o.MetricsEnabled = true, false, 1, false
 	o.MemTableSize, o.NumMemtables = 32<<20, 2
-	o.Compression, o.BlockCacheSize, o.IndexCacheSize = options.None, 0, 0
+	o.Compression, o.BlockSize, o.BlockCacheSize, o.IndexCacheSize = options.Snappy, 8<<10, 16<<20, 0
 	o.NumCompactors, o.BaseTableSize, o.BaseLevelSize = 2, 8<<20, 32<<20
 	o.ValueThreshold, o.ValueLogFileSize = 4<<10, 256<<20
 	o.ChecksumVerificationMode, o.VerifyValueChecksum = options.OnBlockRead, true

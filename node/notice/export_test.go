@@ -1,0 +1,4 @@
+package notice
+
+// Said describes every field of an item, by key.
+var Said = said
