@@ -2,11 +2,14 @@ package node_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
@@ -188,10 +191,33 @@ func TestLocalStaysLocal(t *testing.T) {
 	}
 }
 
-// onDisk reports whether any file below dir contains text.
+// onDisk reports whether any file below dir contains text, or any version of any
+// value in the store of a node that does not run: its tables are packed.
 func onDisk(t testing.TB, dir, text string) (found bool) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	db, err := badger.Open(badger.DefaultOptions(filepath.Join(dir, "store")).WithLogger(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.AllVersions = true
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := it.Item().Value(func(v []byte) error {
+				found = found || bytes.Contains(v, []byte(text)) || bytes.Contains(it.Item().Key(), []byte(text))
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
