@@ -72,6 +72,28 @@ func TestLookupRule(t *testing.T) {
 	}
 }
 
+// A dispute of a name makes nothing known, and hides nothing that is: not the
+// parent by which the name is bad.
+func TestDisputeHidesNoParent(t *testing.T) {
+	b := newBench(t)
+	ask := func() api.LookupAnswer {
+		t.Helper()
+		answers, err := b.Lookup(t.Context(), []string{"login.evil.example"}, api.LookupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answers[0]
+	}
+	b.submit(t, local, api.Submission{Kind: "dispute", Value: "login.evil.example", Reason: "our own"})
+	if a := ask(); a.Known || a.Summary == nil || a.Summary.Disputes != 1 || a.Matched != nil {
+		t.Errorf("disputed and nothing else: %+v", a)
+	}
+	b.state(t, "evil.example")
+	if a := ask(); !a.Known || a.Matched == nil || a.Matched.Value != "evil.example" || a.Summary.Sightings != 1 {
+		t.Errorf("below a bad name, and disputed: %+v", a)
+	}
+}
+
 // state states one value here, for this node alone.
 func (b *bench) state(t testing.TB, value string) {
 	t.Helper()
