@@ -24,6 +24,7 @@ require (
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/mod v0.42.0 // Merkle tree hashes and proofs (sumdb/tlog)
 	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML, connection limits
+	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // testnet: the format of Go benchmarks
 	golang.org/x/sync v0.24.0 // errgroup
 	golang.org/x/sys v0.49.0 // free disk space
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases
@@ -36,6 +37,7 @@ require (
 	filippo.io/bigmod v0.1.1-0.20260103110540-f8a47775ebe5 // indirect
 	filippo.io/hpke v0.4.0 // indirect
 	filippo.io/keygen v1.0.0 // indirect
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/benbjohnson/clock v1.3.5 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -119,7 +121,7 @@ require (
 	go.uber.org/zap v1.28.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/exp v0.0.0-20260718201538-764159d718ef // indirect
+	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/telemetry v0.0.0-20260924152758-ed294f943157 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect

@@ -1,8 +1,3 @@
-// Package bench measures what a hospital feels: how fast foreign words become
-// durable and searchable, how soon a report is answered at the others, and what
-// meeting again costs on the line. Every figure stands beside a baseline of the
-// same run, because machines differ and their load does. RESULTS.md has the
-// figures and the command.
 package bench_test
 
 import (

@@ -1,0 +1,246 @@
+// Package bench measures what a hospital feels: how fast foreign words become
+// durable and searchable, how soon a report is answered at the others, what
+// meeting again costs on the line, how fast files and lists go through. Every
+// figure stands beside a baseline of the same run, because machines differ and
+// their load does. The benchmarks are Go benchmarks in this package's tests; Run
+// runs them and makes one table, of which RESULTS.md keeps the last.
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// A Figure is one thing that was asked for.
+type Figure struct {
+	Issue     int     // that asks for it
+	Benchmark string  // without "Benchmark"
+	Name      string  // for people
+	Metric    string  // the unit under which the benchmark reports it
+	Bound     float64 // what is asked; 0 = nothing
+	AtLeast   bool    // the bound is a lower one
+	Unit      string  // for people
+	Base      string  // the unit of the baseline; "" = the metric is itself a ratio, or has none
+	BaseName  string
+}
+
+// Figures are all that the issues ask of the code that is here.
+var Figures = []Figure{
+	{2, "Admission", "foreign sightings verified, durable, indexed", "sightings/s", 15_000, true, "/s", "raw-sightings/s", "raw Badger, same keys and values"},
+	{2, "Admission", "… of raw Badger", "of-raw", 0.5, true, "×", "", ""},
+	{2, "ReportToLookup", "report → lookup at both others, p50", "p50-ms", 15, false, "ms", "sync-p50-ms", "append 4 KiB and sync, p50"},
+	{2, "ReportToLookup", "… p99", "p99-ms", 50, false, "ms", "sync-p99-ms", "append 4 KiB and sync, p99"},
+	{2, "PartitionSync", "10,000 notices a side: bytes of payload", "of-payload", 1.05, false, "×", "", ""},
+	{2, "PartitionSync", "… bytes beside it", "overhead-B", 16_000, false, "B", "", ""},
+	{2, "EqualRound", "sync round of equals, 1,000 authors", "B/round", 1_000, false, "B", "", ""},
+	{3, "Import", "MISP event of 100,000 attributes, end to end", "taken/s", 10_000, true, "/s", "", ""},
+	{3, "Import", "… with --share", "shared/s", 0, true, "/s", "", ""},
+	{3, "ImportSTIX", "STIX bundle of 100,000 objects, end to end", "objects/s", 10_000, true, "/s", "", ""},
+	{3, "Lookup", "bulk lookup over HTTP, 1,000,000 indicators", "values/s", 200_000, true, "/s", "redis-values/s", "Redis, pipelined SMISMEMBER"},
+	{3, "Lookup", "… beside grep -F -f", "values/s", 0, true, "/s", "grep-values/s", "grep -F -x -f"},
+	{3, "Lookup", "100-value call, p99", "100-values-p99-ms", 2, false, "ms", "", ""},
+	{3, "Million", "node of 1,000,000 indicators: RssAnon after filling", "filled-MiB", 300, false, "MiB", "", ""},
+	{3, "Million", "… after a start and a million lookups, peak", "restarted-looked-up-peak-MiB", 300, false, "MiB", "", ""},
+	{3, "Million", "… disk of encoded notices", "disk-of-encoded", 2.5, false, "×", "", ""},
+	{3, "Million", "… start to answering", "start-s", 2, false, "s", "", ""},
+	{3, "Bundle", "bundle of 1,000,000 sightings, export", "export-s", 60, false, "s", "copy-s", "copy and sync the same bytes"},
+	{3, "Bundle", "… import", "import-s", 60, false, "s", "", ""},
+}
+
+// Options of Run.
+type Options struct {
+	Root    string    // of the repository
+	Only    string    // part of a benchmark's name; "" = all
+	Write   bool      // put the table into RESULTS.md, between its marks
+	Out     io.Writer // the table
+	Log     io.Writer // what goes on
+	Timeout time.Duration
+}
+
+// Run runs the benchmarks, one after the other, and prints what they measured
+// beside what was asked. The error names each that failed; a bound that is missed
+// is no error, and is shown as missed.
+func Run(ctx context.Context, o Options) error {
+	measured := map[string]map[string]float64{}
+	var failed []error
+	for _, name := range benchmarks(o.Only) {
+		fmt.Fprintf(o.Log, "%s …\n", name)
+		values, err := one(ctx, o, name)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		measured[name] = values
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%s, commit %s, %s/%s, %d CPUs, %s, load average %s at the end. Command: `go run ./testnet bench`.\n\n",
+		time.Now().UTC().Format(time.DateOnly), commit(ctx, o.Root), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), load())
+	table(&text, measured)
+	if _, err := o.Out.Write(text.Bytes()); err != nil {
+		return err
+	}
+	if o.Write && len(measured) > 0 {
+		failed = append(failed, keep(filepath.Join(o.Root, "testnet", "bench", "RESULTS.md"), text.String()))
+	}
+	return errors.Join(failed...)
+}
+
+// benchmarks returns those with a figure, in order.
+func benchmarks(only string) (names []string) {
+	for _, f := range Figures {
+		if strings.Contains(strings.ToLower(f.Benchmark), strings.ToLower(only)) && !slices.Contains(names, f.Benchmark) {
+			names = append(names, f.Benchmark)
+		}
+	}
+	return names
+}
+
+// one runs a benchmark in a process of its own, so that none inherits another's
+// heap, and returns its values by unit.
+func one(ctx context.Context, o Options, name string) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	c := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchtime", "1x",
+		"-timeout", o.Timeout.String(), "./testnet/bench")
+	c.Dir = o.Root
+	c.Env = append(os.Environ(), "WATCHWARD_SCALE=1000000")
+	c.WaitDelay = 10 * time.Second
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, tail(out))
+	}
+	values := map[string]float64{}
+	r := benchfmt.NewReader(bytes.NewReader(out), name)
+	for r.Scan() {
+		result, ok := r.Result().(*benchfmt.Result)
+		if !ok {
+			continue
+		}
+		for _, v := range result.Values {
+			unit, value := v.Unit, v.Value
+			if v.OrigUnit != "" { // benchfmt turns ms and MB into s and B
+				unit, value = v.OrigUnit, v.OrigValue
+			}
+			values[unit] = value
+		}
+	}
+	if len(values) == 0 {
+		return nil, fmt.Errorf("it reported nothing\n%s", tail(out))
+	}
+	return values, errors.Join(r.Err())
+}
+
+// tail is the end of an output, as far as a person reads it.
+func tail(out []byte) []byte { return out[max(0, len(out)-2000):] }
+
+// table writes the figures as Markdown.
+func table(w io.Writer, measured map[string]map[string]float64) {
+	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(t, "| issue\t| figure\t| asked\t| got\t| baseline of the same run\t| ratio\t| result\t|")
+	fmt.Fprintln(t, "| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t| ---\t|")
+	for _, f := range Figures {
+		values, ran := measured[f.Benchmark]
+		if !ran {
+			continue
+		}
+		got, has := values[f.Metric]
+		if !has {
+			fmt.Fprintf(t, "| %d\t| %s\t| %s\t| not measured\t| \t| \t| \t|\n", f.Issue, f.Name, f.asked())
+			continue
+		}
+		base, ratio := "", ""
+		if b, ok := values[f.Base]; ok && b != 0 {
+			base, ratio = fmt.Sprintf("%s %s %s", f.BaseName, number(b), f.Unit), number(got/b)
+		} else if f.Base != "" {
+			base = f.BaseName + ": not there"
+		}
+		fmt.Fprintf(t, "| %d\t| %s\t| %s\t| %s %s\t| %s\t| %s\t| %s\t|\n", f.Issue, f.Name, f.asked(), number(got), f.Unit, base, ratio, f.verdict(got))
+	}
+	_ = t.Flush() // to a buffer
+}
+
+func (f Figure) asked() string {
+	switch {
+	case f.Bound == 0:
+		return "–"
+	case f.AtLeast:
+		return "≥ " + number(f.Bound) + " " + f.Unit
+	}
+	return "≤ " + number(f.Bound) + " " + f.Unit
+}
+
+func (f Figure) verdict(got float64) string {
+	switch {
+	case f.Bound == 0:
+		return ""
+	case f.AtLeast == (got >= f.Bound) || got == f.Bound:
+		return "met"
+	}
+	return "**missed**"
+}
+
+// number shows four digits at most, and thousands apart.
+func number(v float64) string {
+	if v < 1000 {
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	s := strconv.FormatFloat(v, 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// The marks between which RESULTS.md keeps the last table.
+const (
+	tableBegins = "<!-- made by go run ./testnet bench -->"
+	tableEnds   = "<!-- end -->"
+)
+
+// keep puts a table into a document in the place of the one before.
+func keep(path, text string) error {
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(old), tableBegins)
+	_, after, ends := strings.Cut(rest, tableEnds)
+	if !ok || !ends {
+		return fmt.Errorf("%s has no place for the table: it needs the lines %q and %q", path, tableBegins, tableEnds)
+	}
+	return os.WriteFile(path, []byte(before+tableBegins+"\n"+text+tableEnds+after), 0o644)
+}
+
+func commit(ctx context.Context, root string) string {
+	c := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=10")
+	c.Dir = root
+	out, err := c.Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// load is the machine's load average over a minute, where it tells.
+func load() string {
+	raw, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(raw), " ")
+	return first
+}

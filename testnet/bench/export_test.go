@@ -1,0 +1,6 @@
+package bench
+
+var (
+	Table = table
+	Keep  = keep
+)
