@@ -89,22 +89,26 @@ func TestNonTransitiveLinks(t *testing.T) {
 func TestLoss(t *testing.T) {
 	t.Parallel()
 	const loss, words, goal = 0.3, 12, 5 * time.Second
-	d, n := hospitals(t, 4, network(t), nil)
+	w := network(t)
+	d, n := hospitals(t, 4, w, nil)
 	must(t, d.Region.All(proc.Link{Loss: loss, Delay: 10 * time.Millisecond}))
 	slowest := time.Duration(0)
 	for i := range words { // each author has three urgent words to say
-		from := n[i%len(n)]
-		value := fmt.Sprintf("lossy-%d.example", i)
+		from, value := n[i%len(n)], fmt.Sprintf("lossy-%d.example", i)
 		start := time.Now()
-		say(t, d, from, fault.Options{Urgent: true}, value)
+		say(t, d, from, fault.Options{Urgent: i%2 == 0}, value)
 		for _, to := range n {
 			await(t, healMax, to, value)
 		}
 		slowest = max(slowest, time.Since(start))
 	}
-	t.Logf("the slowest of %d words was at all %d after %s", words, len(n), slowest.Round(time.Millisecond))
+	carried, dropped := w.Packets()
+	t.Logf("the slowest of %d words was at all %d after %s; of %d packets %d were lost", words, len(n), slowest.Round(time.Millisecond), carried+dropped, dropped)
 	if slowest > goal {
 		t.Errorf("with %.0f %% loss a word took %s, more than %s", loss*100, slowest, goal)
+	}
+	if share := float64(dropped) / float64(carried+dropped); share < loss/2 {
+		t.Errorf("only %.0f %% of the packets were lost: nothing was tried", share*100)
 	}
 	check(t, d)
 }
@@ -112,7 +116,11 @@ func TestLoss(t *testing.T) {
 // An urgent word overtakes a backlog on a line of 64 kbit/s, in and out.
 func TestSlowLine(t *testing.T) {
 	t.Parallel()
-	const kbit, backlog, goal = 64, 4000, 3 * time.Second
+	const (
+		kbit, backlog, rounds = 64, 12_000, 3
+		learn                 = 15 * time.Second // in which the peers learn how slow the line is
+		goal                  = 3 * time.Second
+	)
 	d, n := hospitals(t, 3, network(t), nil)
 	slow := n[2]
 	must(t, slow.Slow(t.Context(), kbit))
@@ -123,19 +131,20 @@ func TestSlowLine(t *testing.T) {
 	}
 	say(t, d, n[0], fault.Options{}, in...)
 	say(t, d, slow, fault.Options{}, out...)
-	await(t, wordMax, n[1], in[backlog-1]) // so it is on its way to the slow one as well
-	for i := range 3 {
+	await(t, wordMax, n[1], in...) // so the slow one gets it from both
+	<-time.After(learn)
+	for i := range rounds {
 		there, here := fmt.Sprintf("urgent-in-%d.example", i), fmt.Sprintf("urgent-out-%d.example", i)
 		say(t, d, n[0], fault.Options{Urgent: true}, there)
-		say(t, d, slow, fault.Options{Urgent: true}, here)
 		took := await(t, wordMax, slow, there)
+		say(t, d, slow, fault.Options{Urgent: true}, here)
 		tookBack := await(t, wordMax, n[0], here)
 		t.Logf("urgent in %s, out %s", took.Round(time.Millisecond), tookBack.Round(time.Millisecond))
 		if took > goal || tookBack > goal {
 			t.Errorf("with a backlog at %d kbit/s an urgent word took %s in and %s out, more than %s", kbit, took, tookBack, goal)
 		}
 	}
-	if fault.Knows(t.Context(), slow, in...) == nil {
+	if fault.Knows(t.Context(), slow, in...) == nil || fault.Knows(t.Context(), n[0], out...) == nil {
 		t.Error("there was no backlog: all of it has arrived already")
 	}
 	must(t, slow.Slow(t.Context(), 0))

@@ -36,22 +36,41 @@ func (n *Node) signal(s os.Signal) error {
 	return nil
 }
 
+// OpenFiles returns how many files the node has open.
+func (n *Node) OpenFiles() (int, error) {
+	list, err := n.files()
+	return len(list), err
+}
+
+func (n *Node) files() ([]os.DirEntry, error) {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
+	if err != nil {
+		return nil, fmt.Errorf("open files of %s: %w", n.Name, err)
+	}
+	return list, nil
+}
+
 // LimitFiles lets the running node open so many files beyond those it has open,
 // and returns how many it had.
 func (n *Node) LimitFiles(more int) (open int, err error) {
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
+	list, err := n.files()
 	if err != nil {
-		return 0, fmt.Errorf("limit files of %s: %w", n.Name, err)
+		return 0, err
 	}
 	// The limit is a highest number, and numbers have gaps.
-	highest := 0
+	used := map[int]bool{}
 	for _, e := range list {
 		if fd, err := strconv.Atoi(e.Name()); err == nil {
-			highest = max(highest, fd)
+			used[fd] = true
 		}
 	}
-	limit := uint64(highest + 1 + more)
-	if err := unix.Prlimit(n.Pid(), unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+	limit := 0
+	for free := 0; free < more; limit++ {
+		if !used[limit] {
+			free++
+		}
+	}
+	if err := unix.Prlimit(n.Pid(), unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(limit), Max: uint64(limit)}, nil); err != nil {
 		return 0, fmt.Errorf("limit files of %s: %w", n.Name, err)
 	}
 	return len(list), nil
@@ -159,11 +178,16 @@ type Injection struct {
 }
 
 // Inject attaches strace to the running node: calls are names as strace knows
-// them ("fsync,fdatasync,msync"), how is what becomes of them ("error=EIO:when=1",
-// "delay_enter=2s"). when counts in each thread. It returns when every thread
-// is held.
-func (n *Node) Inject(calls, how string) (*Injection, error) {
-	c := exec.Command("strace", "-f", "-p", fmt.Sprint(n.Pid()), "-e", "trace="+calls, "-e", "inject="+calls+":"+how, "-e", "signal=none")
+// them ("fsync,fdatasync,msync"), how is what becomes of them ("error=EIO",
+// "delay_enter=2000000"). With once it lets the node go after the first call
+// that was hit. A path narrows it to calls on that file, "" is any. It returns
+// when every thread is held.
+func (n *Node) Inject(calls, how, path string, once bool) (*Injection, error) {
+	args := []string{"-f", "-p", fmt.Sprint(n.Pid()), "-e", "trace=" + calls, "-e", "inject=" + calls + ":" + how, "-e", "signal=none"}
+	if path != "" {
+		args = append(args, "-P", path)
+	}
+	c := exec.Command("strace", args...)
 	c.SysProcAttr = dieWithParent()
 	out, err := c.StderrPipe()
 	if err == nil {
@@ -176,10 +200,13 @@ func (n *Node) Inject(calls, how string) (*Injection, error) {
 	go func() { // until strace ends, which Close waits for
 		var text strings.Builder
 		lines := bufio.NewScanner(io.TeeReader(out, &text))
-		for once := false; lines.Scan(); {
-			if !once && strings.Contains(lines.Text(), "attached") {
-				once = true
+		for held := false; lines.Scan(); {
+			if !held && strings.Contains(lines.Text(), "attached") {
+				held = true
 				close(attached)
+			}
+			if once && strings.Contains(lines.Text(), "INJECTED") {
+				_ = c.Process.Signal(os.Interrupt)
 			}
 		}
 		said <- text.String()

@@ -41,7 +41,10 @@ type Network struct {
 	links  map[[2]int]Link
 	random *rand.Rand
 	closed bool
-	wait   sync.WaitGroup // one a port
+
+	carried, dropped int // packets
+
+	wait sync.WaitGroup // one a port
 }
 
 // A port is the end of a node's wire.
@@ -122,8 +125,10 @@ func (w *Network) route(from *port, destination [4]byte, size int) (to *port, wa
 	to = w.ports[index]
 	link := w.links[[2]int{from.number, to.number}]
 	if link.Cut || link.Loss > 0 && w.random.Float64() < link.Loss {
+		w.dropped++
 		return nil, 0, false
 	}
+	w.carried++
 	wait = link.Delay
 	if to.down > 0 {
 		now := time.Now()
@@ -131,12 +136,21 @@ func (w *Network) route(from *port, destination [4]byte, size int) (to *port, wa
 			to.free = now
 		}
 		if to.free.Sub(now) > backlogMax {
+			w.dropped++
 			return nil, 0, false
 		}
 		to.free = to.free.Add(time.Duration(size*8) * time.Millisecond / time.Duration(to.down))
 		wait += to.free.Sub(now)
 	}
 	return to, wait, true
+}
+
+// Packets returns how many were carried and how many were dropped: lost, cut off
+// or too much for a slow line.
+func (w *Network) Packets() (carried, dropped int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.carried, w.dropped
 }
 
 // set says what happens from one port to another from now on.

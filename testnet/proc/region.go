@@ -1,8 +1,12 @@
 package proc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -62,4 +66,57 @@ func (r *Region) Stop(nodes ...*Node) error {
 		group.Go(n.Stop)
 	}
 	return group.Wait()
+}
+
+// Clone adds a node that runs from dir, a copy of another's directory: a copied
+// virtual machine, which has the same keys at another address. It does not run
+// yet.
+func (r *Region) Clone(n *Node, dir string) (*Node, error) {
+	if n.port == nil {
+		return nil, fmt.Errorf("clone %s: %w", n.Name, ErrNoNetwork)
+	}
+	port, err := n.net.attach()
+	if err != nil {
+		return nil, fmt.Errorf("clone %s: %w", n.Name, err)
+	}
+	clone := &Node{Name: n.Name + " (clone)", Dir: dir, binary: n.binary, net: n.net, port: port}
+	r.Nodes = append(r.Nodes, clone)
+	path := filepath.Join(dir, "config.toml")
+	text, err := os.ReadFile(path)
+	if err == nil {
+		text = bytes.ReplaceAll(text, []byte("/"+n.port.addr.String()+"/"), []byte("/"+port.addr.String()+"/"))
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("clone %s: %w", n.Name, err)
+	}
+	return clone, nil
+}
+
+// CopyDir copies a node's directory, with the files' modes and without sockets:
+// a backup, or a machine's image.
+func CopyDir(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), info.Mode().Perm())
+		case !d.Type().IsRegular():
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), text, info.Mode().Perm())
+	})
 }
