@@ -235,3 +235,6 @@ func (n *Node) Pid() int {
 	}
 	return n.command.Process.Pid
 }
+
+// Binary returns the path of the program that the node runs.
+func (n *Node) Binary() string { return n.binary }
