@@ -238,3 +238,6 @@ func (n *Node) Pid() int {
 
 // Binary returns the path of the program that the node runs.
 func (n *Node) Binary() string { return n.binary }
+
+// Socket returns the path of the node's Unix socket, the same at each start.
+func (n *Node) Socket() string { return n.socket() }
