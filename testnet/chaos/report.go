@@ -56,7 +56,8 @@ const (
 )
 
 func render(r Result) ([]byte, error) {
-	t, err := template.New("report").Parse(page)
+	next := func(i int) int { return i + 1 }
+	t, err := template.New("report").Funcs(template.FuncMap{"next": next}).Parse(page)
 	if err != nil {
 		return nil, err
 	}

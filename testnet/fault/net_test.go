@@ -118,7 +118,7 @@ func TestLoss(t *testing.T) {
 func TestSlowLine(t *testing.T) {
 	t.Parallel()
 	const (
-		kbit, backlog, rounds = 64, 10_000, 3
+		kbit, backlog, rounds = 64, 10_000, 5
 		learn                 = 15 * time.Second // in which the peers learn how slow the line is
 		goal                  = 3 * time.Second
 	)
@@ -147,8 +147,8 @@ func TestSlowLine(t *testing.T) {
 	slices.Sort(times)
 	// The line drops what it cannot hold for 500 ms, and now and then that is the
 	// urgent word itself, which is sent again.
-	if often, worst := times[len(times)-2], times[len(times)-1]; often > goal || worst > 2*goal {
-		t.Errorf("with a backlog at %d kbit/s urgent words took %v: want at most %s, twice that for one", kbit, times, goal)
+	if usual, worst := times[len(times)*8/10-1], times[len(times)-1]; usual > goal || worst > 2*goal {
+		t.Errorf("with a backlog at %d kbit/s urgent words took %v: want at most %s, twice that for one in five", kbit, times, goal)
 	}
 	if fault.Knows(t.Context(), slow, in...) == nil || fault.Knows(t.Context(), n[0], out...) == nil {
 		t.Error("there was no backlog: all of it has arrived already")
