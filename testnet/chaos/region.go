@@ -21,6 +21,7 @@ const hospitalsMax = 60
 // Up starts a region on loopback, prints where each hospital is, and runs until
 // ctx ends. Its data is gone afterwards.
 func Up(ctx context.Context, hospitals int, out io.Writer) (err error) {
+	fmt.Fprintf(out, "Building watchward and starting %d hospitals …\n", hospitals)
 	r, clean, err := start(ctx, hospitals, nil)
 	defer func() { err = errors.Join(err, clean()) }()
 	if err != nil {

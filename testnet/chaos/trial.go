@@ -81,6 +81,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	} else if err != nil {
 		return result, err
 	}
+	fmt.Fprintf(o.Out, "Building watchward and starting %d hospitals …\n", o.Hospitals)
 	r, clean, err := start(ctx, o.Hospitals, w)
 	defer func() {
 		err = errors.Join(err, clean())
@@ -96,7 +97,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		index: map[string]int{}, early: map[string][]arrival{}, broken: "nothing", down: make([]bool, len(r.Nodes)),
 	}
 	t.result = Result{Hospitals: o.Hospitals, Seed: o.Seed, Began: t.began.UTC().Format(time.RFC3339), Networks: w != nil}
-	fmt.Fprintf(o.Out, "%d hospitals; the same faults again: --seed %d\n\n", o.Hospitals, o.Seed)
+	fmt.Fprintf(o.Out, "The same faults again: --seed %d\n\n", o.Seed)
 	err = t.run(ctx)
 	return t.result, err
 }

@@ -132,7 +132,7 @@ func TestSlowLine(t *testing.T) {
 	}
 	say(t, d, n[0], fault.Options{}, in...)
 	say(t, d, slow, fault.Options{}, out...)
-	await(t, wordMax, n[1], in...) // so the slow one gets it from both
+	await(t, healMax, n[1], in[:backlog/2]...) // so the slow one gets it from both
 	<-time.After(learn)
 	var times []time.Duration
 	for i := range rounds {
