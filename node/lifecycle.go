@@ -41,7 +41,7 @@ const (
 const (
 	sweepEvery = time.Hour
 	heldEvery  = time.Second
-	clockEvery = 30 * time.Second
+	clockEvery = 5 * time.Second // also how long a clock that is off does harm after a start
 )
 
 // InitOptions of Init. Empty fields keep the defaults of package config.
@@ -351,6 +351,14 @@ func (n *Node) Close() error {
 type clockSkew struct {
 	offset  time.Duration // how far the median is ahead
 	members int
+}
+
+// clockCompared reports whether enough members have been asked for the time
+// since the start. Until then nothing that arrives is thrown away as expired.
+func (n *Node) clockCompared() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.skew.members >= skewMembers
 }
 
 // Bounds of the clock's comparison (design, Time 2).

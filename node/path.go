@@ -90,7 +90,7 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 		}
 		checked.Items = items
 	}
-	if gone && !h.Urgent {
+	if gone && !h.Urgent && p.n.clockCompared() {
 		// It still holds its chain together, and says nothing any more.
 		if checked.Envelope, err = crypto.ParseEnvelope(e.Bare()); err != nil {
 			return nil, refuse("items", err)

@@ -36,6 +36,7 @@ func TestOldWords(t *testing.T) {
 		t.Fatal("a word older than five minutes, taken by sync, is not known")
 	}
 
+	b.ClockCompared()
 	ended := b.author.Envelope(t, crypto.Header{Time: now - 2*minute, Expiry: now - minute}, aged, b.item(t, "ended.example"))
 	b.says(t, ended.Raw, mesh.ViaGossip, mesh.ErrStale.Error())
 	before := b.figures(t)
@@ -52,6 +53,23 @@ func TestOldWords(t *testing.T) {
 	// A peer must not make words disappear that have not expired.
 	bare := b.author.Envelope(t, crypto.Header{Time: now}, ended, b.item(t, "kept.example")).Bare()
 	b.says(t, bare, mesh.ViaSync, mesh.ErrStale.Error())
+}
+
+// A node that has not compared its clock since it started throws nothing away:
+// its clock may be a year ahead, and what it took for expired is shown once it
+// has been put right.
+func TestClockAheadErasesNothing(t *testing.T) {
+	b := newBench(t)
+	e := b.author.Envelope(t, crypto.Header{Time: b.clock.now(), Expiry: b.clock.now() + 30*minute}, nil, b.item(t, "evil.example"))
+	b.clock.advance(time.Hour)
+	b.takes(t, e, mesh.ViaSync)
+	if b.knows(t, "evil.example") {
+		t.Fatal("an expired word is known")
+	}
+	b.clock.advance(-time.Hour)
+	if !b.knows(t, "evil.example") {
+		t.Fatal("a word that came while the clock was ahead is not known after it was put right")
+	}
 }
 
 func TestExpiryHides(t *testing.T) {

@@ -58,7 +58,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, &notice.FieldError{Field: "header.Idempotency-Key", Reason: "this key was used for another request", Fix: "choose a new one"}
 	}
 	if err != nil {
-		return result, err
+		return result, unwritten(err)
 	}
 	n.outbox.nudge()
 	known, err := n.known(taken)
@@ -75,6 +75,18 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		result.Notices = append(result.Notices, view)
 	}
 	return result, nil
+}
+
+// unwritten tells whoever asked why nothing was stored, where the disk is to
+// blame and a person can do something about it.
+func unwritten(err error) error {
+	switch {
+	case errors.Is(err, store.ErrFull):
+		return &api.Unavailable{Reason: "the disk is nearly full, so nothing more is stored", Fix: "free some space on the node's disk, writing then goes on by itself"}
+	case errors.Is(err, store.ErrBroken):
+		return &api.Unavailable{Reason: "writing to disk failed, so nothing more is stored", Fix: "check the disk, then restart watchward"}
+	}
+	return err
 }
 
 // known returns what was stated before, which holds as it was stated: another

@@ -2,13 +2,9 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 )
-
-// now is the command's clock.
-func now() time.Time { return time.Now() }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -144,7 +144,7 @@ func openNode(dir string, o nodeOptions) (*node.Node, error) {
 	if o.listen != nil {
 		settings.API.Listen, settings.Mesh.Listen = o.listen.api, o.listen.mesh
 	}
-	return node.Open(node.Options{Dir: dir, Settings: settings, Version: version(), Log: logger(settings, o.log)})
+	return node.Open(node.Options{Dir: dir, Settings: settings, Version: version(), Log: logger(settings, o.log), Now: now})
 }
 
 func logger(c config.Config, w io.Writer) *slog.Logger {

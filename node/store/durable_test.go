@@ -170,14 +170,28 @@ func TestFailedWriteLatches(t *testing.T) {
 	if sum := summary(t, s, values[0], 0); sum.Sightings != 1 {
 		t.Fatalf("reading: %+v", sum)
 	}
+	// Close leaves the files alone.
+	if err := errors.Join(s.Close(), store.CloseFiles(s)); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// Badger logs a failed fsync of the value log and acknowledges all the same.
+// Badger logs a failed fsync of the value log and acknowledges all the same; a
+// table that it cannot write it tries again for ever.
 func TestLoggedSyncFailureLatches(t *testing.T) {
-	s := open(t, store.Options{Now: newClock().Now})
-	store.Logger(s).Errorf("Error while curlf sync: %v\n", syscall.EIO)
-	if err := s.SetCursor(t.Context(), "x", 1); !errors.Is(err, store.ErrBroken) {
-		t.Fatal(err)
+	for _, said := range []string{"Error while curlf sync: %v\n", "error flushing memtable to disk: %v, retrying"} {
+		s := open(t, store.Options{Now: newClock().Now})
+		store.Logger(s).Errorf(said, syscall.ENOSPC) // it passes
+		if err := s.SetCursor(t.Context(), "x", 1); err != nil {
+			t.Fatal(err)
+		}
+		store.Logger(s).Errorf(said, syscall.EIO)
+		if err := s.SetCursor(t.Context(), "x", 1); !errors.Is(err, store.ErrBroken) {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Close(), store.CloseFiles(s)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -61,6 +61,9 @@ func SetCommit(s *Store, commit func(*badger.Txn) error) { s.commit = commit }
 
 func SetFree(s *Store, free func(string) (uint64, error)) { s.free = free }
 
+// CloseFiles closes what Close leaves open once a write has failed.
+func CloseFiles(s *Store) error { return s.db.Close() }
+
 // Logger is what Badger logs to.
 func Logger(s *Store) badger.Logger { return badgerLog{s} }
 

@@ -185,15 +185,27 @@ func badgerOptions(o Options, s *Store) badger.Options {
 }
 
 // Close waits for what was accepted to be written, then closes the files.
-// Writes that come later get ErrClosed.
+// Writes that come later get ErrClosed. Once a write has failed it leaves the
+// files to the end of the process, as a crash would: Badger would write its
+// tables again and again until that works, on a disk that nobody can trust.
 func (s *Store) Close() error {
 	err := error(nil)
 	s.closed.Do(func() {
 		close(s.stop)
 		s.wait.Wait()
 		s.metrics.unregister()
-		if e := s.db.Close(); e != nil {
-			err = fmt.Errorf("close store: %w", e)
+		if s.latched() != nil {
+			return // whoever wrote, and who watches Failed, was told
+		}
+		files := make(chan error, 1)
+		go func() { files <- s.db.Close() }()
+		select {
+		case e := <-files:
+			if e != nil {
+				err = fmt.Errorf("close store: %w", e)
+			}
+		case <-s.failed:
+			err = fmt.Errorf("close store: %w", s.latched())
 		}
 	})
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -337,14 +338,15 @@ func (s *Store) collect() {
 	}
 }
 
-// badgerLog passes on what Badger logs. It also catches the one failed fsync
-// that Badger logs and does not return: that of the value log.
+// badgerLog passes on what Badger logs. It also catches the failed writes that
+// Badger logs and does not return: the fsync of the value log, and tables that
+// it would write again for ever. A full disk is none of these: that passes.
 type badgerLog struct{ s *Store }
 
 func (l badgerLog) Errorf(format string, args ...any) {
 	text := strings.TrimSpace(fmt.Sprintf(format, args...))
 	l.s.log.Error("badger", "text", text)
-	if strings.Contains(format, "curlf sync") {
+	if failed := strings.Contains(format, "curlf sync") || strings.Contains(format, "flushing memtable"); failed && !strings.Contains(text, syscall.ENOSPC.Error()) {
 		l.s.latch(errors.New(text))
 	}
 }

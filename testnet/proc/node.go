@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"time"
@@ -17,21 +19,29 @@ import (
 
 // Bounds of waiting for a process.
 const (
-	startMax  = 30 * time.Second
+	startMax  = time.Minute // many start at once on few cores
 	stopMax   = 15 * time.Second
+	answerMax = 16 << 20 // bytes that Get reads
 	pollEvery = 20 * time.Millisecond
 )
+
+// clockEnv is read by binaries that are built with the tag testclock.
+const clockEnv = "WATCHWARD_TEST_CLOCK_OFFSET"
 
 // A Node is one hospital. It is used by one goroutine but for Client and Run,
 // which any may use.
 type Node struct {
-	Name string
-	Dir  string
+	Name  string
+	Dir   string
+	Clock time.Duration // how far its clock is ahead, from the next start on
 
 	binary  string
+	net     *Network
+	port    *port         // nil on loopback
 	command *exec.Cmd     // nil while it does not run
 	ended   chan struct{} // closed when the process is gone
 	how     error         // how it ended, after ended
+	api     string        // its API's URL, as it said at its start
 }
 
 // At is a node whose directory somebody else has made, and fits into no Region:
@@ -51,11 +61,12 @@ func (n *Node) Start(ctx context.Context) error {
 	defer log.Close() // the process has its own
 	c := exec.Command(n.binary, "run", "--json", "--dir", n.Dir)
 	c.Stderr, c.SysProcAttr = log, dieWithParent()
+	c.Env = append(os.Environ(), clockEnv+"="+n.Clock.String())
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
-	if err := c.Start(); err != nil {
+	if err := n.start(c); err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
 	ended := make(chan struct{})
@@ -70,6 +81,7 @@ func (n *Node) Start(ctx context.Context) error {
 			if err = json.Unmarshal(line, &said); err == nil && said.API == "" {
 				err = fmt.Errorf("it said %q", line)
 			}
+			n.api = said.API // before ready tells Start
 		}
 		ready <- err
 		_, _ = io.Copy(io.Discard, lines)
@@ -142,7 +154,53 @@ func (n *Node) Stop() error {
 
 // Client returns a client of the node's API. Each start has another address, so
 // a client is of no use after the next one.
-func (n *Node) Client() (*client.Client, error) { return client.Open(n.Dir) }
+func (n *Node) Client() (*client.Client, error) {
+	if n.port != nil { // loopback is another one there
+		return client.New(client.Config{Socket: n.socket(), Dir: n.Dir})
+	}
+	return client.Open(n.Dir)
+}
+
+// Get asks the node over a connection of its own, which nothing but its Unix
+// socket is needed for, and returns the answer's status and text.
+func (n *Node) Get(ctx context.Context, path string) (status int, text string, err error) {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", n.socket())
+		},
+	}
+	return get(ctx, transport, "http://watchward"+path)
+}
+
+// GetTCP is Get by the API's TCP address, for a node on loopback.
+func (n *Node) GetTCP(ctx context.Context, path string) (status int, text string, err error) {
+	return get(ctx, &http.Transport{DisableKeepAlives: true}, n.api+path)
+}
+
+func get(ctx context.Context, transport *http.Transport, url string) (status int, text string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, answerMax))
+	return answer.StatusCode, string(body), err
+}
+
+// API returns the address of the node's API, of its last start.
+func (n *Node) API() string { return n.api }
+
+// Ended returns a channel that is closed when the process is gone. It is of the
+// last start.
+func (n *Node) Ended() <-chan struct{} { return n.ended }
+
+// How returns how the process ended, once Ended is closed; nil is exit code 0.
+func (n *Node) How() error { return n.how }
 
 func (n *Node) status(ctx context.Context) (api.Status, error) {
 	c, err := n.Client()
@@ -181,3 +239,9 @@ func (n *Node) Pid() int {
 	}
 	return n.command.Process.Pid
 }
+
+// Binary returns the path of the program that the node runs.
+func (n *Node) Binary() string { return n.binary }
+
+// Socket returns the path of the node's Unix socket, the same at each start.
+func (n *Node) Socket() string { return n.socket() }

@@ -1,6 +1,7 @@
 // Package proc runs hospitals as real processes: the binary built from this
-// tree, each node with its own directory and ports on loopback, made into a
-// region by the same commands that people use. It is how kill -9, restarts and
+// tree, each node with its own directory, on ports of loopback or in a network
+// namespace of its own, made into a region by the same commands that people
+// use. It is how kill -9, restarts, broken networks, disks and clocks, and
 // whole commands are tried.
 package proc
 
@@ -28,18 +29,21 @@ func Build(ctx context.Context, dir string) (string, error) {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/watchward/watchward/cmd/watchward")
+	// With the tag the binary takes another clock from its environment.
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "testclock", "-o", binary, "github.com/watchward/watchward/cmd/watchward")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build watchward: %w\n%s", err, out)
 	}
 	return binary, nil
 }
 
-// Config of a region. All fields are required.
+// Config of a region. All fields but Network and Dirs are required.
 type Config struct {
-	Binary string   // of Build
-	Dir    string   // an empty directory; each node's is in it
-	Names  []string // the hospitals; the first founds the region
+	Binary  string         // of Build
+	Dir     string         // an empty directory; each node's is in it
+	Names   []string       // the hospitals; the first founds the region
+	Network *Network       // where the nodes are; nil = on ports of loopback
+	Dirs    map[int]string // another directory for the node with this index
 }
 
 // A Region is hospitals that run as processes on this machine. Close ends every
@@ -62,7 +66,10 @@ func NewRegion(ctx context.Context, c Config) (r *Region, err error) {
 		}
 	}()
 	for i, name := range c.Names {
-		n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), binary: c.Binary}
+		n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), binary: c.Binary, net: c.Network}
+		if dir, ok := c.Dirs[i]; ok {
+			n.Dir = dir
+		}
 		if err := n.init(ctx); err != nil {
 			return r, err
 		}
@@ -91,8 +98,12 @@ func NewRegion(ctx context.Context, c Config) (r *Region, err error) {
 	return r, r.AwaitPeers(ctx)
 }
 
-// AwaitPeers returns when each node that runs is connected to all the others
-// that run.
+// hears is how many others a node of a large region must hear: on loopback all
+// have one address, from which a node takes few connections.
+const hears = 8
+
+// AwaitPeers returns when each node that runs is connected to the others that
+// run, or to many of them.
 func (r *Region) AwaitPeers(ctx context.Context) error {
 	running := 0
 	for _, n := range r.Nodes {
@@ -106,8 +117,8 @@ func (r *Region) AwaitPeers(ctx context.Context) error {
 		}
 		err := Poll(ctx, func() error {
 			s, err := n.status(ctx)
-			if err == nil && s.Peers < running-1 {
-				err = fmt.Errorf("%s has %d of %d peers", n.Name, s.Peers, running-1)
+			if want := min(running-1, hears); err == nil && s.Peers < want {
+				err = fmt.Errorf("%s has %d of %d peers", n.Name, s.Peers, want)
 			}
 			return err
 		})
@@ -139,7 +150,11 @@ func (n *Node) Run(ctx context.Context, in io.Reader, args ...string) (Answer, e
 	var out, errOut bytes.Buffer
 	c := exec.CommandContext(ctx, n.binary, append(args, "--dir", n.Dir)...)
 	c.Stdin, c.Stdout, c.Stderr, c.SysProcAttr = in, &out, &errOut, dieWithParent()
-	err := c.Run()
+	err := n.start(c)
+	if err != nil {
+		return Answer{}, fmt.Errorf("run watchward %s: %w", strings.Join(args, " "), err)
+	}
+	err = c.Wait()
 	answer := Answer{Out: out.String(), Err: errOut.String(), Code: c.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
@@ -164,14 +179,31 @@ func (n *Node) must(ctx context.Context, args ...string) (Answer, error) {
 // hospital's is: one that changed at each start could not be found again by a
 // peer that was down at the same time.
 func (n *Node) init(ctx context.Context) error {
-	port, err := freePort()
+	host, port, err := "127.0.0.1", meshPort, error(nil)
+	if n.net == nil {
+		port, err = freePort()
+	} else if n.port, err = n.net.attach(); err == nil {
+		host = n.port.addr.String()
+		if len(n.socket()) > socketPathMax {
+			err = fmt.Errorf("the directory %s is too deep for a socket, by which the node is reached", n.Dir)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	_, err = n.must(ctx, "init", "--name", n.Name, "--api-listen", "127.0.0.1:0",
-		"--mesh-host", "127.0.0.1", "--mesh-port", fmt.Sprint(port), "--tlp", "GREEN")
+		"--mesh-host", host, "--mesh-port", fmt.Sprint(port), "--tlp", "GREEN")
 	return err
 }
+
+// In a namespace of its own a node has every port; its API is reached by the
+// Unix socket, which no network separates.
+const (
+	meshPort      = 8461
+	socketPathMax = 100 // of package node
+)
+
+func (n *Node) socket() string { return filepath.Join(n.Dir, "watchward.sock") }
 
 // freePort returns a port that is free for TCP and UDP on loopback at the moment.
 func freePort() (int, error) {

@@ -1,0 +1,72 @@
+package chaos_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/watchward/watchward/testnet/chaos"
+)
+
+// trial is a result made by hand: three hospitals, one fault, one word lost.
+var trial = chaos.Result{
+	Hospitals: 3, Seed: 7, Began: "2026-01-31T12:00:00Z", DurationMS: 60_000, Networks: true, Refused: 1,
+	Words: []chaos.Word{
+		{AtMS: 1000, From: 0, Arrived: []int64{1000, 1010, 1020}},
+		{AtMS: 22_000, From: 1, Arrived: []int64{34_500, 22_000, 22_030}},
+		{AtMS: 50_000, From: 2, Arrived: []int64{50_040, -1, 50_000}},
+	},
+	Faults:  []chaos.Broken{{FromMS: 20_000, ToMS: 30_000, Text: "cut off: <Hospital> 1", Nodes: []int{0}}},
+	Verdict: "I1: lost",
+}
+
+func TestSummarize(t *testing.T) {
+	want := chaos.Summary{Delivered: 5, Missing: 1, P50: 30 * time.Millisecond, P99: 40 * time.Millisecond}
+	if got := chaos.Summarize(trial); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// The page is whole, says what was measured, and asks nobody for anything.
+func TestReport(t *testing.T) {
+	kept, page := filepath.Join(t.TempDir(), "trial.json"), filepath.Join(t.TempDir(), "page.html")
+	if err := chaos.Report(kept, page); err == nil || !strings.Contains(err.Error(), "run go run ./testnet chaos first") {
+		t.Fatalf("a report about nothing: %v", err)
+	}
+	if err := errors.Join(chaos.Save(kept, trial), chaos.Report(kept, page)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	html := string(text)
+	for _, want := range []string{
+		"3 hospitals, 1.0 minutes, 1 faults", `<td class="n">5</td>`, "half within 30ms", "I1: lost",
+		"nothing broken: 3 deliveries", "while something was broken: 2", // of the word that was said meanwhile
+		"cut off: &lt;Hospital&gt; 1: 4.50 s", // caught up 4.5 s after the end
+	} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, never := range []string{"http:", "https:", "src=", "<script", "@import", "<Hospital>"} {
+		if strings.Contains(html, never) {
+			t.Errorf("the page has %q", never)
+		}
+	}
+	d := xml.NewDecoder(strings.NewReader(html))
+	d.Strict, d.AutoClose, d.Entity = false, []string{"meta"}, xml.HTMLEntity
+	for {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("the page is broken: %v", err)
+		}
+	}
+}

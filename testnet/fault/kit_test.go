@@ -1,0 +1,178 @@
+//go:build linux
+
+package fault_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/watchward/watchward/testnet/fault"
+	"github.com/watchward/watchward/testnet/proc"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// built is the binary under test, compiled once.
+var built struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "watchward-fault"); built.err == nil {
+			built.path, built.err = proc.Build(context.Background(), built.dir)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+// setting is a number that an environment variable may change, for longer runs.
+func setting(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is no number above 0", name, text)
+	}
+	return n
+}
+
+// seed is what a test draws its random choices from.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := setting(t, "WATCHWARD_FAULT_SEED", int(time.Now().UnixNano()))
+	t.Logf("the same choices again: WATCHWARD_FAULT_SEED=%d", n)
+	return uint64(n)
+}
+
+// network gives nodes networks of their own, or skips the test.
+func network(t *testing.T) *proc.Network {
+	t.Helper()
+	w, err := proc.NewNetwork(seed(t))
+	if errors.Is(err, proc.ErrNoNetwork) {
+		t.Skipf("SKIPPED: this fault was not tried: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// hospitals starts a region of n, in a network or (nil) on loopback, and ends
+// its processes with the test.
+func hospitals(t *testing.T, n int, w *proc.Network, dirs map[int]string) (*fault.Driver, []*proc.Node) {
+	t.Helper()
+	// Not t.TempDir, which is too long for a socket's path.
+	dir, err := os.MkdirTemp("", "ww")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := proc.Config{Binary: binary(t), Dir: dir, Network: w, Dirs: dirs}
+	for i := range n {
+		c.Names = append(c.Names, fmt.Sprintf("Hospital %d", i+1))
+	}
+	r, err := proc.NewRegion(within(t, 2*time.Minute), c)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			for _, n := range r.Nodes {
+				t.Logf("%s logged at the end: %s", n.Name, n.Log())
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fault.NewDriver(r), r.Nodes
+}
+
+// known skips a test, or the rest of it, that fails for a reason which is known
+// and stands in MATRIX.md. WATCHWARD_FAULT_KNOWN=1 runs it all the same.
+func known(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("WATCHWARD_FAULT_KNOWN") == "" {
+		t.Skipf("SKIPPED, fails: %s; WATCHWARD_FAULT_KNOWN=1 shows it", reason)
+	}
+}
+
+// check checks the invariants at the end of a scenario.
+func check(t *testing.T, d *fault.Driver) {
+	t.Helper()
+	start := time.Now()
+	if err := d.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d acknowledged words; I1 to I4 hold after %s", d.Acknowledged(), time.Since(start).Round(time.Millisecond))
+}
+
+func say(t *testing.T, d *fault.Driver, n *proc.Node, o fault.Options, values ...string) {
+	t.Helper()
+	if err := d.Say(t.Context(), n, o, values...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until a node knows values.
+func await(t *testing.T, limit time.Duration, n *proc.Node, values ...string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if err := fault.Await(within(t, limit), n, values...); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within is a context for waiting on something.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
