@@ -186,7 +186,7 @@ func (m *Mesh) degree() pubsub.GossipSubParams {
 	switch {
 	case m.c.Hub:
 		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
-	case len(m.c.Listen) == 0 && m.c.Host == nil:
+	case len(m.c.Listen) == 0:
 		p.D, p.Dlo, p.Dhi, p.Dout = 4, 3, 6, 1
 	}
 	return p
