@@ -114,10 +114,9 @@ func (f *Fabric) Sent() []int64 {
 	return append([]int64(nil), f.bytes...)
 }
 
-// Bound returns the times a flood over the present connections needs from a node
-// to each other: the shortest path with the same latencies and no work at all.
-func (f *Fabric) Bound(from int) []time.Duration {
-	links := f.Connections()
+// Bound returns the times a flood over connections needs from a node to each
+// other: the shortest path with the same latencies and no work at all.
+func (f *Fabric) Bound(from int, links [][]int) []time.Duration {
 	const far = time.Duration(math.MaxInt64)
 	best := make([]time.Duration, len(links))
 	for i := range best {

@@ -38,7 +38,7 @@ func (m *Member) Speak(header crypto.Header, size int) Word {
 	for i := range item {
 		item[i] = byte(m.World.Rand.Uint32())
 	}
-	w := Word{By: m, Bound: m.World.Bound(m.Index)}
+	w := Word{By: m, Bound: m.World.Bound(m.Index, m.World.Links())}
 	w.Envelope = m.Sign(header, item)
 	w.At = time.Now()
 	m.Publish(w.Envelope)

@@ -20,6 +20,7 @@ import (
 
 const (
 	port        = 8461
+	firstNet    = 20   // first byte of the first node's address
 	acceptQueue = 1024 // connections, and streams of one connection, that wait to be accepted
 )
 
@@ -42,7 +43,7 @@ func (f *Fabric) Transport(node int) libp2p.Option {
 // Address is where a node listens if it does: each node has an IPv4 /16 of its
 // own, as hospitals have.
 func Address(node int) string {
-	return fmt.Sprintf("/ip4/%d.%d.1.1/udp/%d/quic-v1", 20+node/256, node%256, port)
+	return fmt.Sprintf("/ip4/%d.%d.1.1/udp/%d/quic-v1", firstNet+node/256, node%256, port)
 }
 
 type fabricTransport struct {
@@ -66,7 +67,7 @@ func (t *fabricTransport) local() multiaddr.Multiaddr {
 	if t.listening {
 		return multiaddr.StringCast(Address(t.node))
 	}
-	return multiaddr.StringCast(fmt.Sprintf("/ip4/%d.%d.1.1/udp/40000/quic-v1", 20+t.node/256, t.node%256))
+	return multiaddr.StringCast(fmt.Sprintf("/ip4/%d.%d.1.1/udp/40000/quic-v1", firstNet+t.node/256, t.node%256))
 }
 
 // Dial implements transport.Transport: one round trip, as QUIC takes.

@@ -45,7 +45,7 @@ type Config struct {
 	Within, Between         time.Duration // one-way latencies lie between these; 0 = 20 and 50 ms
 	Loss                    float64       // share of segments that are lost
 	Rosters                 bool          // each member has a roster of its own
-	Late                    int           // so many of the last spokes are admitted and not in the others' rosters
+	QUIC                    bool          // real QUIC over datagrams instead of streams in memory
 	Costs                   *Costs        // nil = DefaultCosts
 }
 
@@ -60,6 +60,8 @@ type World struct {
 	Journal *Journal
 
 	shared *trust.Roster
+	quic   *packets // nil without QUIC
+	peers  map[string]int
 }
 
 // New makes a world in which nobody runs yet. It must be called in a bubble.
@@ -80,7 +82,11 @@ func New(t testing.TB, c Config) *World {
 	w := &World{TB: t, Config: c, Region: testkit.NewRegion(t, names...), Rand: rand.New(rand.NewPCG(c.Seed, 1)), Journal: &Journal{}}
 	zone := func(i int) int { return i % c.Zones }
 	w.Fabric = newFabric(2*n+256, c.Seed, c.Loss, Spread(c.Seed, zone, c.Within, c.Between))
+	if c.QUIC {
+		w.quic = newPackets(w.Fabric)
+	}
 	w.shared = w.Region.Roster(t)
+	w.peers = map[string]int{}
 	for i, m := range w.Region.Members {
 		part := Spoke
 		if i < c.Hubs {
@@ -95,6 +101,7 @@ func New(t testing.TB, c Config) *World {
 		}
 		x.Memory = newMemory(roster, *c.Costs, &x.cpu, x.Now)
 		w.Members = append(w.Members, x)
+		w.peers[x.PeerID()] = i
 	}
 	t.Logf("seed %d: %d hubs, %d listeners, %d spokes in %d zones", c.Seed, c.Hubs, c.Listeners, c.Spokes, c.Zones)
 	return w
@@ -136,7 +143,7 @@ func (m *Member) start() {
 	w.Helper()
 	c := mesh.Config{
 		Identity: m.PeerSeed, Hub: m.Part == Hub, Roster: m.Memory.roster, Frontier: m.Memory.frontier, Path: m.Memory,
-		Now: m.Now, Log: w.Journal.logger(m.Credential.Name), Registerer: m.Registry, Transports: []libp2p.Option{w.Fabric.Transport(m.Index)},
+		Now: m.Now, Log: w.Journal.logger(m.Credential.Name), Registerer: m.Registry, Transports: w.transport(m.Index),
 	}
 	if m.Part != Spoke {
 		c.Listen = []string{Address(m.Index)}
@@ -157,6 +164,39 @@ func (m *Member) start() {
 		w.Fatal(err)
 	}
 	m.Mesh = x
+}
+
+func (w *World) transport(node int) []libp2p.Option {
+	if w.quic != nil {
+		return w.quic.transport(node)
+	}
+	return []libp2p.Option{w.Fabric.Transport(node)}
+}
+
+// Close stops everybody and the network.
+func (w *World) Close() {
+	w.Helper()
+	w.Stop(w.Members...)
+	if w.quic != nil {
+		w.quic.net.Close()
+	}
+}
+
+// Links returns the connected members of each member.
+func (w *World) Links() [][]int {
+	if w.quic == nil {
+		return w.Connections()
+	}
+	links := make([][]int, len(w.Members))
+	for i, m := range w.Members {
+		if m.Mesh == nil {
+			continue
+		}
+		for _, p := range m.Mesh.Peers() {
+			links[i] = append(links[i], w.peers[p.ID])
+		}
+	}
+	return links
 }
 
 // Stop ends meshes and keeps what they hold.
