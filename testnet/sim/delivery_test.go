@@ -132,7 +132,9 @@ func TestDeliveryAmongAThousand(t *testing.T) {
 // full skips what takes minutes, unless it is asked for.
 func full(t *testing.T) {
 	t.Helper()
-	if os.Getenv("WATCHWARD_SIM_FULL") == "" {
+	if !fullAsked() {
 		t.Skip("SKIPPED: takes minutes and gigabytes; set WATCHWARD_SIM_FULL=1 to run it")
 	}
 }
+
+func fullAsked() bool { return os.Getenv("WATCHWARD_SIM_FULL") != "" }

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	lineBits = 100_000_000     // of a node on the packet network, each way
+	lineBits = 1_000_000_000   // of a node on the packet network, each way
 	never    = 100 * time.Hour // after this a lost packet arrives, long after its connection
 )
 
