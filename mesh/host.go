@@ -102,6 +102,10 @@ func newHost(c Config, g *gate) (host.Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.Ping(false),
 		libp2p.WithDialTimeout(dialTimeout),
+		// After an outage they would keep QUIC and IPv6 from being dialled for
+		// minutes; the supervisor has a pace of its own.
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
 	}
 	if len(c.Listen) == 0 {
 		options = append(options, libp2p.NoListenAddrs)

@@ -153,6 +153,18 @@ type syncState struct {
 	offset int64 // ms that the peer's clock is ahead
 }
 
+// offMax is how far a peer's clock may be off without a word in the log: beyond
+// it what the peer says is held or stale.
+const offMax = 5 * time.Minute
+
+// off is how far the peer's clock is ahead if that is too far, else 0.
+func (s syncState) off() time.Duration {
+	if off := time.Duration(s.offset) * time.Millisecond; off.Abs() > offMax {
+		return off
+	}
+	return 0
+}
+
 // position is the end of one of this node's own chains as a peer holds it.
 type position struct {
 	epoch uint32

@@ -65,7 +65,7 @@ func deliver(t *testing.T, w *sim.World, words int, most judged) sim.Delivery {
 	time.Sleep(3 * time.Second)
 	repeatedAfter, acceptedAfter := counts(w)
 	time.Sleep(2 * time.Minute) // sync brings what gossip lost
-	d := w.Measure(said, w.Members...)
+	d := sim.Measure(w, said, w.Members)
 	t.Log(d)
 	duplicates := (repeatedAfter - repeated) / (acceptedAfter - accepted)
 	payload := 0

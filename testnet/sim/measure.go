@@ -55,28 +55,36 @@ type Delivery struct {
 	Unreachable    int // no way over connections when it was said
 }
 
+// A Receiver is a member, or a hospital.
+type Receiver interface {
+	Arrived(crypto.EnvelopeID) (time.Time, bool)
+	self() *Member
+}
+
+func (m *Member) self() *Member { return m }
+
 // Measure collects how words reached members other than their authors.
-func (w *World) Measure(words []Word, members ...*Member) Delivery {
+func Measure[R Receiver](w *World, words []Word, members []R) Delivery {
 	d := Delivery{Seed: w.Config.Seed, Members: len(members), Words: len(words)}
 	for _, word := range words {
 		for _, m := range members {
-			if m == word.By {
+			if m.self() == word.By {
 				continue
 			}
 			at, came := m.Arrived(word.ID)
 			if !came {
 				d.Lost++
 				if d.FirstLost == "" {
-					d.FirstLost = fmt.Sprintf("%s of %s at %s", word.ID, word.By.Credential.Name, m.Credential.Name)
+					d.FirstLost = fmt.Sprintf("%s of %s at %s", word.ID, word.By.Credential.Name, m.self().Credential.Name)
 				}
 				continue
 			}
-			if word.Bound[m.Index] == math.MaxInt64 {
+			if word.Bound[m.self().Index] == math.MaxInt64 {
 				d.Unreachable++
 				continue
 			}
 			d.Times = append(d.Times, at.Sub(word.At))
-			d.Bounds = append(d.Bounds, word.Bound[m.Index])
+			d.Bounds = append(d.Bounds, word.Bound[m.self().Index])
 		}
 	}
 	slices.Sort(d.Times)

@@ -48,7 +48,7 @@ func TestPartitionsHealToEqualSets(t *testing.T) {
 					w.Heal()
 					took := w.AwaitEqual(10*time.Minute, w.Members...)
 					t.Logf("equal %s after healing", took)
-					if d := w.Measure(said, w.Members...); d.Lost > 0 {
+					if d := sim.Measure(w, said, w.Members); d.Lost > 0 {
 						t.Errorf("seed %d: %d lost, first %s", w.Config.Seed, d.Lost, d.FirstLost)
 					}
 				})
@@ -72,7 +72,7 @@ func TestEachHalfOfAPartitionGoesOn(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 			time.Sleep(5 * time.Second)
-			if d := w.Measure(said, side...); d.Lost > 0 || sim.Quantile(d.Times, .99) > time.Second {
+			if d := sim.Measure(w, said, side); d.Lost > 0 || sim.Quantile(d.Times, .99) > time.Second {
 				t.Errorf("within one half: %s", d)
 			}
 		}
@@ -131,7 +131,7 @@ func TestChurnForHoursGrowsNothing(t *testing.T) {
 			}
 		}
 		t.Logf("equal %s after the last one came back", w.AwaitEqual(10*time.Minute, w.Members...))
-		if d := w.Measure(said, w.Members...); d.Lost > 0 {
+		if d := sim.Measure(w, said, w.Members); d.Lost > 0 {
 			t.Errorf("seed %d: %d of %d words lost, first %s", w.Config.Seed, d.Lost, d.Words, d.FirstLost)
 		}
 		t.Logf("goroutines %v, heap MiB %v", goroutines, heap)

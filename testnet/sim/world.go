@@ -148,11 +148,7 @@ func (m *Member) start() {
 	if m.Part != Spoke {
 		c.Listen = []string{Address(m.Index)}
 	}
-	for _, h := range w.Rand.Perm(w.Config.Hubs)[:min(4, w.Config.Hubs)] {
-		if h != m.Index {
-			c.Seeds = append(c.Seeds, w.Members[h].Addr())
-		}
-	}
+	c.Seeds = m.seeds()
 	if m.Change != nil {
 		m.Change(&c)
 	}
@@ -164,6 +160,17 @@ func (m *Member) start() {
 		w.Fatal(err)
 	}
 	m.Mesh = x
+}
+
+// seeds are four hubs, or all if there are fewer.
+func (m *Member) seeds() (seeds []string) {
+	w := m.World
+	for _, h := range w.Rand.Perm(w.Config.Hubs)[:min(4, w.Config.Hubs)] {
+		if h != m.Index {
+			seeds = append(seeds, w.Members[h].Addr())
+		}
+	}
+	return seeds
 }
 
 func (w *World) transport(node int) []libp2p.Option {
