@@ -135,7 +135,7 @@ type Raw struct {
 	w *World
 }
 
-// Raw makes a host at a place of the fabric that no member has. With the seed of
+// Raw makes a host at a place of the fabric beyond those of the members, the first of which is 0. With the seed of
 // a member's peer key it is that member, with any other a stranger.
 func (w *World) Raw(place int, seed [32]byte) Raw {
 	w.Helper()
