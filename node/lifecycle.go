@@ -147,7 +147,7 @@ func Open(o Options) (n *Node, err error) {
 	n.metrics = newMetrics(n.registry)
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.store, err = store.Open(store.Options{
-		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry,
+		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Small: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry,
 	}); err != nil {
 		if strings.Contains(err.Error(), "directory lock") { // Badger has no error to compare with
 			err = fmt.Errorf("a node runs in %s already: stop that one first, or choose another directory", o.Dir)

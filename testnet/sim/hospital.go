@@ -38,10 +38,7 @@ type arrival struct {
 func (w *World) Hospitals(members ...*Member) []*Hospital {
 	w.Helper()
 	dir := w.TempDir()
-	admission, err := canon.Marshal(node.Admission{Region: w.Region.ID, Records: w.Region.Records, Seeds: []string{}})
-	if err != nil {
-		w.Fatal(err)
-	}
+	known := w.Region.Records[:1+w.Config.Hubs] // the charter and the hubs; the others' come by sync
 	out := make([]*Hospital, len(members))
 	for i, m := range members {
 		at := filepath.Join(dir, m.Credential.Name)
@@ -52,6 +49,11 @@ func (w *World) Hospitals(members ...*Member) []*Hospital {
 			w.Fatal(err)
 		}
 		if err := node.Init(at, node.InitOptions{Name: m.Credential.Name, TLP: "GREEN"}); err != nil {
+			w.Fatal(err)
+		}
+		records := append(known[:len(known):len(known)], w.Region.Records[1+m.Index])
+		admission, err := canon.Marshal(node.Admission{Region: w.Region.ID, Records: records, Seeds: []string{}})
+		if err != nil {
 			w.Fatal(err)
 		}
 		if _, err := node.Join(at, admission); err != nil {

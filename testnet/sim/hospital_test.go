@@ -24,7 +24,7 @@ func shut(hospitals []*sim.Hospital) {
 	}
 }
 
-// Whole nodes: what one reports is known at all others, within the flood's time.
+// Whole nodes, 60 of them or 200: what one reports is known at all others.
 func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 	hubs, spokes := 6, 54
 	if fullAsked() {
@@ -46,7 +46,11 @@ func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 		sim.Found(said, hospitals)
 		d := sim.Measure(w, said, hospitals)
 		t.Log(d)
-		if d.Lost > 0 || d.Stretch(.99) > 1.25 {
+		most := 1.5 // few hubs, so that any detour shows
+		if fullAsked() {
+			most = 1.25
+		}
+		if d.Lost > 0 || d.Stretch(.99) > most {
 			t.Errorf("seed %d: %d lost, p99 %.2f × the flood bound", d.Seed, d.Lost, d.Stretch(.99))
 		}
 		for _, h := range hospitals {

@@ -39,7 +39,7 @@ func named(t *testing.T, w *sim.World, m *sim.Member, as string, honest map[stri
 			return
 		}
 	}
-	t.Errorf("seed %d: nobody says of %s within a minute: %s; it has %d peers", w.Config.Seed, m.Credential.Name, as, len(m.Mesh.Peers()))
+	t.Errorf("seed %d: nobody says of %s within a minute: %s", w.Config.Seed, m.Credential.Name, as)
 }
 
 // sayings is what an honest member's log says of each kind of hostile one.
@@ -197,8 +197,7 @@ func TestOversizedAndSlowStreams(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Second)
-			for _, p := range meshProtocols {
+			for _, p := range meshProtocols { // it is in no topic, so that the hub connects anew after a second
 				_ = r.Pour(id, p, sim.Oversized)
 				for range 100 { // far more than a peer may have
 					_ = r.Pour(id, p, []byte{0})
