@@ -24,6 +24,7 @@ const (
 type Fabric struct {
 	latency func(from, to int) time.Duration
 	loss    float64
+	jitter  time.Duration // of datagrams
 
 	mu        sync.Mutex // guards what follows; nothing waits while it is held
 	rand      *rand.Rand

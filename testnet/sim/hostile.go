@@ -35,7 +35,7 @@ func (m *Member) BreakFirst() {
 	m.Change = func(c *mesh.Config) {
 		c.Path = &turned{Memory: m.Memory, then: func(e *crypto.Envelope) {
 			broken := slices.Clone(e.Raw)
-			broken[len(e.Signed)+100] ^= 1
+			broken[len(e.Signed)+m.Index%crypto.SignatureSize] ^= 1 // two that break the same would say the same
 			m.Publish(&crypto.Envelope{Header: e.Header, ID: e.ID, Raw: broken})
 		}}
 	}

@@ -47,7 +47,7 @@ func (f *Fabric) fate(from, to int) time.Duration {
 	if f.cut(from, to) || f.rand.Float64() < f.loss {
 		return never
 	}
-	return way
+	return way + time.Duration(f.rand.Float64()*float64(f.jitter))
 }
 
 func placeOf(a net.Addr) int {

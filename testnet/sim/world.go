@@ -45,6 +45,7 @@ type Config struct {
 	Within, Between         time.Duration // one-way latencies lie between these; 0 = 20 and 50 ms
 	Loss                    float64       // share of segments that are lost
 	Rosters                 bool          // each member has a roster of its own
+	Jitter                  time.Duration // with QUIC: datagrams take up to this longer, and so overtake one another
 	QUIC                    bool          // real QUIC over datagrams instead of streams in memory
 	Costs                   *Costs        // nil = DefaultCosts
 }
@@ -83,6 +84,7 @@ func New(t testing.TB, c Config) *World {
 	zone := func(i int) int { return i % c.Zones }
 	w.Fabric = newFabric(2*n+256, c.Seed, c.Loss, Spread(c.Seed, zone, c.Within, c.Between))
 	if c.QUIC {
+		w.jitter = c.Jitter
 		w.quic = newPackets(w.Fabric)
 	}
 	w.shared = w.Region.Roster(t)
