@@ -7,14 +7,11 @@
 package sim
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +21,6 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
-	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 )
 
@@ -44,7 +40,6 @@ type Config struct {
 	Zones                   int           // places that members are spread over; 0 = 1
 	Within, Between         time.Duration // one-way latencies lie between these; 0 = 20 and 50 ms
 	Loss                    float64       // share of segments that are lost
-	Rosters                 bool          // each member has a roster of its own
 	Jitter                  time.Duration // with QUIC: datagrams take up to this longer, and so overtake one another
 	QUIC                    bool          // real QUIC over datagrams instead of streams in memory
 	Costs                   *Costs        // nil = DefaultCosts
@@ -60,9 +55,8 @@ type World struct {
 	Rand    *rand.Rand
 	Journal *Journal
 
-	shared *trust.Roster
-	quic   *packets // nil without QUIC
-	peers  map[string]int
+	quic  *packets       // nil without QUIC
+	peers map[string]int // places of members by peer id
 }
 
 // New makes a world in which nobody runs yet. It must be called in a bubble.
@@ -87,7 +81,7 @@ func New(t testing.TB, c Config) *World {
 		w.jitter = c.Jitter
 		w.quic = newPackets(w.Fabric)
 	}
-	w.shared = w.Region.Roster(t)
+	roster := w.Region.Roster(t)
 	w.peers = map[string]int{}
 	for i, m := range w.Region.Members {
 		part := Spoke
@@ -97,10 +91,6 @@ func New(t testing.TB, c Config) *World {
 			part = Listener
 		}
 		x := &Member{Member: m, World: w, Index: i, Part: part, Registry: prometheus.NewRegistry(), last: map[crypto.Audience]*crypto.Envelope{}}
-		roster := w.shared
-		if c.Rosters {
-			roster = w.Region.Roster(t)
-		}
 		x.Memory = newMemory(roster, *c.Costs, &x.cpu, x.Now)
 		w.Members = append(w.Members, x)
 		w.peers[x.PeerID()] = i
@@ -231,9 +221,6 @@ func (m *Member) Addr() string { return Address(m.Index) + "/p2p/" + m.PeerID() 
 // PeerID is the member's id below the region.
 func (m *Member) PeerID() string { return peerOf(m.World, m.Credential) }
 
-// Settle lets so much virtual time pass.
-func (w *World) Settle(d time.Duration) { time.Sleep(d) }
-
 // Sign makes the member's next envelope and keeps it, without telling anybody.
 func (m *Member) Sign(header crypto.Header, items ...[]byte) *crypto.Envelope {
 	m.World.Helper()
@@ -319,57 +306,6 @@ func (w *World) AwaitEqual(patience time.Duration, members ...*Member) time.Dura
 		time.Sleep(time.Second)
 	}
 	return time.Since(start)
-}
-
-// A Journal keeps what members log, but for its debugging.
-type Journal struct {
-	mu    sync.Mutex
-	lines []Line
-}
-
-// A Line is one record of a member's log.
-type Line struct {
-	Who  string // name of the member that wrote it
-	At   time.Time
-	Text string
-}
-
-// journalMax bounds what is kept; later lines are dropped.
-const journalMax = 200_000
-
-func (j *Journal) logger(who string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(page{j, who}, &slog.HandlerOptions{Level: slog.LevelInfo}))
-}
-
-type page struct {
-	j   *Journal
-	who string
-}
-
-// Write implements io.Writer.
-func (p page) Write(line []byte) (int, error) {
-	p.j.mu.Lock()
-	defer p.j.mu.Unlock()
-	if len(p.j.lines) < journalMax {
-		p.j.lines = append(p.j.lines, Line{p.who, time.Now(), string(bytes.TrimSpace(line))})
-	}
-	return len(line), nil
-}
-
-// Find returns the lines in which all words occur.
-func (j *Journal) Find(words ...string) (found []Line) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-next:
-	for _, l := range j.lines {
-		for _, word := range words {
-			if !strings.Contains(l.Text, word) {
-				continue next
-			}
-		}
-		found = append(found, l)
-	}
-	return found
 }
 
 // Count sums a counter over members, of one label value.
