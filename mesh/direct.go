@@ -272,7 +272,12 @@ func (d *direct) handle(s network.Stream) {
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) && d.m.ctx.Err() == nil {
+			switch {
+			case errors.Is(err, io.EOF), d.m.ctx.Err() != nil:
+			case errors.Is(err, wire.ErrFrame), errors.Is(err, errProtocol):
+				d.m.metrics.rejected("direct")
+				d.m.log.Warn("a peer's stream is not what it should be", slog.String("peer", from.String()), slog.Any("err", err))
+			default:
 				d.m.log.Debug("direct stream", slog.String("peer", from.String()), slog.Any("err", err))
 			}
 			_ = s.Reset()

@@ -183,10 +183,11 @@ func messageID(message *pb.Message) string {
 func (m *Mesh) degree() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
 	p.HeartbeatInitialDelay = 50 * time.Millisecond // a region is ready in seconds
+	p.Dhi = 8                                       // not 12: a quarter fewer duplicates at the same p99 (testnet/sim)
 	switch {
 	case m.c.Hub:
 		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
-	case len(m.c.Listen) == 0 && m.c.Host == nil:
+	case len(m.c.Listen) == 0:
 		p.D, p.Dlo, p.Dhi, p.Dout = 4, 3, 6, 1
 	}
 	return p

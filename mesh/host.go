@@ -53,7 +53,7 @@ func (c *Config) part() part {
 	switch {
 	case c.Hub:
 		return hub
-	case len(c.Listen) > 0 || c.Host != nil:
+	case len(c.Listen) > 0:
 		return listener
 	}
 	return spoke
@@ -71,9 +71,11 @@ func newHost(c Config, g *gate) (host.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("announce: %w", err)
 	}
-	cert, err := wssCertificate()
-	if err != nil {
-		return nil, fmt.Errorf("websocket certificate: %w", err)
+	transports := c.Transports
+	if transports == nil {
+		if transports, err = newTransports(); err != nil {
+			return nil, err
+		}
 	}
 	resources, err := newResources(c.part())
 	if err != nil {
@@ -89,14 +91,6 @@ func newHost(c Config, g *gate) (host.Host, error) {
 		libp2p.UserAgent("watchward"),
 		libp2p.Security(p2ptls.ID, p2ptls.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
-		libp2p.Transport(libp2pquic.NewTransport),
-		libp2p.Transport(tcp.NewTCPTransport, tcp.WithConnectionTimeout(10*time.Second)),
-		// The outer TLS only looks like the web's, for firewalls: the proof of
-		// who is there is libp2p's own TLS inside. So any certificate will do.
-		libp2p.Transport(websocket.New,
-			websocket.WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}),
-			websocket.WithTLSClientConfig(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})),
-		libp2p.ShareTCPListener(),
 		libp2p.ConnectionGater(g),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
@@ -108,17 +102,39 @@ func newHost(c Config, g *gate) (host.Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.Ping(false),
 		libp2p.WithDialTimeout(dialTimeout),
+		// After an outage they would keep QUIC and IPv6 from being dialled for
+		// minutes; the supervisor has a pace of its own.
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
 	}
 	if len(c.Listen) == 0 {
 		options = append(options, libp2p.NoListenAddrs)
 	} else {
 		options = append(options, libp2p.ListenAddrStrings(c.Listen...))
 	}
-	h, err := libp2p.New(options...)
+	h, err := libp2p.New(append(options, transports...)...)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %v: %w", c.Listen, err)
 	}
 	return h, nil
+}
+
+// newTransports returns QUIC, TCP and WebSocket.
+func newTransports() ([]libp2p.Option, error) {
+	cert, err := wssCertificate()
+	if err != nil {
+		return nil, fmt.Errorf("websocket certificate: %w", err)
+	}
+	return []libp2p.Option{
+		libp2p.Transport(libp2pquic.NewTransport),
+		libp2p.Transport(tcp.NewTCPTransport, tcp.WithConnectionTimeout(10*time.Second)),
+		// The outer TLS only looks like the web's, for firewalls: the proof of
+		// who is there is libp2p's own TLS inside. So any certificate will do.
+		libp2p.Transport(websocket.New,
+			websocket.WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}),
+			websocket.WithTLSClientConfig(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})),
+		libp2p.ShareTCPListener(),
+	}, nil
 }
 
 // newResources bounds connections, streams and memory. Counts matter more than

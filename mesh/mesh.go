@@ -16,6 +16,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -114,7 +115,7 @@ type Config struct {
 	Now        func() time.Time      // nil = time.Now
 	Log        *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = no metrics
-	Host       host.Host             // tests: a ready host instead of one made here
+	Transports []libp2p.Option       // tests: instead of QUIC, TCP and WebSocket
 }
 
 // A Mesh is one node's place among its peers. It is safe for concurrent use.
@@ -152,6 +153,18 @@ type syncState struct {
 	offset int64 // ms that the peer's clock is ahead
 }
 
+// offMax is how far a peer's clock may be off without a word in the log: beyond
+// it what the peer says is held or stale.
+const offMax = 5 * time.Minute
+
+// off is how far the peer's clock is ahead if that is too far, else 0.
+func (s syncState) off() time.Duration {
+	if off := time.Duration(s.offset) * time.Millisecond; off.Abs() > offMax {
+		return off
+	}
+	return 0
+}
+
 // position is the end of one of this node's own chains as a peer holds it.
 type position struct {
 	epoch uint32
@@ -186,11 +199,9 @@ func New(c Config) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.gate = newGate(m)
-	bare := c.Host
-	if bare == nil {
-		if bare, err = newHost(c, m.gate); err != nil {
-			return nil, fmt.Errorf("mesh: %w", err)
-		}
+	bare, err := newHost(c, m.gate)
+	if err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.host, m.self = gatedHost{bare, m.gate}, bare.ID()
 	if err := m.open(); err != nil {

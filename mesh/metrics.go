@@ -71,6 +71,7 @@ func (t tracer) RejectMessage(_ *pubsub.Message, reason string) {
 	}
 }
 func (t tracer) UndeliverableMessage(*pubsub.Message) { t.x.result("dropped") }
+func (t tracer) DuplicateMessage(*pubsub.Message)     { t.x.result("repeated") }
 func (t tracer) DropRPC(*pubsub.RPC, peer.ID)         { t.x.result("dropped_outbound") }
 
 func (tracer) OnNewOutboundStream(peer.ID, protocol.ID)             {}
@@ -82,7 +83,6 @@ func (tracer) Graft(peer.ID, string)                                {}
 func (tracer) Prune(peer.ID, string)                                {}
 func (tracer) ValidateMessage(*pubsub.Message)                      {}
 func (tracer) DeliverMessage(*pubsub.Message)                       {}
-func (tracer) DuplicateMessage(*pubsub.Message)                     {}
 func (tracer) ThrottlePeer(peer.ID)                                 {}
 func (tracer) RecvRPC(*pubsub.RPC)                                  {}
 func (tracer) SendRPC(*pubsub.RPC, peer.ID)                         {}

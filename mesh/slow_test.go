@@ -1,14 +1,13 @@
 package mesh_test
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/x/simlibp2p"
 	"github.com/marcopolo/simnet"
 
@@ -17,18 +16,14 @@ import (
 	"github.com/watchward/watchward/mesh"
 )
 
-// onSimnet gives a node a host on a simulated network, over real QUIC.
-func onSimnet(t *testing.T, net *simnet.Simnet, place int, bits int) func(*mesh.Config) {
+// onSimnet puts a node on a simulated network, over real QUIC.
+func onSimnet(net *simnet.Simnet, place int, bits int) func(*mesh.Config) {
 	return func(c *mesh.Config) {
-		key, err := p2pcrypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(c.Identity[:]))
-		if err != nil {
-			t.Fatal(err)
-		}
 		line := simnet.LinkSettings{BitsPerSecond: bits}
-		if c.Host, err = libp2p.New(libp2p.Identity(key), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery(),
-			libp2p.ListenAddrStrings(fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simnet.IntToPublicIPv4(place))),
-			simlibp2p.QUICSimnet(net, simnet.NodeBiDiLinkSettings{Downlink: line, Uplink: line})); err != nil {
-			t.Fatal(err)
+		c.Listen = []string{fmt.Sprintf("/ip4/%s/udp/8000/quic-v1", simnet.IntToPublicIPv4(place))}
+		c.Transports = []libp2p.Option{
+			libp2p.Transport(libp2pquic.NewTransport),
+			simlibp2p.QUICSimnet(net, simnet.NodeBiDiLinkSettings{Downlink: line, Uplink: line}),
 		}
 	}
 }
@@ -46,8 +41,8 @@ func TestUrgentOvertakesBulkOnASlowLink(t *testing.T) {
 		net.Start()
 		t.Cleanup(net.Close)
 		r := testkit.NewRegion(t, "hub", "slow")
-		hub := start(t, r, 0, both(deaf(mesh.ViaGossip), onSimnet(t, net, 1, 100_000_000)))
-		slow := start(t, r, 1, both(deaf(mesh.ViaGossip), onSimnet(t, net, 2, bits)))
+		hub := start(t, r, 0, both(deaf(mesh.ViaGossip), onSimnet(net, 1, 100_000_000)))
+		slow := start(t, r, 1, both(deaf(mesh.ViaGossip), onSimnet(net, 2, bits)))
 		var last []*crypto.Envelope
 		for _, n := range []*node{hub, slow} {
 			for i := range backlog {

@@ -401,6 +401,17 @@ func (s *session) onEnvelopes(m *wire.Envelopes) ([]action, error) {
 	return []action{{admit: m.Raw}}, nil
 }
 
+// short counts the chains of which the peer did not give all that it listed and
+// was asked for, although there was room for it.
+func (s *session) short() (n int) {
+	for _, a := range s.asked {
+		if len(a.urgent) > 0 || len(a.rest) > 0 && a.room > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *session) onDone() ([]action, error) {
 	switch s.phase {
 	case awaitRoots:

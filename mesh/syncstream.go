@@ -236,6 +236,10 @@ func (d *driver) listen() error {
 			return err
 		}
 	}
+	if n := d.session.short(); n > 0 {
+		d.m.metrics.session("short")
+		d.m.log.Info("a peer lists envelopes and does not give them", slog.String("peer", d.id.String()), slog.Int("chains", n))
+	}
 	return nil
 }
 
@@ -418,7 +422,11 @@ func (m *Mesh) heard(id peer.ID, s *session) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := m.sync[id]
 	m.sync[id] = syncState{last: s.now, offset: s.clock - s.now}
+	if off := m.sync[id].off(); off != 0 && before.off() == 0 {
+		m.log.Info("a peer's clock is far off", slog.String("peer", id.String()), slog.Duration("ahead", off))
+	}
 }
 
 // beyond reports whether h is more than this node holds or was shown.

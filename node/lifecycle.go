@@ -146,7 +146,9 @@ func Open(o Options) (n *Node, err error) {
 	n.member = crypto.NewMemberID(n.identity.Signing.Public())
 	n.metrics = newMetrics(n.registry)
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if n.store, err = store.Open(store.Options{Dir: filepath.Join(o.Dir, storeDir), Now: n.now, Log: o.Log, Registerer: n.registry}); err != nil {
+	if n.store, err = store.Open(store.Options{
+		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Small: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry,
+	}); err != nil {
 		if strings.Contains(err.Error(), "directory lock") { // Badger has no error to compare with
 			err = fmt.Errorf("a node runs in %s already: stop that one first, or choose another directory", o.Dir)
 		}
@@ -157,6 +159,9 @@ func Open(o Options) (n *Node, err error) {
 	}
 	if err = n.openMesh(); err != nil {
 		return n, err
+	}
+	if o.Lab != nil {
+		return n, nil
 	}
 	return n, n.openAPI()
 }
@@ -212,6 +217,9 @@ func (n *Node) openMesh() error {
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n},
 		Now: n.o.Now, Log: n.log, Registerer: n.registry,
 	}
+	if lab := n.o.Lab; lab != nil {
+		c.BookPath, c.Transports, c.Path = "", lab.Transports, lab.Path(c.Path)
+	}
 	var err error
 	n.mesh, err = mesh.New(c)
 	return err
@@ -249,10 +257,13 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.outbox.run(n.ctx) })
 		n.wait.Go(n.release)
 	}
+	n.wait.Go(n.keep)
+	if n.o.Lab != nil {
+		return nil
+	}
 	if err := n.api.Start(); err != nil {
 		return err
 	}
-	n.wait.Go(n.keep)
 	return n.endpoint()
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/watchward/watchward/crypto"
@@ -34,6 +35,14 @@ type Options struct {
 	Version  string
 	Log      *slog.Logger     // nil = none
 	Now      func() time.Time // nil = time.Now
+	Lab      *Lab             // tests; nil = the real world
+}
+
+// A Lab is what tests in virtual time replace, since nothing there may wait for
+// the outside: the store is in memory then, and there is no API.
+type Lab struct {
+	Transports []libp2p.Option           // instead of QUIC, TCP and WebSocket
+	Path       func(mesh.Path) mesh.Path // around the accept order of foreign envelopes
 }
 
 // A Node is safe for concurrent use.

@@ -50,6 +50,7 @@ const ReserveDefault = 256 << 20
 type Options struct {
 	Dir      string // made if missing, mode 0700
 	InMemory bool   // nothing on disk, for tests; Dir is ignored
+	Small    bool   // memtables of 4 MiB, for tests with hundreds of stores: a batch has 600 KiB at most
 
 	Now        func() time.Time      // nil = time.Now
 	Log        *slog.Logger          // nil = none
@@ -174,6 +175,9 @@ func badgerOptions(o Options, s *Store) badger.Options {
 	b.ValueThreshold = 4 << 10
 	if o.InMemory {
 		b.ValueThreshold = 1 << 20 // there is no value log
+	}
+	if o.Small {
+		b.MemTableSize, b.ValueThreshold = 4<<20, 256<<10
 	}
 	b.ValueLogFileSize = 256 << 20 // what one collection rewrites, and Open scans
 

@@ -1,0 +1,157 @@
+package sim_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/testnet/sim"
+)
+
+// open starts whole nodes and closes them at the end of the scenario.
+func open(t *testing.T, hospitals []*sim.Hospital) {
+	t.Helper()
+	for _, h := range hospitals {
+		h.Open()
+	}
+}
+
+func shut(hospitals []*sim.Hospital) {
+	for _, h := range hospitals {
+		h.Close()
+	}
+}
+
+// Whole nodes, 60 of them or 200: what one reports is known at all others.
+func TestWholeNodesKnowWhatOneReports(t *testing.T) {
+	hubs, spokes := 6, 54
+	if fullAsked() {
+		hubs, spokes = 20, 180
+	}
+	bubble(t, sim.Config{Seed: 21, Hubs: hubs, Spokes: spokes, Zones: 5}, func(t *testing.T, w *sim.World) {
+		hospitals := w.Hospitals(w.Members...)
+		defer shut(hospitals)
+		open(t, hospitals)
+		time.Sleep(warm)
+		var said []sim.Word
+		var values []string
+		for i := range 40 {
+			values = append(values, fmt.Sprintf("host-%d.evil.example", i))
+			said = append(said, hospitals[w.Rand.IntN(len(hospitals))].Speak(api.SubmitOptions{}, values[i]))
+			time.Sleep(2 * time.Second)
+		}
+		time.Sleep(2 * time.Minute)
+		sim.Found(said, hospitals)
+		d := sim.Measure(w, said, hospitals)
+		t.Log(d)
+		most := 1.5 // few hubs, so that any detour shows
+		if fullAsked() {
+			most = 1.25
+		}
+		if d.Lost > 0 || d.Stretch(.99) > most {
+			t.Errorf("seed %d: %d lost, p99 %.2f × the flood bound", d.Seed, d.Lost, d.Stretch(.99))
+		}
+		for _, h := range hospitals {
+			for _, v := range values {
+				if !h.Knows(v) {
+					t.Fatalf("seed %d: %s does not know %s", d.Seed, h.Credential.Name, v)
+				}
+			}
+		}
+	})
+}
+
+// A member says far more than a hospital does: each node mutes it and says so;
+// what the others report comes as fast as ever.
+func TestFloodByAMemberIsMutedAndHarmsNobody(t *testing.T) {
+	bubble(t, sim.Config{Seed: 22, Hubs: 5, Spokes: 25, Zones: 3}, func(t *testing.T, w *sim.World) {
+		loud := w.Members[len(w.Members)-1]
+		hospitals := w.Hospitals(w.Members[:len(w.Members)-1]...)
+		defer shut(hospitals)
+		open(t, hospitals)
+		w.Start(loud)
+		time.Sleep(warm)
+		began := time.Now()
+		var said []sim.Word
+		for i := range 800 {
+			loud.Say(crypto.Header{}, fmt.Appendf(nil, "noise %d", i))
+			if i%40 == 0 {
+				said = append(said, hospitals[w.Rand.IntN(len(hospitals))].Speak(api.SubmitOptions{}, fmt.Sprintf("host-%d.evil.example", i)))
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		lines := w.Journal.Find("says too much", loud.Credential.Name)
+		time.Sleep(2 * time.Minute)
+		sim.Found(said, hospitals)
+		d := sim.Measure(w, said, hospitals)
+		t.Log(d)
+		if d.Lost > 0 || d.Stretch(.99) > 1.5 {
+			t.Errorf("seed %d: %d lost, p99 %.2f × the flood bound", d.Seed, d.Lost, d.Stretch(.99))
+		}
+		if len(lines) == 0 || lines[0].At.Sub(began) > time.Minute {
+			t.Fatalf("seed %d: the flood is named by %d nodes within a minute", d.Seed, len(lines))
+		}
+		t.Logf("%d nodes name the flood, the first after %s", len(lines), lines[0].At.Sub(began))
+	})
+}
+
+// An author that signs two envelopes with one number is named by alerts at
+// everybody, and both words stay visible.
+func TestForkIsNamedAtEveryNode(t *testing.T) {
+	bubble(t, sim.Config{Seed: 23, Hubs: 4, Spokes: 16, Zones: 2}, func(t *testing.T, w *sim.World) {
+		forker := w.Members[len(w.Members)-1]
+		hospitals := w.Hospitals(w.Members[:len(w.Members)-1]...)
+		defer shut(hospitals)
+		open(t, hospitals)
+		w.Start(forker)
+		time.Sleep(warm)
+		for i := range 4 {
+			forker.Say(crypto.Header{}, fmt.Appendf(nil, "word %d", i))
+			time.Sleep(time.Second)
+		}
+		e := forker.Fork(2, []byte("another word"))
+		time.Sleep(time.Minute)
+		for _, h := range hospitals {
+			alerts, _, err := h.Node.Alerts(t.Context(), api.AlertQuery{Limit: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := false
+			for _, a := range alerts {
+				found = found || a.Kind == "fork"
+			}
+			if _, came := h.Arrived(e.ID); !found || !came {
+				t.Errorf("%s: alert %t, second word %t", h.Credential.Name, found, came)
+			}
+		}
+	})
+}
+
+// Two members' clocks are a year off, one each way. The others keep their own
+// time, and hear of one another as ever.
+func TestClockLiarsDoNotMoveTheOthers(t *testing.T) {
+	bubble(t, sim.Config{Seed: 24, Hubs: 4, Spokes: 16, Zones: 2}, func(t *testing.T, w *sim.World) {
+		w.Members[18].Ahead, w.Members[19].Ahead = 365*24*time.Hour, -365*24*time.Hour
+		hospitals := w.Hospitals(w.Members[:18]...)
+		defer shut(hospitals)
+		open(t, hospitals)
+		w.Start(w.Members[18], w.Members[19])
+		time.Sleep(warm)
+		said := []sim.Word{hospitals[6].Speak(api.SubmitOptions{}, "evil.example")}
+		time.Sleep(2 * time.Minute)
+		sim.Found(said, hospitals)
+		if d := sim.Measure(w, said, hospitals); d.Lost > 0 {
+			t.Errorf("seed %d: %s", d.Seed, d.FirstLost)
+		}
+		if lines := w.Journal.Find("clock is", "off the median"); len(lines) > 0 {
+			t.Errorf("%d members believe the liars: %s", len(lines), lines[0].Text)
+		}
+		for _, m := range w.Members[18:] {
+			if len(w.Journal.Find("clock is far off", m.PeerID())) == 0 {
+				t.Errorf("%s is named by nobody", m.Credential.Name)
+			}
+		}
+	})
+}
