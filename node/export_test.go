@@ -23,6 +23,7 @@ func (n *Node) RosterRoot() [32]byte { return n.roster.Root() }
 
 // Registry has a node's metrics.
 func (n *Node) Registry() *prometheus.Registry { return n.registry }
+
 // ClockCompared makes a node take its clock for as good as the members'.
 func (n *Node) ClockCompared() {
 	n.mu.Lock()

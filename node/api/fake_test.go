@@ -42,7 +42,7 @@ type fakeNode struct {
 	bundleQuery api.BundleQuery
 	lookedUp    []string
 	exported    api.ExportQuery
-	exports     int // notices that Export yields
+	exports     int           // notices that Export yields
 	importing   chan struct{} // told of each import that begins, unless nil
 	notReady    error
 	fail        error
