@@ -16,7 +16,7 @@ const (
 	lossShare = 0.3
 )
 
-// A fault breaks something and mends it. Nodes are those who miss words
+// A breakage breaks something and mends it. Nodes are those who miss words
 // meanwhile; silent ones are not asked to say anything.
 type breakage struct {
 	text   string

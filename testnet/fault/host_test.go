@@ -293,16 +293,7 @@ func TestFlood(t *testing.T) {
 		}
 		group.Go(func() error { return d.Say(t.Context(), mad, fault.Options{}, values...) })
 	}
-	slowest := time.Duration(0)
-	for i := range 6 {
-		from, value := others[i%len(others)], fmt.Sprintf("honest-%d.example", i)
-		start := time.Now()
-		say(t, d, from, fault.Options{Urgent: i%2 == 0}, value)
-		for _, to := range others {
-			await(t, wordMax, to, value)
-		}
-		slowest = max(slowest, time.Since(start))
-	}
+	slowest := slowestWord(t, d, others, "honest", 6)
 	must(t, group.Wait())
 	t.Logf("during the flood the slowest honest word took %s", slowest.Round(time.Millisecond))
 	if slowest > goal {

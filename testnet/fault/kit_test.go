@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,9 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
-	}
+	_ = built.Close()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
@@ -32,25 +29,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is the binary under test, compiled once.
-var built struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
+// built is the binary under test.
+var built proc.Builder
 
 func binary(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "watchward-fault"); built.err == nil {
-			built.path, built.err = proc.Build(context.Background(), built.dir)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := built.Binary(context.Background())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return built.path
+	return path
 }
 
 // setting is a number that an environment variable may change, for longer runs.

@@ -93,16 +93,7 @@ func TestLoss(t *testing.T) {
 	w := network(t)
 	d, n := hospitals(t, 4, w, nil)
 	must(t, d.Region.All(proc.Link{Loss: loss, Delay: 10 * time.Millisecond}))
-	slowest := time.Duration(0)
-	for i := range words { // each author has three urgent words to say
-		from, value := n[i%len(n)], fmt.Sprintf("lossy-%d.example", i)
-		start := time.Now()
-		say(t, d, from, fault.Options{Urgent: i%2 == 0}, value)
-		for _, to := range n {
-			await(t, healMax, to, value)
-		}
-		slowest = max(slowest, time.Since(start))
-	}
+	slowest := slowestWord(t, d, n, "lossy", words)
 	carried, dropped := w.Packets()
 	t.Logf("the slowest of %d words was at all %d after %s; of %d packets %d were lost", words, len(n), slowest.Round(time.Millisecond), carried+dropped, dropped)
 	if slowest > goal {
@@ -112,6 +103,23 @@ func TestLoss(t *testing.T) {
 		t.Errorf("only %.0f %% of the packets were lost: nothing was tried", share*100)
 	}
 	check(t, d)
+}
+
+// slowestWord has hospitals say words, every second one urgent, and returns how
+// long the slowest took to be at all of them.
+func slowestWord(t *testing.T, d *fault.Driver, n []*proc.Node, name string, words int) time.Duration {
+	t.Helper()
+	slowest := time.Duration(0)
+	for i := range words { // each author has three urgent words to say
+		from, value := n[i%len(n)], fmt.Sprintf("%s-%d.example", name, i)
+		start := time.Now()
+		say(t, d, from, fault.Options{Urgent: i%2 == 0}, value)
+		for _, to := range n {
+			await(t, healMax, to, value)
+		}
+		slowest = max(slowest, time.Since(start))
+	}
+	return slowest
 }
 
 // An urgent word overtakes a backlog on a line of 64 kbit/s, in and out.

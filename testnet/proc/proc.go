@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 )
 
 // regionKey is the name of the admission key's file in a region's directory.
@@ -35,6 +36,33 @@ func Build(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("build watchward: %w\n%s", err, out)
 	}
 	return binary, nil
+}
+
+// A Builder builds the binary once for everybody who asks, into a directory of
+// its own. Its zero value is ready; it is safe for concurrent use.
+type Builder struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// Binary returns the binary's path.
+func (b *Builder) Binary(ctx context.Context) (string, error) {
+	b.once.Do(func() {
+		if b.dir, b.err = os.MkdirTemp("", "watchward-build"); b.err == nil {
+			b.path, b.err = Build(ctx, b.dir)
+		}
+	})
+	return b.path, b.err
+}
+
+// Close removes the binary.
+func (b *Builder) Close() error {
+	if b.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(b.dir)
 }
 
 // Config of a region. All fields but Network and Dirs are required.

@@ -5,7 +5,6 @@ package proc_test
 import (
 	"context"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,9 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
-	}
+	_ = built.Close()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
@@ -29,25 +26,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is the binary under test, compiled once.
-var built struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
+// built is the binary under test.
+var built proc.Builder
 
 func binary(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "watchward-proc"); built.err == nil {
-			built.path, built.err = proc.Build(context.Background(), built.dir)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := built.Binary(context.Background())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return built.path
+	return path
 }
 
 // region starts a region and ends its processes with the test.
