@@ -31,11 +31,7 @@ func nodes(t *testing.T, c sim.Config, hostile int, scenario func(t *testing.T, 
 
 // Whole nodes, 60 of them or 200: what one reports is known at all others.
 func TestWholeNodesKnowWhatOneReports(t *testing.T) {
-	hubs, spokes := 6, 54
-	if fullAsked() {
-		hubs, spokes = 20, 180
-	}
-	c := sim.Config{Seed: 21, Hubs: hubs, Spokes: spokes, Zones: 5}
+	c := sim.Config{Seed: 21, Hubs: either(6, 20), Spokes: either(54, 180), Zones: 5}
 	nodes(t, c, 0, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, _ []*sim.Member) {
 		time.Sleep(warm)
 		var said []sim.Word
