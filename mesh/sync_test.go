@@ -165,6 +165,38 @@ func (n *modelNode) session(initiator bool) *session {
 		scopes: []scope{{crypto.Region{}, crypto.AudienceCommunity}, {crypto.Region{}, crypto.AudienceRegion}}}
 }
 
+// act does what a session says.
+func (n *modelNode) act(t failer, actions []action, send func(message any), take func(raw []byte)) {
+	t.Helper()
+	for _, x := range actions {
+		switch {
+		case x.send != nil:
+			send(x.send)
+		case x.pages != nil:
+			x.pages(func(message any) bool { send(message); return true })
+		case x.trust != nil:
+			for _, raw := range x.trust {
+				n.trust[crypto.LeafHash(raw)] = raw
+			}
+		case x.admit != nil:
+			for _, raw := range x.admit {
+				take(raw)
+			}
+		case x.deliver != nil:
+			for _, w := range *x.deliver {
+				err := stored(n, w, func(raw []byte) error {
+					send(&wire.Envelopes{Raw: [][]byte{raw}})
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			send(&wire.Done{})
+		}
+	}
+}
+
 type carried struct {
 	bytes, envelopes int
 	equal            bool
@@ -191,34 +223,10 @@ func carry(t failer, a, b *modelNode, breakAfter int, pick func() int) (carried,
 		queues[1-from] = append(queues[1-from], append([]byte{kindOf(message)}, raw...))
 	}
 	do := func(side int, actions []action) {
-		for _, x := range actions {
-			switch {
-			case x.send != nil:
-				send(side, x.send)
-			case x.pages != nil:
-				x.pages(func(message any) bool { send(side, message); return true })
-			case x.trust != nil:
-				for _, raw := range x.trust {
-					sides[side].trust[crypto.LeafHash(raw)] = raw
-				}
-			case x.admit != nil:
-				for _, raw := range x.admit {
-					sides[side].take(t, raw)
-					out.envelopes++
-				}
-			case x.deliver != nil:
-				for _, w := range *x.deliver {
-					err := stored(sides[side], w, func(raw []byte) error {
-						send(side, &wire.Envelopes{Raw: [][]byte{raw}})
-						return nil
-					})
-					if err != nil {
-						t.Fatal(err)
-					}
-				}
-				send(side, &wire.Done{})
-			}
-		}
+		sides[side].act(t, actions, func(message any) { send(side, message) }, func(raw []byte) {
+			sides[side].take(t, raw)
+			out.envelopes++
+		})
 	}
 	do(0, sessions[0].start())
 	for read := 0; len(queues[0])+len(queues[1]) > 0; read++ {

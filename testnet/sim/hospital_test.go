@@ -10,30 +10,29 @@ import (
 	"github.com/watchward/watchward/testnet/sim"
 )
 
-// open starts whole nodes and closes them at the end of the scenario.
-func open(t *testing.T, hospitals []*sim.Hospital) {
+// nodes runs a scenario among whole nodes: all members but some of the last,
+// which are hostile and not started.
+func nodes(t *testing.T, c sim.Config, hostile int, scenario func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, hostile []*sim.Member)) {
 	t.Helper()
-	for _, h := range hospitals {
-		h.Open()
-	}
-}
-
-func shut(hospitals []*sim.Hospital) {
-	for _, h := range hospitals {
-		h.Close()
-	}
+	bubble(t, c, func(t *testing.T, w *sim.World) {
+		honest := len(w.Members) - hostile
+		hospitals := w.Hospitals(w.Members[:honest]...)
+		defer func() {
+			for _, h := range hospitals {
+				h.Close()
+			}
+		}()
+		for _, h := range hospitals {
+			h.Open()
+		}
+		scenario(t, w, hospitals, w.Members[honest:])
+	})
 }
 
 // Whole nodes, 60 of them or 200: what one reports is known at all others.
 func TestWholeNodesKnowWhatOneReports(t *testing.T) {
-	hubs, spokes := 6, 54
-	if fullAsked() {
-		hubs, spokes = 20, 180
-	}
-	bubble(t, sim.Config{Seed: 21, Hubs: hubs, Spokes: spokes, Zones: 5}, func(t *testing.T, w *sim.World) {
-		hospitals := w.Hospitals(w.Members...)
-		defer shut(hospitals)
-		open(t, hospitals)
+	c := sim.Config{Seed: 21, Hubs: either(6, 20), Spokes: either(54, 180), Zones: 5}
+	nodes(t, c, 0, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, _ []*sim.Member) {
 		time.Sleep(warm)
 		var said []sim.Word
 		var values []string
@@ -66,11 +65,9 @@ func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 // A member says far more than a hospital does: each node mutes it and says so;
 // what the others report comes as fast as ever.
 func TestFloodByAMemberIsMutedAndHarmsNobody(t *testing.T) {
-	bubble(t, sim.Config{Seed: 22, Hubs: 5, Spokes: 25, Zones: 3}, func(t *testing.T, w *sim.World) {
-		loud := w.Members[len(w.Members)-1]
-		hospitals := w.Hospitals(w.Members[:len(w.Members)-1]...)
-		defer shut(hospitals)
-		open(t, hospitals)
+	c := sim.Config{Seed: 22, Hubs: 5, Spokes: 25, Zones: 3}
+	nodes(t, c, 1, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, hostile []*sim.Member) {
+		loud := hostile[0]
 		w.Start(loud)
 		time.Sleep(warm)
 		began := time.Now()
@@ -100,11 +97,9 @@ func TestFloodByAMemberIsMutedAndHarmsNobody(t *testing.T) {
 // An author that signs two envelopes with one number is named by alerts at
 // everybody, and both words stay visible.
 func TestForkIsNamedAtEveryNode(t *testing.T) {
-	bubble(t, sim.Config{Seed: 23, Hubs: 4, Spokes: 16, Zones: 2}, func(t *testing.T, w *sim.World) {
-		forker := w.Members[len(w.Members)-1]
-		hospitals := w.Hospitals(w.Members[:len(w.Members)-1]...)
-		defer shut(hospitals)
-		open(t, hospitals)
+	c := sim.Config{Seed: 23, Hubs: 4, Spokes: 16, Zones: 2}
+	nodes(t, c, 1, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, hostile []*sim.Member) {
+		forker := hostile[0]
 		w.Start(forker)
 		time.Sleep(warm)
 		for i := range 4 {
@@ -132,12 +127,10 @@ func TestForkIsNamedAtEveryNode(t *testing.T) {
 // Two members' clocks are a year off, one each way. The others keep their own
 // time, and hear of one another as ever.
 func TestClockLiarsDoNotMoveTheOthers(t *testing.T) {
-	bubble(t, sim.Config{Seed: 24, Hubs: 4, Spokes: 16, Zones: 2}, func(t *testing.T, w *sim.World) {
-		w.Members[18].Ahead, w.Members[19].Ahead = 365*24*time.Hour, -365*24*time.Hour
-		hospitals := w.Hospitals(w.Members[:18]...)
-		defer shut(hospitals)
-		open(t, hospitals)
-		w.Start(w.Members[18], w.Members[19])
+	c := sim.Config{Seed: 24, Hubs: 4, Spokes: 16, Zones: 2}
+	nodes(t, c, 2, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, liars []*sim.Member) {
+		liars[0].Ahead, liars[1].Ahead = 365*24*time.Hour, -365*24*time.Hour
+		w.Start(liars...)
 		time.Sleep(warm)
 		said := []sim.Word{hospitals[6].Speak(api.SubmitOptions{}, "evil.example")}
 		time.Sleep(2 * time.Minute)
@@ -148,7 +141,7 @@ func TestClockLiarsDoNotMoveTheOthers(t *testing.T) {
 		if lines := w.Journal.Find("clock is", "off the median"); len(lines) > 0 {
 			t.Errorf("%d members believe the liars: %s", len(lines), lines[0].Text)
 		}
-		for _, m := range w.Members[18:] {
+		for _, m := range liars {
 			if len(w.Journal.Find("clock is far off", m.PeerID())) == 0 {
 				t.Errorf("%s is named by nobody", m.Credential.Name)
 			}

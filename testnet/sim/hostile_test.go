@@ -48,10 +48,10 @@ var sayings = map[string]string{
 	"lies about frontiers": "does not show it", "lies about the time": "clock is far off",
 }
 
-// Of two hundred members twenty are hostile, each in a way of its own. What the
+// Of two hundred members (a hundred, if not all is asked for) twenty are hostile, each in a way of its own. What the
 // others say reaches all others in good time, and each hostile one is named.
 func TestTwentyHostileAmongTwoHundred(t *testing.T) {
-	bubble(t, sim.Config{Seed: 11, Hubs: 20, Spokes: 180, Zones: 5}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 11, Hubs: either(12, 20), Spokes: either(88, 180), Zones: 5}, func(t *testing.T, w *sim.World) {
 		hostile := append(append([]*sim.Member{}, w.Members[:4]...), w.Members[40:56]...)
 		kind := map[*sim.Member]string{}
 		var speakers []*sim.Member
