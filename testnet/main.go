@@ -4,6 +4,7 @@
 //	go run ./testnet up --hospitals 20 --regions 1
 //	go run ./testnet chaos --minutes 2
 //	go run ./testnet report
+//	go run ./testnet bench
 package main
 
 import (
@@ -15,9 +16,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/watchward/watchward/testnet/bench"
 	"github.com/watchward/watchward/testnet/chaos"
 )
 
@@ -25,7 +28,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "testnet", Short: "Run regions of hospitals on this machine, and break them", SilenceUsage: true}
-	root.AddCommand(newUp(), newChaos(), newReport())
+	root.AddCommand(newUp(), newChaos(), newReport(), newBench())
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(1)
 	}
@@ -90,4 +93,20 @@ func newReport() *cobra.Command {
 
 func fileFlag(c *cobra.Command, file *string) {
 	c.Flags().StringVar(file, "file", filepath.Join(os.TempDir(), "watchward-chaos.json"), "what the last chaos measured")
+}
+
+func newBench() *cobra.Command {
+	var o bench.Options
+	c := &cobra.Command{
+		Use: "bench", Short: "Run all benchmarks and print what was asked and what was measured, in one table", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Out, o.Log = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return bench.Run(cmd.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.Only, "only", "", "part of a benchmark's name")
+	c.Flags().BoolVar(&o.Write, "write", false, "put the table into testnet/bench/RESULTS.md")
+	c.Flags().StringVar(&o.Root, "root", ".", "directory of the repository")
+	c.Flags().DurationVar(&o.Timeout, "timeout", 30*time.Minute, "for each benchmark")
+	return c
 }
