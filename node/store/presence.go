@@ -70,9 +70,9 @@ func (p *presence) add(key notice.Key, i notice.Indicator) {
 }
 
 const (
-	fillStep  = 2048 // summaries read under one snapshot
-	fillTries = 4    // a step's, when commits come in between
-	fillSome  = recallMax / 8 * 7
+	fillStep  = 2048              // summaries read under one snapshot
+	fillTries = 4                 // a step's, when commits come in between
+	fillSome  = recallMax / 8 * 7 // of them for recall, when there are more than it holds
 )
 
 // fill reads which summaries there are, and the summaries themselves into recall:
