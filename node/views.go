@@ -243,6 +243,6 @@ func wordView(w *notice.Notice) api.NoticeView {
 func summaryView(s store.Summary) api.Summary {
 	return api.Summary{
 		FirstSeen: api.Time(s.First), LastSeen: api.Time(s.Last), Sightings: s.Sightings,
-		Members: s.Members, Reports: int(s.Reports), Disputes: s.Disputes,
+		Members: s.Members, Reports: int(s.Reports), Disputes: s.Disputes, TLP: s.TLP.String(),
 	}
 }

@@ -27,7 +27,7 @@ func TestAppendedEnvelopeIsAnswered(t *testing.T) {
 			t.Fatalf("second time: %+v", again[0])
 		}
 		sum := summary(t, s, evil, 0)
-		want := store.Summary{Indicator: evil, First: start - hour, Last: start - hour + 3, Sightings: 5, Members: 1}
+		want := store.Summary{Indicator: evil, First: start - hour, Last: start - hour + 3, Sightings: 5, Members: 1, TLP: notice.TLPAmber}
 		if sum != want {
 			t.Fatalf("got %+v, want %+v", sum, want)
 		}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"runtime"
 
@@ -11,21 +10,53 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-// RecallMax bounds each half of the memory of summaries.
-const RecallMax = recallMax
+// Bounds of the memory of summaries.
+const (
+	RecallMax      = recallMax
+	RecallPart     = recallPart
+	RecallBytesMax = recallBytesMax
+)
 
-// RecallKeeps returns how many of n summaries are in memory after all of them
-// were read.
-func RecallKeeps(n int) int {
-	r, keys := newRecall(), make([]notice.Key, n)
-	for i := range keys {
-		binary.LittleEndian.PutUint64(keys[i][:], uint64(i))
-		r.learn(recallMark{}, []recalled{{keys[i], []byte{0}}})
-	}
-	kept := 0
-	r.look(keys, func(int, []byte) { kept++ })
-	return kept
+// A Recall is the memory of summaries for tests.
+type Recall struct{ r *recall }
+
+// NewRecall makes one with room for n.
+func NewRecall(n uint64) Recall { return Recall{newRecall(n)} }
+
+// Learn keeps counts as a reader does who has seen no commit.
+func (r Recall) Learn(key notice.Key, counts []byte) {
+	r.r.learn(r.r.look(nil, nil), []recalled{{key, counts}})
 }
+
+// Forget takes keys out as a commit does that deletes them.
+func (r Recall) Forget(keys ...notice.Key) {
+	changing := map[notice.Key]struct{}{}
+	for _, key := range keys {
+		changing[key] = struct{}{}
+	}
+	r.r.begin(changing)
+	r.r.end()
+}
+
+// Look returns a copy of the counts that are kept, nil for those that are not.
+func (r Recall) Look(keys ...notice.Key) [][]byte {
+	out := make([][]byte, len(keys))
+	r.r.look(keys, func(i int, counts []byte) { out[i] = append([]byte{}, counts...) })
+	return out
+}
+
+// Bytes returns the memory of the summaries, without that of their places.
+func (r Recall) Bytes() int { return len(r.r.parts) * recallPart }
+
+// Recalls returns how many of the summaries are in memory.
+func (s *Store) Recalls(keys []notice.Key) (n int) {
+	s.recall.look(keys, func(int, []byte) { n++ })
+	return n
+}
+
+// Refill reads the summaries into memory as after a start, as if there were so
+// many.
+func (s *Store) Refill(indicators uint64) { s.fill(indicators) }
 
 // AwaitPresence returns when the store knows which indicators it has.
 func (s *Store) AwaitPresence() {

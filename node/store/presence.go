@@ -69,13 +69,29 @@ func (p *presence) add(key notice.Key, i notice.Indicator) {
 	}
 }
 
-// fill reads which summaries there are. Until it is done everything may be here.
-func (s *Store) fill(txn *badger.Txn) {
-	defer txn.Discard()
+const (
+	fillStep  = 2048              // summaries read under one snapshot
+	fillTries = 4                 // a step's, when commits come in between
+	fillSome  = recallMax / 8 * 7 // of them for recall, when there are more than it holds
+)
+
+// fill reads which summaries there are, and the summaries themselves into recall:
+// all of them or, when there are more than it holds, a share that is spread
+// evenly. Until it is done everything may be here.
+func (s *Store) fill(indicators uint64) {
 	began := time.Now()
-	err := s.fillNetworks(txn)
-	if err == nil {
-		err = s.fillKeys(txn)
+	share := uint64(1) << 32 // hashes below it are for recall
+	if indicators > recallMax {
+		share = share / indicators * fillSome
+	}
+	err := error(nil)
+	for from, tries := []byte{tableSummary}, 0; from != nil && err == nil; {
+		var next []byte
+		var kept bool
+		next, kept, err = s.fillFrom(from, share)
+		if tries++; kept || tries >= fillTries { // else it is read again: a commit may have changed it
+			from, tries = next, 0
+		}
 	}
 	switch {
 	case errors.Is(err, ErrClosed):
@@ -87,36 +103,67 @@ func (s *Store) fill(txn *badger.Txn) {
 	}
 }
 
-func (s *Store) fillKeys(txn *badger.Txn) error {
+// fillFrom reads fillStep summaries. It returns the key to go on from, nil at
+// the end, and whether recall has kept those of the share.
+func (s *Store) fillFrom(from []byte, share uint64) (next []byte, kept bool, err error) {
+	select {
+	case <-s.stop:
+		return nil, false, ErrClosed
+	default:
+	}
+	mark := s.recall.look(nil, nil)
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = []byte{tableSummary}, false
 	it := txn.NewIterator(o)
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		select {
-		case <-s.stop:
-			return ErrClosed
-		default:
+	found := make([]recalled, 0, fillStep)
+	n := 0
+	for it.Seek(from); it.Valid(); it.Next() {
+		if n++; n > fillStep {
+			next = it.Item().KeyCopy(nil)
+			break
 		}
-		s.presence.keys.add(s.presence.hash(it.Item().Key()[1:]))
+		if len(it.Item().Key()) != 1+len(notice.Key{}) {
+			return nil, false, fmt.Errorf("summary's key: %w", errCorrupt)
+		}
+		key := notice.Key(it.Item().Key()[1:])
+		hash := s.presence.hash(key[:])
+		s.presence.keys.add(hash)
+		network := key[0] == byte(notice.TypeCIDR)
+		if !network && uint64(hash) >= share {
+			continue
+		}
+		err := it.Item().Value(func(v []byte) error {
+			if network {
+				if err := s.presence.addNetwork(key, v); err != nil {
+					return err
+				}
+			}
+			var c counts
+			b, err := c.decodeStored(v)
+			found = append(found, recalled{key, b})
+			return err
+		})
+		if err != nil {
+			return nil, false, err
+		}
 	}
-	return nil
+	return next, s.recall.learn(mark, found), nil
 }
 
-// fillNetworks reads the networks' values as well: their keys are hashes.
-func (s *Store) fillNetworks(txn *badger.Txn) error {
-	return scan(txn, []byte{tableSummary, byte(notice.TypeCIDR)}, func(_, v []byte) error {
-		var f fold
-		if err := f.decode(v); err != nil {
-			return err
-		}
-		n, err := netip.ParsePrefix(f.indicator.Value)
-		if err != nil {
-			return fmt.Errorf("network: %w", errCorrupt)
-		}
-		s.presence.networks.add(s.presence.network(n))
-		return nil
-	})
+// addNetwork adds the network of a stored summary: its key is a hash.
+func (p *presence) addNetwork(key notice.Key, v []byte) error {
+	var f fold
+	if err := f.decode(v); err != nil {
+		return err
+	}
+	if _, err := netip.ParsePrefix(f.indicator.Value); err != nil {
+		return fmt.Errorf("network: %w", errCorrupt)
+	}
+	p.add(key, f.indicator)
+	return nil
 }
 
 // A hashSet is a set of numbers that are random already: open addressing, at

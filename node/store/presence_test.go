@@ -1,11 +1,16 @@
 package store_test
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"pgregory.net/rapid"
 
 	"github.com/watchward/watchward/crypto"
@@ -78,8 +83,8 @@ func TestMayHaveAfterStart(t *testing.T) {
 }
 
 // TestSummariesAreSummary: many at once, from the memory of earlier ones, are
-// what Summary reads from the disk, whatever is stated, retracted and expires in
-// between.
+// what Summary reads from the disk, whatever is stated, retracted, expires and is
+// read as after a start in between.
 func TestSummariesAreSummary(t *testing.T) {
 	authors := writers(t, 2)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -99,7 +104,9 @@ func TestSummariesAreSummary(t *testing.T) {
 		var said []*notice.Notice
 		for step := range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			who := w[rapid.IntRange(0, 1).Draw(rt, "who")]
-			switch rapid.IntRange(0, 4).Draw(rt, "what") {
+			switch rapid.IntRange(0, 5).Draw(rt, "what") {
+			case 4:
+				s.Refill(rapid.SampledFrom([]uint64{0, 2 * store.RecallMax}).Draw(rt, "indicators"))
 			case 0, 1:
 				n := sighting(values[rapid.IntRange(0, 5).Draw(rt, "value")], uint64(step), uint64(step+1))
 				if rapid.Bool().Draw(rt, "short-lived") {
@@ -132,13 +139,24 @@ func TestSummariesAreSummary(t *testing.T) {
 }
 
 // TestSummariesUnderWrites: a lookup that begins after a write was acknowledged
-// has it, while other lookups remember what they read.
+// has it, and none has what is not on disk, while other lookups remember what
+// they read and all are read as after a start.
 func TestSummariesUnderWrites(t *testing.T) {
 	s := open(t, store.Options{InMemory: true, Now: newClock().Now})
 	w := writers(t, 1)[0]
 	value := notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.Refill(0)
+			}
+		}
+	})
 	for range 4 {
 		readers.Go(func() {
 			last := uint64(0)
@@ -154,6 +172,10 @@ func TestSummariesUnderWrites(t *testing.T) {
 					return
 				}
 				last = got[0].Sightings
+				if disk, _, err := s.Summary(value.Key(), 0); err != nil || disk.Sightings < last {
+					t.Errorf("%d sightings before the disk has more than %d: %v", last, disk.Sightings, err)
+					return
+				}
 			}
 		})
 	}
@@ -169,9 +191,117 @@ func TestSummariesUnderWrites(t *testing.T) {
 	readers.Wait()
 }
 
-// TestRecallForgets: the memory of summaries has a bound.
+// TestLookupNeedsNoDisk: what was written is in memory at once, and after a start
+// what was on disk.
+func TestLookupNeedsNoDisk(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	w := writers(t, 1)[0]
+	s, err := store.Open(store.Options{Dir: dir, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 5000 // more than are read at once
+	var keys []notice.Key
+	for len(keys) < n {
+		var some []*notice.Notice
+		for range crypto.ItemsMax {
+			i := notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("evil-%d.example", len(keys))}
+			some, keys = append(some, sighting(i, uint64(len(keys)), 1)), append(keys, i.Key())
+		}
+		put(t, s, w.envelope(t, crypto.Header{}, some...))
+	}
+	if got := s.Recalls(keys); got != len(keys) {
+		t.Errorf("%d of %d that were written are in memory", got, len(keys))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, store.Options{Dir: dir, Now: c.Now})
+	s.AwaitPresence()
+	if got := s.Recalls(keys); got != len(keys) {
+		t.Errorf("%d of %d that were on disk are in memory", got, len(keys))
+	}
+}
+
+// TestFailedWriteIsNotRecalled: what a commit would have changed is as it was.
+func TestFailedWriteIsNotRecalled(t *testing.T) {
+	s := open(t, store.Options{Now: newClock().Now})
+	w := writers(t, 1)[0]
+	old := notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}
+	other := notice.Indicator{Type: notice.TypeDomain, Value: "new.example"}
+	put(t, s, w.envelope(t, crypto.Header{}, sighting(old, 1, 1)))
+	store.SetCommit(s, func(*badger.Txn) error { return errors.New("input/output error") })
+	if _, err := s.Append(t.Context(), []store.Entry{w.envelope(t, crypto.Header{}, sighting(old, 2, 1), sighting(other, 3, 1))}); err == nil {
+		t.Fatal("written all the same")
+	}
+	for range 2 {
+		got, err := s.Summaries([]notice.Key{old.Key(), other.Key()}, 0)
+		if err != nil || got[0].Sightings != 1 || got[1].Sightings != 0 {
+			t.Errorf("got %+v: %v", got, err)
+		}
+	}
+}
+
+// TestRecallIsAMap: the memory of summaries has what was put in last and not
+// taken out, and no more gaps than it should, whatever the sizes.
+func TestRecallIsAMap(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r, want := store.NewRecall(0), map[notice.Key][]byte{}
+		keys := make([]notice.Key, rapid.IntRange(1, 3000).Draw(rt, "keys"))
+		for i := range keys {
+			binary.LittleEndian.PutUint64(keys[i][:], uint64(i))
+		}
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
+		largest := rapid.IntRange(1, store.RecallBytesMax+20).Draw(rt, "largest")
+		live := 0 // at most
+		for range 6 {
+			for range rapid.IntRange(0, 4000).Draw(rt, "writes") {
+				key := keys[random.IntN(len(keys))]
+				r.Forget(key)
+				delete(want, key)
+				counts := bytes.Repeat([]byte{byte(random.Uint32())}, random.IntN(largest+1))
+				if random.IntN(8) == 0 || len(counts) > store.RecallBytesMax {
+					continue
+				}
+				r.Learn(key, counts)
+				want[key] = counts
+			}
+			size := 0
+			for i, counts := range r.Look(keys...) {
+				if !bytes.Equal(counts, want[keys[i]]) || (counts != nil) != (want[keys[i]] != nil) {
+					rt.Fatalf("of key %d there is %v, want %v", i, counts, want[keys[i]])
+				}
+				if counts != nil {
+					size += len(keys[i]) + 1 + len(counts)
+				}
+			}
+			live = max(live, size)
+		}
+		if got, most := r.Bytes(), live*2+4*store.RecallPart; got > most {
+			rt.Fatalf("%d bytes hold at most %d", got, live)
+		}
+	})
+}
+
+// TestRecallForgets: the memory of summaries has a bound, also when the same are
+// written over and over.
 func TestRecallForgets(t *testing.T) {
-	if kept := store.RecallKeeps(3 * store.RecallMax); kept > 2*store.RecallMax || kept < store.RecallMax {
-		t.Errorf("%d of %d are kept, want %d to %d", kept, 3*store.RecallMax, store.RecallMax, 2*store.RecallMax)
+	const n = 3 * store.RecallMax
+	r, keys := store.NewRecall(n), make([]notice.Key, n)
+	for i := range keys {
+		binary.LittleEndian.PutUint64(keys[i][:], uint64(i))
+		r.Learn(keys[i], []byte{0})
+	}
+	kept := 0
+	for i, counts := range r.Look(keys...) {
+		switch {
+		case counts != nil:
+			kept++
+		case i >= n-store.RecallMax/2:
+			t.Fatalf("of the last ones number %d is lost", i)
+		}
+	}
+	if kept < store.RecallMax*3/4 || kept > store.RecallMax+store.RecallPart/16 {
+		t.Errorf("%d of %d are kept, want %d and few more", kept, n, store.RecallMax)
 	}
 }

@@ -191,6 +191,15 @@ func (b *batch) changing() map[notice.Key]struct{} {
 	return out
 }
 
+// summed yields the counts of the summaries that this batch wrote.
+func (b *batch) summed(yield func(notice.Key, *counts) bool) {
+	for key, f := range b.summaries {
+		if f.dirty && f.indicator.Type != 0 && !yield(key, &f.counts) {
+			return
+		}
+	}
+}
+
 func (b *batch) restated() map[notice.Key][]*item {
 	out := map[notice.Key][]*item{}
 	for _, it := range b.items {

@@ -129,9 +129,9 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", o.Dir, err), db.Close())
 	}
-	s.presence, s.recall = newPresence(s.meta.indicators), newRecall()
-	began := s.db.NewTransaction(false) // what the writer adds comes later
-	s.wait.Go(func() { s.fill(began) })
+	s.presence, s.recall = newPresence(s.meta.indicators), newRecall(s.meta.indicators)
+	indicators := s.meta.indicators // before the writer changes it
+	s.wait.Go(func() { s.fill(indicators) })
 	s.wait.Go(s.write)
 	if !o.InMemory {
 		s.wait.Go(s.collect)

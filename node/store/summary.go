@@ -34,10 +34,11 @@ type Summary struct {
 	// First and Last are when it was seen: of sightings as stated, of
 	// indicators as stated or else when they were written. 0 if only disputed.
 	First, Last int64
-	Sightings   uint64 // sum of the counts of sightings
-	Reports     uint64 // indicator notices
-	Members     int    // distinct members with a sighting
-	Disputes    int    // distinct members that dispute it, or a notice of it
+	Sightings   uint64     // sum of the counts of sightings
+	Reports     uint64     // indicator notices
+	Members     int        // distinct members with a sighting
+	Disputes    int        // distinct members that dispute it, or a notice of it
+	TLP         notice.TLP // the strictest marking among what is counted here
 }
 
 // Summary returns what is known of an indicator. In the common case it is one
@@ -70,7 +71,8 @@ func (s *Store) Summaries(keys []notice.Key, ceiling notice.TLP) ([]Summary, err
 	out := make([]Summary, len(keys))
 	done := make([]bool, len(keys))
 	now := s.now()
-	learned, mark := s.recall.look(keys, func(i int, b []byte) {
+	var learned []recalled
+	mark := s.recall.look(keys, func(i int, b []byte) {
 		var c counts
 		c.decodeRecalled(b)
 		if c.fresh(now) { // else the evidence is summed up below
@@ -88,7 +90,7 @@ func (s *Store) Summaries(keys []notice.Key, ceiling notice.TLP) ([]Summary, err
 		found, err := view(txn, summaryKey(key), func(v []byte) error {
 			b, err := c.decodeStored(v)
 			if err == nil {
-				learned = append(learned, recalled{key, append([]byte(nil), b...)})
+				learned = append(learned, recalled{key, b})
 			}
 			return err
 		})
@@ -257,6 +259,9 @@ func (c *counts) under(ceiling notice.TLP) (Summary, bool) {
 	s := Summary{}
 	for tlp := notice.TLPClear; tlp <= ceiling; tlp++ {
 		l := &c.levels[tlp]
+		if *l != (level{}) {
+			s.TLP = tlp
+		}
 		if l.sightings+l.reports > 0 {
 			if s.Sightings+s.Reports == 0 {
 				s.First, s.Last = l.first, l.last

@@ -62,16 +62,19 @@ func (m *model) about(it *modelItem) *notice.Indicator {
 
 func (m *model) summary(i notice.Indicator, ceiling notice.TLP, now int64) store.Summary {
 	s := store.Summary{Indicator: i, First: math.MaxInt64}
-	members, disputers, seen := map[crypto.MemberID]bool{}, map[crypto.MemberID]bool{}, false
+	members, disputers, seen := map[crypto.MemberID]bool{}, map[crypto.MemberID]notice.TLP{}, false
 	for id, it := range m.items {
 		about := m.about(it)
 		if about == nil || *about != i || it.tlp > ceiling || it.exercise || it.expiry <= now || m.retracted(id) {
 			continue
 		}
 		if it.n.Kind == notice.KindDispute {
-			disputers[it.author] = true
+			if before, ok := disputers[it.author]; !ok || it.tlp < before {
+				disputers[it.author] = it.tlp
+			}
 			continue
 		}
+		s.TLP = max(s.TLP, it.tlp)
 		first, last := it.n.FirstSeen, it.n.LastSeen
 		if first == 0 {
 			first, last = it.n.Created, it.n.Created
@@ -85,6 +88,9 @@ func (m *model) summary(i notice.Indicator, ceiling notice.TLP, now int64) store
 		}
 	}
 	s.Members, s.Disputes = len(members), len(disputers)
+	for _, tlp := range disputers {
+		s.TLP = max(s.TLP, tlp)
+	}
 	if !seen {
 		s.First = 0
 	}

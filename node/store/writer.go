@@ -215,6 +215,9 @@ func (s *Store) settle(b *batch) error {
 	start := time.Now()
 	s.recall.begin(b.changing())
 	err := s.commit(b.w)
+	if err == nil {
+		s.recall.renew(b.summed)
+	}
 	s.recall.end()
 	if err != nil {
 		s.expel(b)
