@@ -22,15 +22,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// raceMembers is how many members a scenario may have under the race detector,
-// which makes everything ten times slower.
-const raceMembers = 40
+// quickMembers is how many members a scenario may have in every run of the tests,
+// the race detector's included, which makes everything ten times slower. The
+// others want WATCHWARD_SIM=1 and some minutes.
+const quickMembers = 40
 
 // bubble runs a scenario in virtual time and stops everything at its end.
 func bubble(t *testing.T, c sim.Config, scenario func(t *testing.T, w *sim.World)) {
 	t.Helper()
-	if n := c.Hubs + c.Listeners + c.Spokes; testing.Short() || raceEnabled && n > raceMembers {
-		t.Skipf("SKIPPED: %d members take too long with -short or the race detector", n)
+	large := os.Getenv("WATCHWARD_SIM") != "" || fullAsked()
+	if n := c.Hubs + c.Listeners + c.Spokes; testing.Short() || n > quickMembers && (raceEnabled || !large) {
+		t.Skipf("SKIPPED: %d members: run it with WATCHWARD_SIM=1, without -short and the race detector", n)
 	}
 	began := time.Now()
 	defer func() {
