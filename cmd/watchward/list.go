@@ -13,8 +13,7 @@ import (
 
 func newList() *cobra.Command {
 	var mine bool
-	var search, next string
-	var since time.Duration
+	var search, since, next string
 	var limit int
 	c := &cobra.Command{
 		Use:     "list [KIND]",
@@ -26,8 +25,9 @@ func newList() *cobra.Command {
 			if len(args) == 1 {
 				q.Kind = args[0]
 			}
-			if since > 0 {
-				q.Since = now().Add(-since)
+			var err error
+			if q.Since, err = parseSince(since, now()); err != nil {
+				return usage("--since %w", err)
 			}
 			page := api.NoticesAnswer{Notices: []api.NoticeView{}}
 			for len(page.Notices) < limit {
@@ -46,7 +46,7 @@ func newList() *cobra.Command {
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
 	c.Flags().StringVar(&search, "search", "", "only values that contain this")
-	c.Flags().DurationVar(&since, "since", 0, "only what arrived within this time: 24h")
+	c.Flags().StringVar(&since, "since", "", "only what arrived here since then: 30d, 12h, 2026-01-31 or a full time")
 	c.Flags().IntVar(&limit, "limit", 50, "at most so many")
 	c.Flags().StringVar(&next, "next", "", "go on where the last page ended")
 	return c
