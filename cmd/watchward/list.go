@@ -41,7 +41,15 @@ func newList() *cobra.Command {
 					break
 				}
 			}
-			return showList(cmd, page, mine)
+			sending := false
+			if mine && !jsonFlag(cmd) {
+				s, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				sending = s.Peers > 0
+			}
+			return showList(cmd, page, mine, sending)
 		}),
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
@@ -52,7 +60,7 @@ func newList() *cobra.Command {
 	return c
 }
 
-func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
+func showList(cmd *cobra.Command, page api.NoticesAnswer, mine, sending bool) error {
 	out := cmd.OutOrStdout()
 	if jsonFlag(cmd) {
 		return printJSON(out, page)
@@ -64,7 +72,7 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
 	t := table{header: []string{"ID", "ARRIVED", "KIND", "ABOUT", "TLP", "BY", "NOTE"}}
 	row := noticeRow
 	if mine {
-		t.header, row = []string{"ID", "SAID", "KIND", "ABOUT", "TLP", "TO", "STATE", "NOTE"}, ownRow
+		t.header, row = []string{"ID", "SAID", "KIND", "ABOUT", "TLP", "TO", "STATE", "NOTE"}, func(v api.NoticeView) []string { return ownRow(v, sending) }
 	}
 	for _, v := range page.Notices {
 		t.add(row(v)...)
@@ -76,9 +84,16 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
 	return nil
 }
 
-// ownRow says of an own notice how far it goes and whether it has left.
-func ownRow(v api.NoticeView) []string {
-	state := map[string]string{api.StateLocal: "kept here", api.StateWaiting: "to be sent", api.StateSigned: "signed and sent"}[v.State]
+// ownRow says of an own notice how far it goes and how far it got. sending says
+// that a member is connected.
+func ownRow(v api.NoticeView, sending bool) []string {
+	state := map[string]string{
+		api.StateLocal: "kept here", api.StateWaiting: "to be sent", api.StateSent: "held by others",
+		api.StateSigned: "signed, nobody is known to have it yet",
+	}[v.State]
+	if v.State == api.StateSigned && sending {
+		state = "signed, being sent"
+	}
 	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), v.TLP, reach(v.Audience), state, notesOf(v)}
 }
 
