@@ -142,6 +142,7 @@ type Mesh struct {
 	answering map[peer.ID]bool // and those that peers began
 	sync      map[peer.ID]syncState
 	mine      map[crypto.Audience]position
+	held      map[crypto.Audience]position // own places that a peer said it holds
 	told      map[peer.ID]telling
 	parked    parking
 	pulled    map[crypto.MemberID]int64 // bytes of each author today
@@ -191,7 +192,7 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		told: map[peer.ID]telling{}, mine: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	var err error
@@ -351,6 +352,16 @@ func (m *Mesh) Mine(a crypto.Audience) (epoch uint32, seq uint64, id crypto.Enve
 	defer m.mu.Unlock()
 	p := m.mine[a]
 	return p.epoch, p.seq, p.id
+}
+
+// Held returns the furthest place in this node's own chain for an audience that
+// any peer has said since the start that it holds; never beyond what this node
+// holds itself.
+func (m *Mesh) Held(a crypto.Audience) (epoch uint32, seq uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.held[a]
+	return p.epoch, p.seq
 }
 
 // Greeted reports whether any peer has said yet what it holds of this node.

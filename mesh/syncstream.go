@@ -422,6 +422,16 @@ func (m *Mesh) heard(id peer.ID, s *session) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, h := range s.held {
+		if !ok || h.Serial != own.Serial {
+			continue
+		}
+		mine, _ := m.c.Frontier.Get(crypto.ChainID{Region: own.Region, Author: own.Member, Serial: own.Serial, Audience: h.Audience, Epoch: h.Epoch})
+		seq := min(h.Seq, mine.Highest())
+		if p := m.held[h.Audience]; seq > 0 && (h.Epoch > p.epoch || h.Epoch == p.epoch && seq > p.seq) {
+			m.held[h.Audience] = position{epoch: h.Epoch, seq: seq}
+		}
+	}
 	before := m.sync[id]
 	m.sync[id] = syncState{last: s.now, offset: s.clock - s.now}
 	if off := m.sync[id].off(); off != 0 && before.off() == 0 {

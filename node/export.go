@@ -12,43 +12,45 @@ import (
 
 // Export implements api.Node: page by page, the last received first. What is
 // told while it runs is not in it. Nothing is held while yield takes its time.
-func (n *Node) Export(ctx context.Context, q api.ExportQuery, yield func(intel.Stated) error) error {
-	query := store.Query{Since: q.Since, Limit: store.ListMax, Ceiling: q.Ceiling, Takeback: true}
+func (n *Node) Export(ctx context.Context, q api.ExportQuery, yield func(intel.Stated) error) (count api.ExportCount, err error) {
+	query := store.Query{Since: q.Since, Limit: store.ListMax, Ceiling: max(q.Ceiling, q.Sees), Takeback: true}
 	if q.Mine {
 		query.Author = &n.member
 	}
 	if q.Unmarked {
-		query.Ceiling = notice.TLPAmberStrict // as which they count; exported has the ceiling's last word
+		query.Ceiling = max(query.Ceiling, notice.TLPAmberStrict) // as which they count; exported has the ceiling's last word
 	}
 	for {
 		records, next, err := n.store.List(query)
 		if err != nil {
-			return err
+			return count, err
 		}
 		for _, r := range records {
-			s, ok, err := n.exported(r, q)
+			s, ok, err := n.exported(r, q, &count)
 			if err == nil && ok {
+				count.Notices++
 				err = yield(s)
 			}
 			if err == nil {
 				err = ctx.Err()
 			}
 			if err != nil {
-				return err
+				return count, err
 			}
 		}
 		if next == "" {
-			return nil
+			return count, nil
 		}
 		query.Cursor = next
 	}
 }
 
-// exported is what a record states outside, and whether it may. A retraction
+// exported is what a record states outside, and whether it may; what the ceiling
+// or a missing marking keeps back is counted. A retraction
 // stands for what it takes back, where that came too early to come itself.
-func (n *Node) exported(r store.Record, q api.ExportQuery) (s intel.Stated, ok bool, err error) {
+func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCount) (s intel.Stated, ok bool, err error) {
 	if r.Notice.Kind == notice.KindRetraction {
-		if q.Since == 0 {
+		if q.Since == 0 || r.TLP > q.Ceiling || r.TLP == 0 && !q.Unmarked {
 			return s, false, nil
 		}
 		target, found, err := n.store.Record(*r.Notice.Ref)
@@ -64,9 +66,16 @@ func (n *Node) exported(r store.Record, q api.ExportQuery) (s intel.Stated, ok b
 	}
 	switch {
 	case r.Exercise, // outside nobody could tell a drill from the real thing
-		q.Kind != 0 && r.Notice.Kind != q.Kind,
-		tlp > q.Ceiling,
-		tlp == 0 && !q.Unmarked:
+		q.Kind != 0 && r.Notice.Kind != q.Kind:
+		return s, false, nil
+	case tlp > api.ExportMax:
+		count.Never++
+		return s, false, nil
+	case tlp > q.Ceiling:
+		count.Stricter++
+		return s, false, nil
+	case tlp == 0 && !q.Unmarked:
+		count.Unmarked++
 		return s, false, nil
 	}
 	s = intel.Stated{ID: r.ID, Notice: r.Notice, TLP: r.TLP, Author: r.Author, AuthorName: n.memberName(r.Author), Retracted: r.Retracted}

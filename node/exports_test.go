@@ -15,7 +15,7 @@ import (
 // exported are the notices of an export, in words.
 func (h *hospital) exported(t *testing.T, q api.ExportQuery) (out []string) {
 	t.Helper()
-	err := h.Export(t.Context(), q, func(s intel.Stated) error {
+	_, err := h.Export(t.Context(), q, func(s intel.Stated) error {
 		said := s.Notice.Kind.String() + " "
 		if s.Notice.Indicator != nil {
 			said += s.Notice.Indicator.Value
@@ -92,7 +92,7 @@ func TestExportPages(t *testing.T) {
 	}
 	b.submit(t, local, items...)
 	got := 0
-	err := b.Export(t.Context(), api.ExportQuery{Unmarked: true, Ceiling: notice.TLPGreen}, func(s intel.Stated) error {
+	_, err := b.Export(t.Context(), api.ExportQuery{Unmarked: true, Ceiling: notice.TLPGreen}, func(s intel.Stated) error {
 		if got++; got == 10 {
 			b.submit(t, local, sighting("meanwhile.example", b.clock.now()))
 		}
@@ -100,6 +100,28 @@ func TestExportPages(t *testing.T) {
 	})
 	if err != nil || got != count {
 		t.Errorf("%d of %d, error %v", got, count, err)
+	}
+}
+
+// TestExportCounts: what is left out is counted, as far as the caller may see it.
+func TestExportCounts(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	at := b.clock.now()
+	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPRed}, sighting("red.example", at))
+	b.submit(t, local, sighting("unmarked.example", at))
+	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPAmber}, sighting("amber.example", at))
+	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPGreen}, sighting("green.example", at))
+	for sees, want := range map[notice.TLP]api.ExportCount{
+		notice.TLPGreen:       {Notices: 1},
+		notice.TLPAmber:       {Notices: 1, Stricter: 1},
+		notice.TLPAmberStrict: {Notices: 1, Stricter: 1, Unmarked: 1},
+		notice.TLPRed:         {Notices: 1, Stricter: 1, Unmarked: 1, Never: 1},
+	} {
+		got, err := b.Export(t.Context(), api.ExportQuery{Ceiling: notice.TLPGreen, Sees: sees}, func(intel.Stated) error { return nil })
+		if err != nil || got != want {
+			t.Errorf("who sees %s: %+v, %v; want %+v", sees, got, err, want)
+		}
 	}
 }
 

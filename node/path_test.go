@@ -298,7 +298,7 @@ func (h *hospital) awaitSigned(t testing.TB, id string) {
 	t.Helper()
 	eventually(t, "the notice is signed", func() bool {
 		view, found := h.notice(t, id)
-		return found && view.State == api.StateSigned
+		return found && (view.State == api.StateSigned || view.State == api.StateSent)
 	})
 }
 

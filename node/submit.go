@@ -71,7 +71,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		if r, ok := known[t.ID]; ok && t.Known && store.Visible(r.TLP, o.Ceiling) {
 			view = n.view(r, o.Ceiling)
 		}
-		view.ID, view.Known = t.ID.String(), t.Known
+		view.ID, view.Known, view.Promoted = t.ID.String(), t.Known, t.Promoted
 		result.Notices = append(result.Notices, view)
 	}
 	return result, nil

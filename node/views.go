@@ -181,6 +181,9 @@ func (n *Node) view(r store.Record, ceiling notice.TLP) api.NoticeView {
 	switch r.State {
 	case store.Signed:
 		v.State = api.StateSigned
+		if n.sent(r) {
+			v.State = api.StateSent
+		}
 	case store.Waits:
 		v.State = api.StateWaiting
 	default:
@@ -188,6 +191,16 @@ func (n *Node) view(r store.Record, ceiling notice.TLP) api.NoticeView {
 	}
 	v.Marks = n.marks(r, ceiling)
 	return v
+}
+
+// sent reports whether a signed word is this node's own and a peer has said that
+// it holds it.
+func (n *Node) sent(r store.Record) bool {
+	if n.mesh == nil || r.Author != n.member || r.Header == nil || r.Header.Serial != n.serial {
+		return false
+	}
+	epoch, seq := n.mesh.Held(r.Audience)
+	return r.Header.Epoch < epoch || r.Header.Epoch == epoch && r.Header.Seq <= seq
 }
 
 // marks are what a reader should know of a notice.

@@ -20,6 +20,11 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 )
 
+const (
+	signPatience = 10 * time.Second       // an export waits so long for what is to be signed
+	signAsked    = 100 * time.Millisecond // and asks so often
+)
+
 // bundleExport writes bundles.
 type bundleExport struct {
 	out      string
@@ -88,14 +93,55 @@ func (b *bundleExport) run(cmd *cobra.Command, c *client.Client) error {
 	if err := b.name(cmd.Context()); err != nil {
 		return err
 	}
+	waiting, err := b.signed(cmd.Context())
+	if err != nil {
+		return err
+	}
 	err = b.series(cmd.Context())
+	if err == nil && waiting > 0 && len(b.result.Parts) == 0 {
+		return stillWaiting(waiting)
+	}
 	if err == nil || len(b.result.Parts) > 0 {
 		b.summary()
+	}
+	if err == nil && waiting > 0 {
+		return fmt.Errorf("not all is in it: %w", stillWaiting(waiting))
 	}
 	if err == nil && len(b.result.Parts) == 0 {
 		return differs()
 	}
 	return err
+}
+
+// signed waits for the node to sign what waits: only what is signed can be
+// carried. It returns how many notices wait all the same.
+func (b *bundleExport) signed(ctx context.Context) (waiting int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, signPatience)
+	defer cancel()
+	again := time.NewTicker(signAsked)
+	defer again.Stop()
+	for {
+		s, err := b.client.Status(ctx)
+		switch {
+		case ctx.Err() != nil && b.cmd.Context().Err() == nil && waiting > 0:
+			return waiting, nil
+		case err != nil || s.Waiting == 0:
+			return 0, err
+		}
+		waiting = s.Waiting
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return waiting, b.cmd.Context().Err()
+		}
+	}
+}
+
+func stillWaiting(n int) error {
+	if n == 1 {
+		return errors.New("1 notice is still to be signed: try again in some seconds")
+	}
+	return fmt.Errorf("%s notices are still to be signed: try again in some seconds", thousands(int64(n)))
 }
 
 // name decides what files are called.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,9 +64,17 @@ func isBundle(cmd *cobra.Command, path string) (bool, error) {
 		return false, nil // the other import says it as well
 	}
 	defer f.Close()
+	if strings.EqualFold(filepath.Ext(path), ".wwb") {
+		return true, nil // file says what is wrong with one that is broken
+	}
+	return begins(f), nil
+}
+
+// begins reports whether a file begins as a bundle does.
+func begins(f io.Reader) bool {
 	head := make([]byte, len(bundle.Magic))
 	n, _ := io.ReadFull(f, head)
-	return bundle.Is(head[:n]), nil
+	return bundle.Is(head[:n])
 }
 
 // bundleImport takes in bundles.
@@ -140,6 +149,12 @@ func (i *bundleImport) file(path string) (api.BundleAnswer, error) {
 		defer f.Close()
 		if info, err := f.Stat(); err == nil {
 			total = info.Size()
+		}
+		if !begins(f) {
+			return api.BundleAnswer{}, fmt.Errorf("this is an empty or broken bundle (%d bytes): the stick was pulled too early?", total)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return api.BundleAnswer{}, err
 		}
 		in = f
 	}

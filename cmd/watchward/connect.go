@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -48,8 +49,26 @@ func asking(do func(cmd *cobra.Command, c *client.Client, args []string) error) 
 			return err
 		}
 		defer c.Close()
-		return do(cmd, c, args)
+		if err = do(cmd, c, args); err != nil && cmd.Context().Err() != nil {
+			return stopped(cmd) // whatever broke off, it was not the node
+		}
+		return err
 	}
+}
+
+// stopped ends a command that a person stopped.
+func stopped(cmd *cobra.Command) error {
+	dry, _ := cmd.Flags().GetBool("dry-run")
+	text := "Stopped."
+	switch {
+	case cmd.Name() == "import" && dry:
+		text = "Stopped: nothing was stored."
+	case cmd.Name() == "import":
+		text = "Stopped: what was taken stays; give the same command again and it goes on."
+	case cmd.Name() == "export":
+		text = "Stopped: of what it was writing no file is left; what is there is whole."
+	}
+	return &failure{code: client.ExitNo, err: errors.New(text)}
 }
 
 // needDir returns --dir for commands that work on files.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 )
 
@@ -43,7 +44,7 @@ those that are there are good, each alone and in any order.`,
 			"  watchward export --bundle -o /media/stick --since 30d\n  watchward export --bundle -o anna.wwb --to 'St Anna'",
 		Args: cobra.NoArgs,
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			for _, name := range []string{"format", "tlp", "unmarked"} {
+			for _, name := range []string{"format", "tlp", "unmarked", "force"} {
 				if bundle && cmd.Flags().Changed(name) {
 					return usage("--%s goes without --bundle", name)
 				}
@@ -64,6 +65,7 @@ those that are there are good, each alone and in any order.`,
 	c.Flags().StringVar(&f.query.Format, "format", "stix", "format of the file: stix (STIX 2.1), misp (MISP events) or csv")
 	c.Flags().StringVar(&f.query.TLP, "tlp", "GREEN", "the strictest marking that is in it: CLEAR, GREEN or AMBER")
 	c.Flags().BoolVar(&f.query.Unmarked, "unmarked", false, "also what has no marking")
+	c.Flags().BoolVar(&f.force, "force", false, "replace a file that is there")
 	b.flags(c)
 	return c
 }
@@ -72,7 +74,7 @@ those that are there are good, each alone and in any order.`,
 type fileExport struct {
 	query            client.ExportQuery
 	out, since, kind string
-	mine             bool
+	mine, force      bool
 }
 
 func (f *fileExport) run(cmd *cobra.Command, c *client.Client) error {
@@ -84,19 +86,75 @@ func (f *fileExport) run(cmd *cobra.Command, c *client.Client) error {
 	}
 	if f.out == "" || f.out == "-" {
 		out := bufio.NewWriter(cmd.OutOrStdout())
-		return errors.Join(c.Export(cmd.Context(), q, out), out.Flush())
+		count, err := c.Export(cmd.Context(), q, out)
+		if err = errors.Join(err, out.Flush()); err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), f.said("", count))
+		if count.Notices == 0 {
+			return differs()
+		}
+		return nil
+	}
+	if _, err := os.Lstat(f.out); err == nil && !f.force {
+		return fmt.Errorf("%s is there already: choose another name or --force", f.out)
 	}
 	p := &exportProgress{to: cmd.ErrOrStderr(), quiet: jsonFlag(cmd), began: now()}
-	err = writeWhole(f.out, func(w io.Writer) error { return c.Export(cmd.Context(), q, io.MultiWriter(w, p)) })
+	var count api.ExportCount
+	err = writeWhole(f.out, func(w io.Writer) error {
+		if count, err = c.Export(cmd.Context(), q, io.MultiWriter(w, p)); err == nil && count.Notices == 0 {
+			err = errNothing
+		}
+		return err
+	})
 	p.clear()
-	if err != nil {
+	if err != nil && !errors.Is(err, errNothing) {
 		return err
 	}
-	if jsonFlag(cmd) {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"file": f.out, "bytes": p.bytes})
+	wrote := ""
+	if err == nil {
+		wrote = fmt.Sprintf("Wrote %s (%s): ", plain(f.out), size(p.bytes))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Wrote %s: %s.\n", plain(f.out), size(p.bytes))
+	if jsonFlag(cmd) {
+		result := map[string]any{"notices": count.Notices, "left_out": map[string]int64{"stricter": count.Stricter, "never": count.Never, "unmarked": count.Unmarked}}
+		if err == nil {
+			result["file"], result["bytes"] = f.out, p.bytes
+		}
+		_ = printJSON(cmd.OutOrStdout(), result)
+	} else {
+		fmt.Fprintln(cmd.ErrOrStderr(), f.said(wrote, count))
+	}
+	if err != nil {
+		return differs()
+	}
 	return nil
+}
+
+// errNothing keeps a file from being written that would hold nothing.
+var errNothing = errors.New("nothing to export")
+
+// said tells what is in an export, and what is not and why.
+func (f *fileExport) said(wrote string, count api.ExportCount) string {
+	text := wrote + thousands(count.Notices) + " notices"
+	switch count.Notices {
+	case 0:
+		text = "Nothing to export"
+	case 1:
+		text = wrote + "1 notice"
+	}
+	var left []string
+	add := func(n int64, why string) {
+		if n > 0 {
+			left = append(left, thousands(n)+" "+why)
+		}
+	}
+	add(count.Stricter, "stricter than "+strings.ToUpper(f.query.TLP)+" (--tlp AMBER)")
+	add(count.Never, "for named people (in no export)")
+	add(count.Unmarked, "without marking (--unmarked)")
+	if len(left) > 0 {
+		text += "; left out: " + strings.Join(left, ", ")
+	}
+	return text + "."
 }
 
 // writeWhole makes a file that appears when all of it is on disk. One that was

@@ -93,16 +93,17 @@ single bad values are refused by their place and stop nothing.`,
 
 // importResult is what --json prints.
 type importResult struct {
-	Read        int             `json:"read"`
-	Taken       int             `json:"taken"`
-	Known       int             `json:"known"`
-	Shared      int             `json:"shared,omitempty"` // of those taken or known before
-	Refused     []importRefused `json:"refused"`
-	RefusedMore int             `json:"refused_more,omitempty"` // beyond refusedMax
-	Withdrawn   int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
-	Absent      int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
-	Notes       []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
-	Errors      []string        `json:"errors,omitempty"`
+	Read         int             `json:"read"`
+	Taken        int             `json:"taken"`
+	Known        int             `json:"known"`
+	Shared       int             `json:"shared,omitempty"`        // by this import, of those taken or known before
+	SharedBefore int             `json:"shared_before,omitempty"` // of those known before
+	Refused      []importRefused `json:"refused"`
+	RefusedMore  int             `json:"refused_more,omitempty"` // beyond refusedMax
+	Withdrawn    int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
+	Absent       int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
+	Notes        []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
+	Errors       []string        `json:"errors,omitempty"`
 }
 
 type importRefused struct {
@@ -154,6 +155,10 @@ func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 			<-answer
 		}
 	}()
+	verb := "stored"
+	if i.share {
+		verb = "sent"
+	}
 	for start, done := 0, 0; done < s.count; {
 		for len(under) < importFlying && start < s.count {
 			batch := make([]found, min(importBatch, s.count-start))
@@ -177,7 +182,7 @@ func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 		}
 		i.count(&got)
 		done += len(got.batch)
-		i.progress(done, "sent")
+		i.progress(done, verb)
 	}
 	return nil
 }
@@ -214,7 +219,11 @@ func (i *importer) count(s *sent) {
 		default:
 			i.total.Taken++
 		}
-		if v.Audience != "local" {
+		switch {
+		case v.Audience == "local":
+		case v.Known && !v.Promoted:
+			i.total.SharedBefore++
+		default:
 			i.total.Shared++
 			i.reach[v.TLP]++
 		}
@@ -336,6 +345,9 @@ func (i *importer) summary() {
 		fmt.Fprintf(i.out, "Shared: %s.\n", strings.Join(by, ", "))
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
+	}
+	if i.total.SharedBefore > 0 && !i.say.dryRun {
+		fmt.Fprintf(i.out, "%d of them were shared before.\n", i.total.SharedBefore)
 	}
 	if i.total.Withdrawn+i.total.Absent > 0 {
 		fmt.Fprintf(i.out, "Taken back by their source: %d retracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, i.total.Absent)

@@ -13,8 +13,7 @@ import (
 
 func newList() *cobra.Command {
 	var mine bool
-	var search, next string
-	var since time.Duration
+	var search, since, next string
 	var limit int
 	c := &cobra.Command{
 		Use:     "list [KIND]",
@@ -26,8 +25,9 @@ func newList() *cobra.Command {
 			if len(args) == 1 {
 				q.Kind = args[0]
 			}
-			if since > 0 {
-				q.Since = now().Add(-since)
+			var err error
+			if q.Since, err = parseSince(since, now()); err != nil {
+				return usage("--since %w", err)
 			}
 			page := api.NoticesAnswer{Notices: []api.NoticeView{}}
 			for len(page.Notices) < limit {
@@ -41,18 +41,26 @@ func newList() *cobra.Command {
 					break
 				}
 			}
-			return showList(cmd, page, mine)
+			sending := false
+			if mine && !jsonFlag(cmd) {
+				s, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				sending = s.Peers > 0
+			}
+			return showList(cmd, page, mine, sending)
 		}),
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
 	c.Flags().StringVar(&search, "search", "", "only values that contain this")
-	c.Flags().DurationVar(&since, "since", 0, "only what arrived within this time: 24h")
+	c.Flags().StringVar(&since, "since", "", "only what arrived here since then: 30d, 12h, 2026-01-31 or a full time")
 	c.Flags().IntVar(&limit, "limit", 50, "at most so many")
 	c.Flags().StringVar(&next, "next", "", "go on where the last page ended")
 	return c
 }
 
-func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
+func showList(cmd *cobra.Command, page api.NoticesAnswer, mine, sending bool) error {
 	out := cmd.OutOrStdout()
 	if jsonFlag(cmd) {
 		return printJSON(out, page)
@@ -64,7 +72,7 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
 	t := table{header: []string{"ID", "ARRIVED", "KIND", "ABOUT", "TLP", "BY", "NOTE"}}
 	row := noticeRow
 	if mine {
-		t.header, row = []string{"ID", "SAID", "KIND", "ABOUT", "TLP", "TO", "STATE", "NOTE"}, ownRow
+		t.header, row = []string{"ID", "SAID", "KIND", "ABOUT", "TLP", "TO", "STATE", "NOTE"}, func(v api.NoticeView) []string { return ownRow(v, sending) }
 	}
 	for _, v := range page.Notices {
 		t.add(row(v)...)
@@ -76,9 +84,16 @@ func showList(cmd *cobra.Command, page api.NoticesAnswer, mine bool) error {
 	return nil
 }
 
-// ownRow says of an own notice how far it goes and whether it has left.
-func ownRow(v api.NoticeView) []string {
-	state := map[string]string{api.StateLocal: "kept here", api.StateWaiting: "to be sent", api.StateSigned: "signed and sent"}[v.State]
+// ownRow says of an own notice how far it goes and how far it got. sending says
+// that a member is connected.
+func ownRow(v api.NoticeView, sending bool) []string {
+	state := map[string]string{
+		api.StateLocal: "kept here", api.StateWaiting: "to be sent", api.StateSent: "held by others",
+		api.StateSigned: "signed, nobody is known to have it yet",
+	}[v.State]
+	if v.State == api.StateSigned && sending {
+		state = "signed, being sent"
+	}
 	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), v.TLP, reach(v.Audience), state, notesOf(v)}
 }
 

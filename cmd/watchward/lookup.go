@@ -33,7 +33,10 @@ Exit code 0: all are known. 1: some or none are.`,
 			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "REPORTS", "DISPUTED", "LAST SEEN", "MATCHED"}
 			var err error
 			if len(args) == 1 && args[0] == "-" {
-				err = l.stream(cmd.Context(), cmd.InOrStdin())
+				l.counts = !l.json
+				if err = l.stream(cmd.Context(), cmd.InOrStdin()); err == nil {
+					err = l.closing(cmd.ErrOrStderr())
+				}
 			} else {
 				lines := make([]line, len(args))
 				for i, arg := range args {
@@ -61,16 +64,19 @@ Exit code 0: all are known. 1: some or none are.`,
 type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
+	counts                 bool // closing says how many of each there were
 	out                    io.Writer
 
 	// What print goes on with: the columns stay as wide as they were.
 	table   table
 	text    []byte
-	unknown int64
+	lines   int64
+	unknown int64 // of lines, with those that can be no value
+	bad     int64 // can be no value; only with counts
 }
 
 // ask returns the answers to lines, in their order. With knownOnly there are
-// fewer.
+// fewer, unless they are to be counted.
 func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer, error) {
 	values := make([]string, 0, len(lines))
 	for _, line := range lines {
@@ -79,17 +85,18 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 		}
 	}
 	answers := make([]api.LookupAnswer, 0, len(lines))
+	fewer := l.knownOnly && !l.counts
 	next := 0
 	refused := func() { // those before the next value
 		for next < len(lines) && lines[next].refused != "" {
-			if !l.knownOnly {
+			if !fewer {
 				answers = append(answers, api.LookupAnswer{Value: lines[next].value, Reason: lines[next].refused})
 			}
 			next++
 		}
 	}
-	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: l.knownOnly}, func(a api.LookupAnswer) error {
-		if !l.knownOnly {
+	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer}, func(a api.LookupAnswer) error {
+		if !fewer {
 			refused()
 			next++
 		}
@@ -105,11 +112,18 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 	if err != nil {
 		return err
 	}
+	l.lines += int64(asked)
 	l.unknown += int64(asked)
 	l.text, l.table.rows = l.text[:0], l.table.rows[:0]
 	for i := range answers {
 		if answers[i].Known {
 			l.unknown--
+		}
+		if answers[i].Reason != "" {
+			l.bad++
+		}
+		if l.knownOnly && !answers[i].Known {
+			continue
 		}
 		if l.json {
 			l.text = append(api.AppendAnswer(l.text, &answers[i]), '\n')
@@ -118,7 +132,7 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		}
 	}
 	switch {
-	case len(answers) == 0:
+	case len(l.text)+len(l.table.rows) == 0:
 		return nil
 	case l.json:
 		_, err = l.out.Write(l.text)
@@ -127,6 +141,27 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 	err = l.table.print(l.out)
 	l.table.header = make([]string, len(l.table.header)) // one heading is enough
 	return err
+}
+
+// closing tells whoever sees nothing whether there was nothing to see.
+func (l *lookup) closing(errOut io.Writer) error {
+	if l.lines == 0 {
+		fmt.Fprintln(errOut, "No values were given.")
+		return differs()
+	}
+	if !l.counts {
+		return nil
+	}
+	lines := "1 line"
+	if l.lines != 1 {
+		lines = thousands(l.lines) + " lines"
+	}
+	fmt.Fprintf(errOut, "%s: %s known, %s not, %s unreadable\n", lines,
+		thousands(l.lines-l.unknown), thousands(l.unknown-l.bad), thousands(l.bad))
+	if l.bad > l.lines/2 {
+		fmt.Fprintln(errOut, "Most lines can be no value: is it the right column? --hosts for URLs by their host")
+	}
+	return nil
 }
 
 func lookupRow(a api.LookupAnswer) []string {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
@@ -25,6 +26,9 @@ const (
 	ExportDefault = notice.TLPGreen
 	ExportMax     = notice.TLPAmber
 )
+
+// ExportTrailer is the trailer of an export: an ExportCount in JSON.
+const ExportTrailer = "Watchward-Export"
 
 // An exporter writes notices in a format. Close ends the file.
 type exporter interface {
@@ -77,7 +81,7 @@ func (s *Server) export(ctx context.Context, in *exportInput) (*huma.StreamRespo
 }
 
 func exportQuery(in *exportInput, who caller) (q ExportQuery, err error) {
-	q = ExportQuery{Mine: in.Mine, Unmarked: in.Unmarked, Ceiling: ExportDefault}
+	q = ExportQuery{Sees: who.ceiling, Mine: in.Mine, Unmarked: in.Unmarked, Ceiling: ExportDefault}
 	if in.TLP != "" {
 		if q.Ceiling, err = notice.ParseTLP(in.TLP); err != nil {
 			return q, badQuery("tlp", in.TLP, err)
@@ -111,7 +115,7 @@ func (s *Server) send(r *http.Request, w http.ResponseWriter, format string, q E
 	out := &lateWriter{streamWriter: s.newStreamWriter(w)}
 	e, mediaType := newExporter(format, s.c.Name, out)
 	out.mediaType = mediaType
-	err := s.c.Node.Export(r.Context(), q, func(n intel.Stated) error {
+	count, err := s.c.Node.Export(r.Context(), q, func(n intel.Stated) error {
 		select {
 		case <-s.stopping:
 			return errStopping
@@ -121,6 +125,11 @@ func (s *Server) send(r *http.Request, w http.ResponseWriter, format string, q E
 	})
 	if err == nil {
 		err = e.Close()
+	}
+	if err == nil {
+		var text []byte
+		text, err = json.Marshal(count)
+		w.Header().Set(ExportTrailer, string(text))
 	}
 	if err == nil {
 		return
@@ -152,6 +161,7 @@ func (o *lateWriter) Write(b []byte) (int, error) {
 	if !o.began {
 		o.began = true
 		o.w.Header().Set("Content-Type", o.mediaType)
+		o.w.Header().Set("Trailer", ExportTrailer)
 	}
 	n, err := o.streamWriter.Write(b)
 	o.failed = err

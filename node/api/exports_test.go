@@ -39,6 +39,10 @@ func TestExportAsks(t *testing.T) {
 	} {
 		s.node.exported = api.ExportQuery{}
 		a := s.ask(t, want.who, "GET", "/v1/export"+query, "")
+		if sees := s.node.exported.Sees; want.who == "green" && want.status == 200 && sees != notice.TLPGreen {
+			t.Errorf("%q: what is left out is counted up to %s", query, sees)
+		}
+		s.node.exported.Sees = 0
 		if a.StatusCode != want.status || s.node.exported != want.q {
 			t.Errorf("%q: status %d, query %+v; want %d and %+v", query, a.StatusCode, s.node.exported, want.status, want.q)
 		}

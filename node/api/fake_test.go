@@ -195,7 +195,7 @@ func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, str
 	return nil, "", nil
 }
 
-func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) error {
+func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) (count api.ExportCount, err error) {
 	f.mu.Lock()
 	f.exported = q
 	notices, fail := f.exports, f.fail
@@ -206,10 +206,11 @@ func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel
 			Indicator: &notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("n%d.example", i)},
 		}
 		if err := yield(intel.Stated{ID: crypto.ItemID{byte(i), byte(i >> 8)}, Notice: n, TLP: notice.TLPGreen}); err != nil {
-			return err
+			return count, err
 		}
+		count.Notices++
 	}
-	return fail
+	return count, fail
 }
 
 func (f *fakeNode) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yield func(api.Event) error) error {

@@ -45,7 +45,7 @@ type Node interface {
 	// Export yields what a query selects, as the writers of formats are given
 	// it, until yield returns an error, which it returns. A slow yield must
 	// hold no lock and no transaction.
-	Export(ctx context.Context, q ExportQuery, yield func(intel.Stated) error) error
+	Export(ctx context.Context, q ExportQuery, yield func(intel.Stated) error) (ExportCount, error)
 	// Alerts returns a page, newest first, and the cursor of the next page.
 	Alerts(ctx context.Context, q AlertQuery) ([]AlertView, string, error)
 	// Follow yields what arrived after the local sequence after, then what
@@ -104,7 +104,17 @@ type ExportQuery struct {
 	Mine     bool        // only this node's own
 	Since    int64       // ms of local arrival; 0 = everything
 	Ceiling  notice.TLP  // of the notice's marking and of its origin's
+	Sees     notice.TLP  // the caller's own ceiling: what is left out is counted up to it
 	Unmarked bool        // also what has no marking
+}
+
+// ExportCount says what is in an export and what its ceiling left out, as far as
+// the caller may see it.
+type ExportCount struct {
+	Notices  int64 `json:"notices"`
+	Stricter int64 `json:"stricter"` // a higher ceiling takes them along
+	Never    int64 `json:"never"`    // for named people: in no export
+	Unmarked int64 `json:"unmarked"` // without a marking
 }
 
 // LookupOptions hold for all values of a lookup.

@@ -39,7 +39,8 @@ func (s *Server) register() {
 	stream.Description = "Server-sent events named notice, each with a notice as data. The last of those that arrived together carries an id to go on from."
 	add(s, route{need: token.Reader, stream: true}, stream, s.stream)
 	export := answering(get("export", "/v1/export", "Everything within a ceiling as one file"), "application/stix+json;version=2.1", nil)
-	export.Description = "What has no marking is left out unless asked for. An answer that breaks off is not whole: its connection is cut."
+	export.Description = "What has no marking is left out unless asked for. An answer that breaks off is not whole: its connection is cut. " +
+		"The trailer " + ExportTrailer + " is a JSON object that says how many notices are in it and how many were left out: stricter than the ceiling, never in an export, or without a marking."
 	add(s, route{need: token.Reader, stream: true}, export, s.export)
 	lookup := post[LookupRequest](s, "lookup", "/v1/lookup", "What is known of up to 10,000 values")
 	lookup = answering(lookup, "application/json", s.schema(LookupAnswers{}))

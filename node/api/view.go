@@ -75,6 +75,7 @@ const (
 	StateLocal   = "local"   // stays on this node
 	StateWaiting = "waiting" // durable here, to be signed and sent in a moment
 	StateSigned  = "signed"  // in an envelope under its author's signature
+	StateSent    = "sent"    // own and signed, and a peer has said since the start that it holds it
 )
 
 // NoticeView is a notice as the API and every command show it.
@@ -96,10 +97,11 @@ type NoticeView struct {
 	Origin     *Origin    `json:"origin,omitempty"`
 	Ref        string     `json:"ref,omitempty" doc:"Id of the notice this one is about"`
 	Reason     string     `json:"reason,omitempty"`
-	State      string     `json:"state" doc:"local, waiting or signed"`
+	State      string     `json:"state" doc:"local, waiting, signed or, of this node's own, sent: signed, and another member has said that it holds it"`
 	Marks      []string   `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
 	Exercise   bool       `json:"exercise,omitempty" doc:"Part of a drill"`
 	Known      bool       `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
+	Promoted   bool       `json:"promoted,omitempty" doc:"In the answer to a POST: was known and local, and is shared from now on"`
 	Leaves     *Leaving   `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
 }
 

@@ -187,7 +187,7 @@ func (d *Driver) sets(ctx context.Context, nodes []*proc.Node) error {
 				return fmt.Errorf("I2: %s has notice %s, which nobody said", n.Name, id)
 			case v.Audience == "local":
 				continue
-			case v.State != api.StateSigned:
+			case v.State != api.StateSigned && v.State != api.StateSent:
 				return fmt.Errorf("I3: %s at %s is %s, not signed yet", v.Indicator.Value, n.Name, v.State)
 			}
 			for j, other := range nodes {

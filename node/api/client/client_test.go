@@ -64,17 +64,18 @@ func (n *stubNode) Notices(_ context.Context, q api.Query) ([]api.NoticeView, st
 	return nil, "", nil
 }
 
-func (n *stubNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) error {
+func (n *stubNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) (count api.ExportCount, err error) {
 	for range q.Since { // as many as its milliseconds say
 		word := &notice.Notice{Kind: notice.KindIndicator, Created: 1, Indicator: &notice.Indicator{Type: notice.TypeDomain, Value: "a.example"}}
 		if err := yield(intel.Stated{Notice: word}); err != nil {
-			return err
+			return count, err
 		}
+		count.Notices++
 	}
 	if q.Mine {
-		return errors.New("broken")
+		return count, errors.New("broken")
 	}
-	return nil
+	return count, nil
 }
 
 func (n *stubNode) Notice(context.Context, string, notice.TLP) (api.NoticeView, *api.Proof, bool, error) {
@@ -169,19 +170,19 @@ func TestExport(t *testing.T) {
 	c := open(t, dir)
 	q := client.ExportQuery{Format: "stix", TLP: "AMBER", Since: time.UnixMilli(3000)}
 	var out strings.Builder
-	if err := c.Export(t.Context(), q, &out); err != nil || strings.Count(out.String(), "a.example") < 3000 || !strings.HasSuffix(out.String(), "}\n") {
+	if count, err := c.Export(t.Context(), q, &out); err != nil || count.Notices != 3000 || strings.Count(out.String(), "a.example") < 3000 || !strings.HasSuffix(out.String(), "}\n") {
 		t.Errorf("%d bytes, %v", out.Len(), err)
 	}
 	q.Mine = true
-	if err := c.Export(t.Context(), q, io.Discard); client.ExitCode(err) != client.ExitUnreachable || !strings.Contains(err.Error(), "broke off") {
+	if _, err := c.Export(t.Context(), q, io.Discard); client.ExitCode(err) != client.ExitUnreachable || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("what breaks off gives %v", err)
 	}
 	full := errors.New("the disk is full")
-	if err := c.Export(t.Context(), client.ExportQuery{}, fails{full}); !errors.Is(err, full) {
+	if _, err := c.Export(t.Context(), client.ExportQuery{}, fails{full}); !errors.Is(err, full) {
 		t.Errorf("a full disk gives %v", err)
 	}
 	var e *client.Error
-	if err := c.Export(t.Context(), client.ExportQuery{TLP: "RED"}, io.Discard); !errors.As(err, &e) || e.Problem == nil || e.Problem.Status != 422 {
+	if _, err := c.Export(t.Context(), client.ExportQuery{TLP: "RED"}, io.Discard); !errors.As(err, &e) || e.Problem == nil || e.Problem.Status != 422 {
 		t.Errorf("RED gives %v", err)
 	}
 }

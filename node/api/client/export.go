@@ -2,12 +2,15 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/watchward/watchward/node/api"
 )
 
 // ExportQuery selects what an export holds; zero values are the server's.
@@ -22,7 +25,7 @@ type ExportQuery struct {
 
 // Export writes everything that a query selects to w. When it returns an error,
 // what w got is not whole.
-func (c *Client) Export(ctx context.Context, q ExportQuery, w io.Writer) error {
+func (c *Client) Export(ctx context.Context, q ExportQuery, w io.Writer) (count api.ExportCount, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	query := page(q.Since, 0, "")
@@ -33,7 +36,7 @@ func (c *Client) Export(ctx context.Context, q ExportQuery, w io.Writer) error {
 	flag(query, "unmarked", q.Unmarked)
 	res, err := c.send(ctx, http.MethodGet, "/v1/export", query, nil, nil)
 	if err != nil {
-		return err
+		return count, err
 	}
 	defer res.Body.Close()
 	silence := time.AfterFunc(silenceMax, cancel) // a dead connection sends nothing
@@ -43,13 +46,16 @@ func (c *Client) Export(ctx context.Context, q ExportQuery, w io.Writer) error {
 		n, err := res.Body.Read(block)
 		silence.Reset(silenceMax)
 		if _, bad := w.Write(block[:n]); bad != nil {
-			return fmt.Errorf("write the export: %w", bad)
+			return count, fmt.Errorf("write the export: %w", bad)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			if err := json.Unmarshal([]byte(res.Trailer.Get(api.ExportTrailer)), &count); err != nil {
+				return count, c.unreachable(errors.New("the answer broke off: its end is missing"))
+			}
+			return count, nil
 		case err != nil:
-			return c.unreachable(fmt.Errorf("the answer broke off: %w", err))
+			return count, c.unreachable(fmt.Errorf("the answer broke off: %w", err))
 		}
 	}
 }
