@@ -136,6 +136,9 @@ type importer struct {
 type found struct {
 	At string         `json:"at"`
 	S  api.Submission `json:"s"`
+	// Why is set for what is refused unless the node holds the notice it names.
+	Why   string `json:"why,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // submit sends what was read of a file. While the node makes one batch durable
@@ -224,12 +227,19 @@ func (i *importer) count(s *sent) {
 		if r.Fix != "" {
 			reason += ": " + r.Fix
 		}
-		i.refuse(s.batch[r.Index].At, r.Value, reason)
+		at := s.batch[r.Index]
+		if at.Why != "" {
+			reason, r.Value = at.Why, at.Value
+		}
+		i.refuse(at.At, r.Value, reason)
 	}
 }
 
 // submission is what a found notice states.
 func submission(f intel.Found) api.Submission {
+	if f.Notice == nil { // known by its id, or nothing to state
+		return api.Submission{Notice: f.Item.String()}
+	}
 	n := f.Notice
 	s := api.Submission{
 		Kind: n.Kind.String(), TLP: f.TLP.String(), FirstSeen: api.Time(n.FirstSeen), LastSeen: api.Time(n.LastSeen),
@@ -240,6 +250,9 @@ func submission(f intel.Found) api.Submission {
 	}
 	if c := n.Context; c != nil {
 		s.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
+	}
+	if f.Item != nil {
+		s.Notice = f.Item.String()
 	}
 	if f.Withdrawn { // the node finds what it stated of the value from there
 		s = api.Submission{Kind: notice.KindRetraction.String(), Type: s.Type, Value: s.Value, Reason: "taken back by its source"}

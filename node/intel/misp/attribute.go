@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -215,7 +216,7 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	if err := in.found(intel.Found{Place: ev.placeOf(a), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+	if err := in.found(intel.Found{Place: ev.placeOf(a), Item: a.item(), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
 		return err
 	}
 	return in.takeSightings(ev, a, v, false)
@@ -223,6 +224,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 
 func (in *reader) refusal(ev *event, a *attribute, value, reason string) intel.Found {
 	return intel.Found{Place: ev.placeOf(a), TLP: notice.Stricter(ev.tags.tlp, a.tags.tlp), Reason: reason, Value: intel.Show(value)}
+}
+
+// item is the notice that Writer made the attribute of, nil if it did not.
+func (a *attribute) item() *crypto.ItemID {
+	n, _ := readNote(a.comment)
+	return n.item()
 }
 
 // origin is who said it first: the event's organisation, unless Writer has
