@@ -84,7 +84,7 @@ single bad values are refused by their place and stop nothing.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false; STIX: observables that nothing calls bad)")
+	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false, and the names of files beside their hashes; STIX: observables that nothing calls bad)")
 	c.Flags().StringVar(&i.format, "format", "", "read files as this: "+strings.Join(importFormats, ", ")+" (default: found by looking)")
 	c.Flags().StringVar(&i.columns, "columns", "", "CSV: which column is what, by number or name: value=2,type=1,tlp=marking")
 	c.Flags().BoolVar(&i.noHeader, "no-header", false, "CSV: the first row is data")

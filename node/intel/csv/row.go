@@ -62,7 +62,10 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 		for _, v := range values(t.role[i].kind, f.kind, strings.TrimSpace(cell), o.Indicator) {
 			reason := v.Reason
 			if reason == "" && f.noIDS && !o.All {
-				reason = "not marked for detection (to_ids false)"
+				reason = misp.NotForDetection
+			}
+			if reason == "" && !o.All {
+				reason = v.OnlyAll
 			}
 			if reason == "" {
 				reason = f.check()

@@ -75,7 +75,14 @@ type Value struct {
 	Text      string
 	Indicator notice.Indicator
 	Reason    string
+	OnlyAll   string // why it is taken only where Options.All is set, "" if always
 }
+
+// Why something is taken only where Options.All is set.
+const (
+	NotForDetection = "not marked for detection (to_ids false): --all takes it all the same"
+	nameAlone       = "harmless files have the same name, its hash is taken: --all takes the name too"
+)
 
 // Values reads a value of one of MISP's types: "domain|ip" gives two.
 func Values(kind, value string, o notice.Options) []Value {
@@ -84,11 +91,14 @@ func Values(kind, value string, o notice.Options) []Value {
 		return []Value{{Text: value, Reason: reason}}
 	}
 	var out []Value
-	for _, p := range parts {
+	for i, p := range parts {
 		if p.half == drop {
 			continue
 		}
 		v := Value{Text: p.value}
+		if i == 0 && len(parts) > 1 && p.half == of(notice.TypeFilename) {
+			v.OnlyAll = nameAlone
+		}
 		var err error
 		if v.Indicator, err = p.indicator(o); err != nil {
 			v.Reason = intel.Reason(err)
@@ -193,7 +203,7 @@ func (in *reader) finish(ev *event) error {
 // refusal, and who saw it or disputes it.
 func (in *reader) take(ev *event, a *attribute, v Value) error {
 	strange := cmp.Or(a.tags.strange, ev.tags.strange)
-	context := a.context && ev.flagged && !in.options.All
+	context := a.context && !in.options.All
 	switch {
 	case v.Reason != "":
 		return in.found(in.refusal(ev, a, v.Text, v.Reason))
@@ -202,10 +212,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	case a.tags.carrier: // it is there for its sightings alone
 		return in.takeSightings(ev, a, v, false)
 	case context:
-		if err := in.found(in.refusal(ev, a, v.Text, "not marked for detection (to_ids false)")); err != nil {
+		if err := in.found(in.refusal(ev, a, v.Text, NotForDetection)); err != nil {
 			return err
 		}
 		return in.takeSightings(ev, a, v, true)
+	case v.OnlyAll != "" && !in.options.All:
+		return in.found(in.refusal(ev, a, v.Text, v.OnlyAll))
 	case a.lastSeen != 0 && a.lastSeen < a.firstSeen:
 		return in.found(in.refusal(ev, a, v.Text, "last_seen is before first_seen"))
 	}
