@@ -16,15 +16,24 @@ import (
 
 // Submit implements api.Node: check and canonicalise, mark, make durable, then
 // let the outbox sign. It answers when everything taken is on disk.
-func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitOptions) (api.SubmitResult, error) {
-	var result api.SubmitResult
+func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitOptions) (result api.SubmitResult, _ error) {
 	now := n.now().UnixMilli()
 	request, err := requestHash(items, o)
 	if err != nil {
 		return result, err
 	}
 	batch := store.LocalBatch{Idempotency: o.Idempotency, Request: request, Received: now}
+	var held []said
+	defer func() { result.Notices = weave(result.Notices, held) }()
 	for _, s := range items {
+		view, ok, err := n.saidBefore(s, o)
+		if err != nil {
+			return result, err
+		}
+		if ok {
+			held = append(held, said{len(batch.Items), view})
+			continue
+		}
 		items, err := n.stated(s, o, now)
 		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
 			result.Refused = append(result.Refused, refused(s, field))

@@ -84,7 +84,7 @@ single bad values are refused by their place and stop nothing.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false; STIX: observables that nothing calls bad)")
+	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false, and the names of files beside their hashes; STIX: observables that nothing calls bad)")
 	c.Flags().StringVar(&i.format, "format", "", "read files as this: "+strings.Join(importFormats, ", ")+" (default: found by looking)")
 	c.Flags().StringVar(&i.columns, "columns", "", "CSV: which column is what, by number or name: value=2,type=1,tlp=marking")
 	c.Flags().BoolVar(&i.noHeader, "no-header", false, "CSV: the first row is data")
@@ -137,6 +137,9 @@ type importer struct {
 type found struct {
 	At string         `json:"at"`
 	S  api.Submission `json:"s"`
+	// Why is set for what is refused unless the node holds the notice it names.
+	Why   string `json:"why,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // submit sends what was read of a file. While the node makes one batch durable
@@ -233,12 +236,19 @@ func (i *importer) count(s *sent) {
 		if r.Fix != "" {
 			reason += ": " + r.Fix
 		}
-		i.refuse(s.batch[r.Index].At, r.Value, reason)
+		at := s.batch[r.Index]
+		if at.Why != "" {
+			reason, r.Value = at.Why, at.Value
+		}
+		i.refuse(at.At, r.Value, reason)
 	}
 }
 
 // submission is what a found notice states.
 func submission(f intel.Found) api.Submission {
+	if f.Notice == nil { // known by its id, or nothing to state
+		return api.Submission{Notice: f.Item.String()}
+	}
 	n := f.Notice
 	s := api.Submission{
 		Kind: n.Kind.String(), TLP: f.TLP.String(), FirstSeen: api.Time(n.FirstSeen), LastSeen: api.Time(n.LastSeen),
@@ -249,6 +259,9 @@ func submission(f intel.Found) api.Submission {
 	}
 	if c := n.Context; c != nil {
 		s.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
+	}
+	if f.Item != nil {
+		s.Notice = f.Item.String()
 	}
 	if f.Withdrawn { // the node finds what it stated of the value from there
 		s = api.Submission{Kind: notice.KindRetraction.String(), Type: s.Type, Value: s.Value, Reason: "taken back by its source"}

@@ -211,14 +211,14 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
-		if f.Notice == nil {
+		if f.Notice == nil && f.Item == nil {
 			i.refuse(prefix+f.Place, f.Value, f.Reason)
 			return nil
 		}
 		if s.count == importItemsMax {
 			return fmt.Errorf("more than %d values: split the file", importItemsMax)
 		}
-		return s.add(found{At: prefix + f.Place, S: submission(f)})
+		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value})
 	}
 	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
 	switch format := i.formatOf(f); format {

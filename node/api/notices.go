@@ -18,7 +18,7 @@ const (
 	idempotencyMax   = 128    // bytes of an Idempotency-Key
 	PageMax          = 1_000  // notices or alerts of one page
 	countMax         = 999_999_999
-	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, urgent"
+	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, notice, urgent"
 	submissionHelp   = "see /openapi.json, Submission, for the fields"
 )
 
@@ -236,6 +236,8 @@ func (n *Submission) decode(r *jsonReader) error {
 			return r.parsed(&n.TLP, canonicalTLP)
 		case "ref":
 			return r.parsed(&n.Ref, func(s string) (string, error) { id, err := crypto.ParseItemID(s); return id.String(), err })
+		case "notice":
+			return r.parsed(&n.Notice, func(s string) (string, error) { id, err := crypto.ParseItemID(s); return id.String(), err })
 		case "value":
 			return r.parsed(&n.Value, nil)
 		case "reason":

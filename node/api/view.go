@@ -152,6 +152,7 @@ type Submission struct {
 	Origin     *Origin  `json:"origin,omitempty"`
 	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute; a retraction with a value and an origin instead takes back what this node stated of the value from there"`
 	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
+	Notice     string   `json:"notice,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id by which an export of this mesh names what is stated; where that notice of the same value is held and visible to the caller, it is the answer, marked known, and nothing is stored"`
 	Urgent     bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary"`
 }
 

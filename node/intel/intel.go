@@ -24,6 +24,10 @@ type Found struct {
 	// Withdrawn says that the source took it back: what was imported of it, the
 	// same value under the same origin, is to be retracted.
 	Withdrawn bool
+	// Item is the id by which an export of this mesh knows it, nil if it comes
+	// from elsewhere. Where that notice is held there is nothing to take, and
+	// nothing to refuse either.
+	Item *crypto.ItemID
 	// TLP is the marking that the source gave, 0 if none.
 	TLP notice.TLP
 	// Reason says why it is refused and what to do; "" if it is not.

@@ -30,14 +30,14 @@ type sample struct {
 }
 
 var samples = []sample{
-	{"misp-events/misp-badiis.json", 186, ""},
-	{"misp-events/mozi.misp-event.json", 74, ""},
-	{"misp-events/misp-machete-event.json", 389, ""},
-	{"misp-events/glupteba.misp-event.json", 331, ""},
-	{"misp-events/misp-dukes-operation-ghost-event.json", 87, ""},
-	{"misp-events/oceanlotus.misp.event.json", 112, ""},
-	{"misp-events/misp.event_2021-06-10_backdoordiplomacy.json", 66, ""},
-	{"misp-events/2018-11-20_Zebrocy.json", 36, ""},
+	{"misp-events/misp-badiis.json", 186, "--all"},
+	{"misp-events/mozi.misp-event.json", 79, "--all"},
+	{"misp-events/misp-machete-event.json", 389, "--all"},
+	{"misp-events/glupteba.misp-event.json", 331, "--all"},
+	{"misp-events/misp-dukes-operation-ghost-event.json", 87, "--all"},
+	{"misp-events/oceanlotus.misp.event.json", 112, "--all"},
+	{"misp-events/misp.event_2021-06-10_backdoordiplomacy.json", 66, "--all"},
+	{"misp-events/2018-11-20_Zebrocy.json", 36, "--all"},
 	{"stix/apt1.json", 10, ""},
 	{"stix/poisonivy.json", 66, ""},
 	{"stix/examples/infrastructure.json", 2, ""},

@@ -4,8 +4,8 @@
 // before the first row, and Options.Columns overrides it.
 //
 // One row may have several values (an address, a name, a hash); each becomes a
-// notice of its own. Rows become notices of the kind indicator, except where a
-// column named kind says sighting or dispute, as Writer writes it.
+// notice of its own. Rows become notices of the kind indicator; where a column
+// named kind says dispute or retraction, they are refused.
 //
 // Decisions:
 //   - A column of AS numbers, file names or e-mail addresses beside other

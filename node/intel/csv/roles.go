@@ -27,8 +27,8 @@ var fieldRoles = map[string]string{
 	"family":      "family malware malware_family malware_printable malware_name signature schadprogramm schadsoftware",
 	"tool":        "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
 	"cve": "cve cve_id vulnerability", "source": "source quelle provider feed", "id": "id uuid ioc_id",
-	"origin": "origin", "origin_id": "origin_id", "count": "count", "kind": "kind", "reason": "reason",
-	"to_ids": "to_ids", "retracted": "retracted",
+	"origin": "origin", "origin_id": "origin_id", "kind": "kind",
+	"to_ids": "to_ids", "retracted": "retracted", "notice": "notice",
 }
 
 // valueKinds are the columns of values, and the headers they go by.
@@ -75,7 +75,7 @@ func (t *table) told(text string) error {
 		}
 		if !ok || !known {
 			return fmt.Errorf("--columns: %q is not NAME=COLUMN: write value=2,type=1; the names are value, ip, domain, url, hash and other types, %s",
-				intel.Show(pair), "type, tlp, first_seen, last_seen, valid_until, family, tool, technique, cve, source, id, count, kind, reason, to_ids")
+				intel.Show(pair), "type, tlp, first_seen, last_seen, valid_until, family, tool, technique, cve, source, id, kind, to_ids")
 		}
 		at, err := t.column(column)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/notice"
@@ -35,7 +36,7 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 		if column < len(t.header) {
 			name = t.header[column]
 		}
-		return yield(intel.Found{Place: place(line, column+1, name), TLP: f.tlp, Value: intel.Show(value), Reason: reason})
+		return yield(intel.Found{Place: place(line, column+1, name), Item: f.item, TLP: f.tlp, Value: intel.Show(value), Reason: reason})
 	}
 	if extra := len(t.role); len(cells) > extra && strings.Join(cells[extra:], "") != "" {
 		return refuse(extra, cells[extra], fmt.Sprintf("the row has %d columns where the table has %d: put a cell with a delimiter in quotes", len(cells), extra))
@@ -61,7 +62,10 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 		for _, v := range values(t.role[i].kind, f.kind, strings.TrimSpace(cell), o.Indicator) {
 			reason := v.Reason
 			if reason == "" && f.noIDS && !o.All {
-				reason = "not marked for detection (to_ids false)"
+				reason = misp.NotForDetection
+			}
+			if reason == "" && !o.All {
+				reason = v.OnlyAll
 			}
 			if reason == "" {
 				reason = f.check()
@@ -76,7 +80,7 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 			if several > 1 {
 				at = place(line, i+1, "")
 			}
-			if err := yield(intel.Found{Place: at, TLP: f.tlp, Value: intel.Show(v.Text), Notice: f.notice(v.Indicator)}); err != nil {
+			if err := yield(intel.Found{Place: at, Item: f.item, TLP: f.tlp, Value: intel.Show(v.Text), Notice: f.notice(v.Indicator)}); err != nil {
 				return err
 			}
 		}
@@ -93,6 +97,7 @@ type fields struct {
 	noIDS   bool
 	gone    bool // its author has taken it back
 	own     bool // Writer wrote it: every word is meant
+	item    *crypto.ItemID
 }
 
 var (
@@ -128,10 +133,9 @@ func (f *fields) read(name, cell string) (reason string) {
 		f.LastSeen, err = parseTime(cell)
 	case "valid_until":
 		f.ValidUntil, err = parseTime(cell)
-	case "count":
-		f.Count, err = strconv.ParseUint(cell, 10, 64)
-		if err != nil || f.Count > notice.CountMax {
-			return intel.Show(cell) + " is not a count: give 1 to 999999999"
+	case "notice":
+		if id, bad := crypto.ParseItemID(cell); bad == nil && f.own {
+			f.item = &id
 		}
 	case "to_ids":
 		f.noIDS = cell == "0" || strings.EqualFold(cell, "false")
@@ -148,7 +152,7 @@ func (f *fields) read(name, cell string) (reason string) {
 
 // text takes a cell that is kept as it is, if it is fit to be.
 func (f *fields) text(name, cell string) {
-	if !notice.Printable(cell) || len(cell) > notice.NameMax && name != "reason" {
+	if !notice.Printable(cell) || len(cell) > notice.NameMax {
 		return
 	}
 	switch name {
@@ -172,10 +176,6 @@ func (f *fields) text(name, cell string) {
 		f.Origin.Source = cell
 	case "id", "origin_id":
 		f.Origin.ID = cell
-	case "reason":
-		if len(cell) <= notice.ReasonMax {
-			f.Reason = cell
-		}
 	}
 }
 
@@ -184,8 +184,8 @@ func (f *fields) check() string {
 	switch {
 	case f.LastSeen != 0 && f.LastSeen < f.FirstSeen:
 		return "last_seen is before first_seen"
-	case f.Notice.Kind == notice.KindSighting && f.FirstSeen == 0 && f.LastSeen == 0:
-		return "a sighting says when: give first_seen or last_seen"
+	case f.Notice.Kind == notice.KindDispute:
+		return "a dispute in a table is another's: if it is yours too, say watchward dispute"
 	case f.Notice.Kind == notice.KindRetraction:
 		return "a retraction cannot be imported: only its author makes one"
 	}
@@ -201,18 +201,8 @@ func (f *fields) notice(i notice.Indicator) *notice.Notice {
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	switch n.Kind {
-	case notice.KindSighting:
-		n.Count, n.ValidUntil, n.Reason = max(n.Count, 1), 0, ""
-		if n.LastSeen == 0 {
-			n.LastSeen = n.FirstSeen
-		}
-	case notice.KindIndicator:
-		n.Count, n.Reason = 0, ""
-	case notice.KindDispute:
-		n.FirstSeen, n.LastSeen, n.Count, n.ValidUntil = 0, 0, 0, 0
-	}
-	if f.context != (notice.Context{}) && n.Kind != notice.KindDispute {
+	n.Kind = notice.KindIndicator // a sighting that was read of was not made here
+	if f.context != (notice.Context{}) {
 		context := f.context
 		n.Context = &context
 	}

@@ -26,12 +26,16 @@ import (
 //	reason       of a dispute
 //	author       name of the member who stated it here
 //	retracted    true if the author has taken it back; Read passes such rows over
+//	notice       its id in the mesh: a node that holds it takes nothing
+//
+// A table says what is known, not who saw it: Read makes an indicator of a
+// sighting, with its times and without its count, and refuses a dispute.
 //
 // A cell that starts with a character by which a spreadsheet takes it for a
 // formula (= + - @, their full-width forms, a tab), or with ', has a ' in front.
 // Read takes it off again where the header is exactly this one.
 var Header = []string{"kind", "type", "value", "tlp", "first_seen", "last_seen", "count", "valid_until",
-	"family", "tool", "technique", "cve", "origin", "origin_id", "reason", "author", "retracted"}
+	"family", "tool", "technique", "cve", "origin", "origin_id", "reason", "author", "retracted", "notice"}
 
 // A Writer writes notices about values as CSV with commas. Retractions, and
 // disputes of a notice and not a value, have no row of their own.
@@ -64,7 +68,7 @@ func (w *Writer) Write(s intel.Stated) error {
 	}
 	row := []string{n.Kind.String(), n.Indicator.Type.String(), n.Indicator.Value, notice.Stricter(s.TLP, origin.TLP).String(),
 		formatTime(n.FirstSeen), formatTime(n.LastSeen), "", formatTime(n.ValidUntil),
-		context.Family, context.Tool, context.Technique, context.CVE, origin.Source, origin.ID, n.Reason, s.AuthorName, ""}
+		context.Family, context.Tool, context.Technique, context.CVE, origin.Source, origin.ID, n.Reason, s.AuthorName, "", s.ID.String()}
 	if n.Count > 0 {
 		row[6] = strconv.FormatUint(n.Count, 10)
 	}

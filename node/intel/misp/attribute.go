@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -74,7 +75,14 @@ type Value struct {
 	Text      string
 	Indicator notice.Indicator
 	Reason    string
+	OnlyAll   string // why it is taken only where Options.All is set, "" if always
 }
+
+// Why something is taken only where Options.All is set.
+const (
+	NotForDetection = "not marked for detection (to_ids false): --all takes it all the same"
+	nameAlone       = "harmless files have the same name, its hash is taken: --all takes the name too"
+)
 
 // Values reads a value of one of MISP's types: "domain|ip" gives two.
 func Values(kind, value string, o notice.Options) []Value {
@@ -83,11 +91,14 @@ func Values(kind, value string, o notice.Options) []Value {
 		return []Value{{Text: value, Reason: reason}}
 	}
 	var out []Value
-	for _, p := range parts {
+	for i, p := range parts {
 		if p.half == drop {
 			continue
 		}
 		v := Value{Text: p.value}
+		if i == 0 && len(parts) > 1 && p.half == of(notice.TypeFilename) {
+			v.OnlyAll = nameAlone
+		}
 		var err error
 		if v.Indicator, err = p.indicator(o); err != nil {
 			v.Reason = intel.Reason(err)
@@ -192,7 +203,7 @@ func (in *reader) finish(ev *event) error {
 // refusal, and who saw it or disputes it.
 func (in *reader) take(ev *event, a *attribute, v Value) error {
 	strange := cmp.Or(a.tags.strange, ev.tags.strange)
-	context := a.context && ev.flagged && !in.options.All
+	context := a.context && !in.options.All
 	switch {
 	case v.Reason != "":
 		return in.found(in.refusal(ev, a, v.Text, v.Reason))
@@ -201,10 +212,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	case a.tags.carrier: // it is there for its sightings alone
 		return in.takeSightings(ev, a, v, false)
 	case context:
-		if err := in.found(in.refusal(ev, a, v.Text, "not marked for detection (to_ids false)")); err != nil {
+		if err := in.found(in.refusal(ev, a, v.Text, NotForDetection)); err != nil {
 			return err
 		}
 		return in.takeSightings(ev, a, v, true)
+	case v.OnlyAll != "" && !in.options.All:
+		return in.found(in.refusal(ev, a, v.Text, v.OnlyAll))
 	case a.lastSeen != 0 && a.lastSeen < a.firstSeen:
 		return in.found(in.refusal(ev, a, v.Text, "last_seen is before first_seen"))
 	}
@@ -215,7 +228,7 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	if err := in.found(intel.Found{Place: ev.placeOf(a), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+	if err := in.found(intel.Found{Place: ev.placeOf(a), Item: a.item(), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
 		return err
 	}
 	return in.takeSightings(ev, a, v, false)
@@ -223,6 +236,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 
 func (in *reader) refusal(ev *event, a *attribute, value, reason string) intel.Found {
 	return intel.Found{Place: ev.placeOf(a), TLP: notice.Stricter(ev.tags.tlp, a.tags.tlp), Reason: reason, Value: intel.Show(value)}
+}
+
+// item is the notice that Writer made the attribute of, nil if it did not.
+func (a *attribute) item() *crypto.ItemID {
+	n, _ := readNote(a.comment)
+	return n.item()
 }
 
 // origin is who said it first: the event's organisation, unless Writer has

@@ -17,9 +17,10 @@
 //     strictest counts. An attribute under another tag that starts so
 //     is refused (tlp:ex:chr, the Chatham House rule, is ignored).
 //   - Deleted attributes, and those in deleted objects, are passed over.
-//   - to_ids: many publishers set it nowhere. An event where it is true at
-//     least once means it: there, attributes with false are refused as context
-//     unless Options.All. In an event where it is never true it says nothing.
+//   - to_ids: what says false is refused as context unless Options.All, also
+//     where a publisher sets it nowhere; what does not say is taken.
+//   - Of a name with a hash only the hash is taken, unless Options.All: harmless
+//     files have the same name.
 //   - Context (family, tool, technique) comes from misp-galaxy tags: the
 //     attribute's own, else the event's where it has just one. An event that
 //     lists thirty techniques says nothing about one hash.
@@ -62,7 +63,7 @@ type Options struct {
 	// Indicator says which special addresses are taken.
 	Indicator notice.Options
 	// All takes attributes that the event's author marked as context only
-	// (to_ids false where other attributes have true).
+	// (to_ids false), and the names of files beside their hashes.
 	All bool
 	// Event is told of each event that was read whole, before what it holds is
 	// yielded: its uuid and the time of its last change (s, 0 if it has none).
@@ -102,7 +103,6 @@ type event struct {
 	tags       tags
 	attributes []attribute
 	heldBytes  int
-	flagged    bool // to_ids is true somewhere
 	timestamp  int64
 	loose      []sighting // beside the attributes
 }
@@ -227,7 +227,7 @@ var decisive = [4]string{"type", "value", "to_ids", "deleted"}
 // attribute reads one attribute and holds it until its event ends.
 func (in *reader) attribute(ev *event, object, index int) error {
 	a := attribute{object: object, index: index}
-	gone, flagged := false, false
+	gone := false
 	var had [4]bool
 	err := in.Fields(func(key string) (err error) {
 		var t jsonscan.Text
@@ -260,6 +260,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		case "uuid":
 			a.uuid, err = in.uuid()
 		case "to_ids":
+			var flagged bool
 			flagged, err = in.flag()
 			a.context = !flagged
 		case "deleted":
@@ -280,7 +281,6 @@ func (in *reader) attribute(ev *event, object, index int) error {
 	if err != nil || gone {
 		return err
 	}
-	ev.flagged = ev.flagged || flagged
 	size := attributeBytes + len(a.kind) + len(a.value) + len(a.uuid) + len(a.id) + len(a.comment) + a.tags.size()
 	if a.seen != nil {
 		size += witnessBytes * len(a.seen.by)

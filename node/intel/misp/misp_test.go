@@ -55,8 +55,8 @@ func TestSamples(t *testing.T) {
 	if dir == "" {
 		t.Skip("WATCHWARD_SAMPLES is not set: the real MISP events are NOT tested")
 	}
-	// Counted with a Python script over json.load: a composite value gives two,
-	// attributes with to_ids false are refused in the one event that has both.
+	// Counted with a Python script over json.load: a composite value gives two.
+	// Nearly everywhere to_ids is false, so all is asked for.
 	for _, c := range []struct {
 		file           string
 		taken, refused int
@@ -67,7 +67,7 @@ func TestSamples(t *testing.T) {
 		{"misp-dukes-operation-ghost-event.json", 87, 14},
 		{"misp-machete-event.json", 389, 7},
 		{"misp.event_2021-06-10_backdoordiplomacy.json", 66, 1},
-		{"mozi.misp-event.json", 74, 77},
+		{"mozi.misp-event.json", 79, 72},
 		{"oceanlotus.misp.event.json", 112, 7},
 	} {
 		raw, err := os.ReadFile(filepath.Join(dir, "misp-events", c.file))
@@ -78,7 +78,7 @@ func TestSamples(t *testing.T) {
 		if got := intel.Sniff(raw[:min(len(raw), intel.SniffBytes)]); got != intel.FormatMISP {
 			t.Errorf("%s: Sniff says %s", c.file, got)
 		}
-		taken, refused, err := read(bytes.NewReader(raw), misp.Options{})
+		taken, refused, err := read(bytes.NewReader(raw), misp.Options{All: true})
 		if err != nil || len(taken) != c.taken || len(refused) != c.refused {
 			t.Errorf("%s: %d taken, %d refused, %v; want %d, %d", c.file, len(taken), len(refused), err, c.taken, c.refused)
 		}
@@ -114,8 +114,8 @@ func TestShapes(t *testing.T) {
 	} {
 		for _, r := range []io.Reader{strings.NewReader(c.file), iotest.OneByteReader(strings.NewReader(c.file))} {
 			taken, refused, err := read(r, misp.Options{})
-			want := []string{"domain evil.example", "ipv4 198.51.100.7", "filename a.exe"}
-			if err != nil || !slices.Equal(values(taken), want) || len(refused) != 2 {
+			want := []string{"domain evil.example", "ipv4 198.51.100.7"}
+			if err != nil || !slices.Equal(values(taken), want) || len(refused) != 3 {
 				t.Errorf("%s: %q, %q, %v", name, values(taken), reasons(refused), err)
 				continue
 			}
@@ -136,7 +136,7 @@ func TestShapes(t *testing.T) {
 		}
 	}
 	taken, _, err := read(strings.NewReader(event+"\n"+event+"\n"), misp.Options{})
-	if err != nil || len(taken) != 6 {
+	if err != nil || len(taken) != 4 {
 		t.Errorf("two events in a row: %d, %v", len(taken), err)
 	}
 }
@@ -194,7 +194,7 @@ func TestTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		err = misp.Read(strings.NewReader(one(strings.Trim(string(pair), "{}"))), misp.Options{}, func(f intel.Found) error {
+		err = misp.Read(strings.NewReader(one(strings.Trim(string(pair), "{}"))), misp.Options{All: true}, func(f intel.Found) error {
 			if f.Reason != "" {
 				got = append(got, "")
 				return nil
@@ -303,13 +303,30 @@ func TestToIDs(t *testing.T) {
 	}{
 		"both":                {event(`, "to_ids": false`, `, "to_ids": true`), false, []string{"domain b.example"}},
 		"both, all asked for": {event(`, "to_ids": false`, `, "to_ids": true`), true, []string{"domain a.example", "domain b.example"}},
-		"set nowhere":         {event(`, "to_ids": false`, `, "to_ids": "0"`), false, []string{"domain a.example", "domain b.example"}},
+		"set nowhere":         {event(`, "to_ids": false`, `, "to_ids": "0"`), false, nil},
+		"nowhere, all":        {event(`, "to_ids": false`, `, "to_ids": "0"`), true, []string{"domain a.example", "domain b.example"}},
 		"left out":            {event(``, `, "to_ids": "1"`), false, []string{"domain a.example", "domain b.example"}},
-		"true in a deleted":   {event(`, "to_ids": true, "deleted": true`, `, "to_ids": false`), false, []string{"domain b.example"}},
+		"true in a deleted":   {event(`, "to_ids": true, "deleted": true`, `, "to_ids": false`), false, nil},
 	} {
 		taken, refused, err := read(strings.NewReader(c.file), misp.Options{All: c.all})
 		if err != nil || !slices.Equal(values(taken), c.want) {
 			t.Errorf("%s: %q, %q, %v", name, values(taken), reasons(refused), err)
+		}
+		for _, why := range reasons(refused) {
+			if !strings.Contains(why, "--all takes it") {
+				t.Errorf("%s: the refusal does not say what to do: %s", name, why)
+			}
+		}
+	}
+}
+
+// A file's name beside its hash is no indicator by itself.
+func TestNameBesideHash(t *testing.T) {
+	file := one(`"type": "filename|md5", "to_ids": true, "value": "setup.exe|d41d8cd98f00b204e9800998ecf8427e"`)
+	for all, want := range map[bool][]string{false: {"md5 d41d8cd98f00b204e9800998ecf8427e"}, true: {"filename setup.exe", "md5 d41d8cd98f00b204e9800998ecf8427e"}} {
+		taken, refused, err := read(strings.NewReader(file), misp.Options{All: all})
+		if err != nil || !slices.Equal(values(taken), want) || len(taken)+len(refused) != 2 {
+			t.Errorf("all %v: %q, %q, %v", all, values(taken), reasons(refused), err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
@@ -51,6 +52,7 @@ type note struct {
 	Last   int64  `json:"last,omitempty"`  // ms
 	Count  uint64 `json:"count,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	Notice string `json:"notice,omitempty"` // its id, where ID is not it already
 }
 
 const noteMark = "watchward "
@@ -78,6 +80,21 @@ func readNote(text string) (n note, ok bool) {
 		n.First >= 0 && n.Last >= n.First && n.Last <= sightingTimeMax*1000+999 && n.Count <= notice.CountMax
 	return n, good
 }
+
+// item is the notice that a note was written for, nil if it does not say.
+func (n note) item() *crypto.ItemID {
+	text := n.Notice
+	if text == "" && strings.HasPrefix(n.Origin, ownOrigin) {
+		text = n.ID
+	}
+	if id, err := crypto.ParseItemID(text); err == nil {
+		return &id
+	}
+	return nil
+}
+
+// ownOrigin starts the origin of what was first said in the mesh.
+const ownOrigin = "watchward:"
 
 // readOrigin returns the origin that a comment of Writer names.
 func readOrigin(comment string) (source, id string, ok bool) {
@@ -153,7 +170,7 @@ func (s *sighting) addTo(a *attribute) (reason string) {
 			n.First, n.Last = seconds*1000, seconds*1000
 		}
 	case sightingFalse:
-		n = note{Origin: n.Origin, ID: n.ID, Reason: cmp.Or(n.Reason, falsePositive)}
+		n = note{Origin: n.Origin, ID: n.ID, Notice: n.Notice, Reason: cmp.Or(n.Reason, falsePositive)}
 	case sightingExpired:
 		a.seen.expires = max(a.seen.expires, cmp.Or(n.Last, seconds*1000))
 		return ""
@@ -163,11 +180,12 @@ func (s *sighting) addTo(a *attribute) (reason string) {
 	return a.seen.add(witness{n, s.kind == sightingFalse, ours})
 }
 
-// add merges what one witness says more than once.
+// add merges what one witness says more than once, notices of the mesh apart.
 func (s *sightings) add(w witness) (reason string) {
 	for i := range s.by {
 		have := &s.by[i]
-		if have.Origin == w.Origin && have.disputes == w.disputes {
+		same := have.ID == w.ID && have.Notice == w.Notice || !have.ours || !w.ours || len(s.by) == witnessesMax
+		if same && have.Origin == w.Origin && have.disputes == w.disputes {
 			have.First, have.Last = min(have.First, w.First), max(have.Last, w.Last)
 			have.Count = min(have.Count+w.Count, notice.CountMax)
 			return ""
@@ -228,7 +246,11 @@ func (in *reader) takeSightings(ev *event, a *attribute, v Value, disputesOnly b
 			n = &notice.Notice{Kind: notice.KindSighting, Indicator: &v.Indicator, FirstSeen: w.First, LastSeen: w.Last, Count: w.Count,
 				Context: contextOf(&a.tags, &ev.tags), Origin: &origin}
 		}
-		if err := in.found(intel.Found{Place: ev.placeOf(a) + ".Sighting", Notice: n, TLP: origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+		var item *crypto.ItemID
+		if w.ours {
+			item = w.item()
+		}
+		if err := in.found(intel.Found{Place: ev.placeOf(a) + ".Sighting", Item: item, Notice: n, TLP: origin.TLP, Value: intel.Show(v.Text)}); err != nil {
 			return err
 		}
 	}

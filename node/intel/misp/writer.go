@@ -41,11 +41,11 @@ type WriterOptions struct {
 // no indicator. valid_until is a sighting of the type expiration; what its
 // author took back is deleted. Ids are UUIDv5 of the notices' ids, so that MISP
 // knows an event again. The comment and the sightings' source carry the origin,
-// times in milliseconds and the count.
+// times in milliseconds, the count and the notice's id.
 //
-// MISP has no room for these, so Read cannot give them back: several notices
-// about one value by one author or origin are one sighting with their sum; the
-// reason of a dispute where source would have more than 255 bytes; a family or
+// MISP has no room for these, so Read cannot give them back: the reason of a
+// dispute, and then the origin's id, where source would have more than 255 bytes;
+// of more than 100 sightings of one value those of one author apart; a family or
 // tool that ends like an ATT&CK id ("x - S0154"), which is cut off; disputes of
 // a notice and not of a value, retractions, and who relayed a notice.
 type Writer struct {
@@ -198,6 +198,10 @@ func (e *outEvent) add(s *intel.Stated) {
 		o.Reason = ""
 		base.Source = o.String()
 	}
+	if len(base.Source) > sourceMax && o.Notice != "" {
+		o.ID = ""
+		base.Source = o.String()
+	}
 	a.Sighting = append(a.Sighting, base)
 	e.held++
 }
@@ -205,9 +209,9 @@ func (e *outEvent) add(s *intel.Stated) {
 // originOf is whose word a notice is.
 func originOf(s *intel.Stated) note {
 	if o := s.Notice.Origin; o != nil {
-		return note{Origin: o.Source, ID: o.ID}
+		return note{Origin: o.Source, ID: o.ID, Notice: s.ID.String()}
 	}
-	return note{Origin: "watchward:" + cmp.Or(s.AuthorName, s.Author.String()), ID: s.ID.String()}
+	return note{Origin: ownOrigin + cmp.Or(s.AuthorName, s.Author.String()), ID: s.ID.String()}
 }
 
 // outTypes are MISP's types and categories, by ours.

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/inteltest"
 	"github.com/watchward/watchward/node/intel/misp"
@@ -42,20 +43,30 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		stated := inteltest.Stated(t, 20)
 		file := write(t, stated)
-		got := map[string]notice.Notice{}
+		got, items := map[string]notice.Notice{}, map[string]crypto.ItemID{}
 		key := func(n *notice.Notice) string { return n.Kind.String() + " " + n.Indicator.String() }
 		err := misp.Read(strings.NewReader(file), misp.Options{Indicator: notice.Options{AllowSpecial: true}}, func(f intel.Found) error {
 			if f.Notice == nil || f.TLP != f.Notice.Origin.TLP {
 				t.Fatalf("%+v", f)
 			}
 			got[key(f.Notice)] = *f.Notice
+			if f.Item == nil {
+				t.Fatalf("it does not name its notice: %+v", f)
+			}
+			items[key(f.Notice)] = *f.Item
 			return nil
 		})
 		want := inteltest.Expect(stated)
 		if err != nil || len(got) != len(want) {
 			t.Fatalf("%d of %d, %v", len(got), len(want), err)
 		}
-		for _, w := range want {
+		for i, w := range want {
+			if items[key(&w)] != stated[i].ID {
+				t.Fatalf("%s names another notice", key(&w))
+			}
+			if w.Kind != notice.KindIndicator && len(w.Origin.ID) > 36 && got[key(&w)].Origin.ID == "" { // no room for it
+				w.Origin.ID = ""
+			}
 			if w.Kind == notice.KindDispute && w.Reason == "" {
 				w.Reason = "marked as a false positive in MISP"
 			}

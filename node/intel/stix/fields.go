@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/jsonscan"
 	"github.com/watchward/watchward/node/notice"
@@ -289,6 +290,13 @@ func (in *reader) ownField(o *object, key string) error {
 		return in.word(&o.own.origin.Source)
 	case "origin_id":
 		return in.word(&o.own.origin.ID)
+	case "notice":
+		var text string
+		err := in.word(&text)
+		if id, bad := crypto.ParseItemID(text); bad == nil {
+			o.own.item = &id
+		}
+		return err
 	case "origin_tlp":
 		var colour string
 		err := in.word(&colour)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -44,6 +45,7 @@ type own struct {
 	carrier     bool
 	first, last int64
 	origin      notice.Origin
+	item        *crypto.ItemID // the notice it was written for
 }
 
 // matters reports whether anything could come of an object.

@@ -183,6 +183,9 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 		one := n
 		one.Indicator = &indicator
 		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(tlp, n.Origin.TLP), Value: intel.Show(v.text), Withdrawn: o.revoked}
+		if o.own != nil && len(values) == 1 { // a notice has one value
+			found.Item = o.own.item
+		}
 		if err := r.yield(found); err != nil {
 			return err
 		}

@@ -44,6 +44,8 @@ const sharedDate = "2026-01-01T00:00:00.000Z"
 //   - An unmarked notice has no marking; the caller decides what is written.
 //   - JA3 and JA4 are network-traffic:x_watchward_ja3 and …_ja4, a bitcoin
 //     address is cryptocurrency-wallet:value, a path is a file:name.
+//   - The extension names each notice by its id, so that a node that holds it
+//     takes nothing.
 //   - Origin is in external_references for people and other programs, and in
 //     the extension, which is what Read believes.
 type Writer struct {
@@ -174,6 +176,7 @@ type ownExtension struct {
 	OriginSource string `json:"origin_source,omitempty"`
 	OriginID     string `json:"origin_id,omitempty"`
 	OriginTLP    string `json:"origin_tlp,omitempty"`
+	Notice       string `json:"notice,omitempty"`
 }
 
 type indicatorObject struct {
@@ -200,7 +203,7 @@ func (w *Writer) indicator(s *intel.Stated, tlp notice.TLP) {
 		Name: n.Indicator.String(), Pattern: patternOf(*n.Indicator), PatternType: "stix",
 		ValidFrom: stamp(from), ValidUntil: stamp(n.ValidUntil),
 	}
-	x := ownOf(n)
+	x := ownOf(s)
 	x.FirstSeen, x.LastSeen = stamp(n.FirstSeen), stamp(n.LastSeen)
 	w.extend(&o.common, x)
 	w.put(o)
@@ -223,9 +226,7 @@ func (w *Writer) sighting(s *intel.Stated, tlp notice.TLP) {
 		Count: n.Count, Of: w.carrier(*n.Indicator, n.Context, tlp),
 	}
 	o.Where = []string{o.By}
-	if n.Origin != nil {
-		w.extend(&o.common, ownOf(n))
-	}
+	w.extend(&o.common, ownOf(s))
 	w.put(o)
 }
 
@@ -244,9 +245,7 @@ func (w *Writer) opinion(s *intel.Stated, tlp notice.TLP) {
 	} else {
 		o.About = []string{w.carrier(*n.Indicator, nil, tlp)}
 	}
-	if n.Origin != nil {
-		w.extend(&o.common, ownOf(n))
-	}
+	w.extend(&o.common, ownOf(s))
 	w.put(o)
 }
 
@@ -298,10 +297,10 @@ func (w *Writer) shared(kind, id string, tlp notice.TLP) common {
 	return c
 }
 
-func ownOf(n *notice.Notice) ownExtension {
-	x := ownExtension{}
-	if n.Origin != nil {
-		x.OriginSource, x.OriginID, x.OriginTLP = n.Origin.Source, n.Origin.ID, n.Origin.TLP.String()
+func ownOf(s *intel.Stated) ownExtension {
+	x := ownExtension{Notice: s.ID.String()}
+	if o := s.Notice.Origin; o != nil {
+		x.OriginSource, x.OriginID, x.OriginTLP = o.Source, o.ID, o.TLP.String()
 	}
 	return x
 }
@@ -329,7 +328,8 @@ func (w *Writer) extend(c *common, x ownExtension) {
 		Description: "What a notice of the Watchward alert mesh says beyond STIX.",
 		Schema: "carrier (boolean): the indicator states nothing by itself, it is there for what refers to it. " +
 			"first_seen, last_seen (timestamp): when it was seen, as stated. " +
-			"origin_source, origin_id, origin_tlp (string): who stated it first, under which id and TLP marking.",
+			"origin_source, origin_id, origin_tlp (string): who stated it first, under which id and TLP marking. " +
+			"notice (string): id of the notice in the mesh; whoever holds it has nothing to take.",
 		Types: []string{"property-extension"},
 	}
 	o.By = by

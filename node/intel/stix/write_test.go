@@ -166,7 +166,7 @@ func same(s intel.Stated, f intel.Found) bool {
 	if want.Origin == nil {
 		want.Origin = &notice.Origin{Source: "stix:St Anna", ID: got.Origin.ID, TLP: s.TLP}
 	}
-	return show(&want) == show(&got) && f.TLP == s.TLP && f.Withdrawn == s.Retracted
+	return f.Item != nil && *f.Item == s.ID && show(&want) == show(&got) && f.TLP == s.TLP && f.Withdrawn == s.Retracted
 }
 
 func show(n *notice.Notice) string {
