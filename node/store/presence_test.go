@@ -240,6 +240,10 @@ func TestFailedWriteIsNotRecalled(t *testing.T) {
 			t.Errorf("got %+v: %v", got, err)
 		}
 	}
+	// Close leaves the files alone.
+	if err := errors.Join(s.Close(), store.CloseFiles(s)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestRecallIsAMap: the memory of summaries has what was put in last and not
