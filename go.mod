@@ -21,6 +21,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the OASIS schemas of STIX
 	github.com/spf13/cobra v1.10.2 // commands, help and completion
+	go.uber.org/fx v1.24.0 // tests: the option type by which libp2p takes a QUIC connection manager on a simulated network
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/mod v0.42.0 // Merkle tree hashes and proofs (sumdb/tlog)
 	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML, connection limits
@@ -115,7 +116,6 @@ require (
 	go.opentelemetry.io/otel/metric v1.41.0 // indirect
 	go.opentelemetry.io/otel/trace v1.41.0 // indirect
 	go.uber.org/dig v1.19.0 // indirect
-	go.uber.org/fx v1.24.0 // indirect
 	go.uber.org/mock v0.6.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0 // indirect
