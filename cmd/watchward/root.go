@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -40,7 +41,24 @@ Start with:  watchward dev`,
 			root.AddCommand(c)
 		}
 	}
+	root.SetHelpCommand(newHelp(root))
+	root.InitDefaultHelpCmd() // now, so that it is treated as every other
 	return root
+}
+
+// newHelp is cobra's help, which would answer a misspelt command with exit code 0.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("there is no command %q\nSee %s --help", strings.Join(args, " "), found.CommandPath())
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }
 
 // group makes a command that only holds others. Without it cobra would answer a
