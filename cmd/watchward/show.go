@@ -23,6 +23,9 @@ func newShow() *cobra.Command {
 			if isID(args[0]) {
 				return showNotice(cmd, c, strings.ToLower(args[0]))
 			}
+			if err := checkID(args[0]); err != nil {
+				return err
+			}
 			return showIndicator(cmd, c, args[0])
 		}),
 	}
