@@ -234,7 +234,7 @@ func (b *bundleExport) part(ctx context.Context, q client.BundleQuery) (part api
 		}
 		f, err := os.CreateTemp(filepath.Dir(path), ".watchward-*.part")
 		if err != nil {
-			return part, false, fileError(path, err)
+			return part, false, fileError(filepath.Dir(path), err)
 		}
 		defer os.Remove(f.Name()) // once renamed there is none
 		defer f.Close()

@@ -169,7 +169,7 @@ func (f *fileExport) said(wrote string, count api.ExportCount) string {
 func writeWhole(path string, fill func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fileError(path, err)
+		return fileError(filepath.Dir(path), err)
 	}
 	err = fill(f)
 	if err == nil {
@@ -177,7 +177,7 @@ func writeWhole(path string, fill func(io.Writer) error) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = fileError(path, os.Rename(f.Name(), path))
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

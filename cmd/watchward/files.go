@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 )
 
 // fileError says what is wrong with a file and what to do about it.
 func fileError(path string, err error) error {
 	var inner *fs.PathError
+	var link *os.LinkError
 	switch {
 	case err == nil:
 		return nil
@@ -25,6 +27,8 @@ func fileError(path string, err error) error {
 		return fmt.Errorf("%s: this is a directory: name a file", path)
 	case errors.As(err, &inner):
 		err = inner.Err
+	case errors.As(err, &link):
+		err = link.Err
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
@@ -41,9 +42,19 @@ Start with:  watchward dev`,
 			root.AddCommand(c)
 		}
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultHelpCmd() // now, so that it is treated as every other
 	return root
+}
+
+// flagError says what a flag takes in place of how its parser failed.
+func flagError(err error) error {
+	text, _, isNumber := strings.Cut(err.Error(), ": strconv.Parse")
+	if !isNumber {
+		return err
+	}
+	return fmt.Errorf("%s: give a whole number, 0 or more", text)
 }
 
 // newHelp is cobra's help, which would answer a misspelt command with exit code 0.

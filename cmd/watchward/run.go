@@ -198,7 +198,7 @@ func newConfig() *cobra.Command {
 		Short: "Check the configuration: every error with line, key and fix",
 		Long: `Check the configuration. Every mistake is named with its line, key and fix; of the
 syntax only the first, since what follows cannot be read.`,
-		Args:  cobra.MaximumNArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, path, err := load(cmd, args)
 			if err != nil {

@@ -87,6 +87,13 @@ func Rightless(path string) string {
 // the opened file, so that it cannot be swapped in between.
 func read(path string, stick bool) ([]byte, error) {
 	before, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		fix := "restore it from a backup"
+		if stick {
+			fix = "check the path, and that the stick is in"
+		}
+		return nil, fmt.Errorf("key file %s: %w: %s", path, fs.ErrNotExist, fix)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open key file: %w", err)
 	}

@@ -126,7 +126,7 @@ func Open(dir string) (*Client, error) {
 	}
 	var e Endpoint
 	if err := json.Unmarshal(text, &e); err != nil {
-		return nil, fmt.Errorf("read %s: %w: it is written anew when the node starts", filepath.Join(dir, endpointFile), err)
+		return nil, fmt.Errorf("%s is damaged: start the node anew, which writes it", filepath.Join(dir, endpointFile))
 	}
 	c := Config{URL: e.URL, Dir: dir}
 	if e.URL != "" && e.TokenFile != "" {
@@ -261,6 +261,8 @@ func (c *Client) meaning(err error) error {
 	var name *net.DNSError
 	var authority x509.UnknownAuthorityError
 	var timeout interface{ Timeout() bool }
+	var syntax *json.SyntaxError
+	var shape *json.UnmarshalTypeError
 	text := ""
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -277,8 +279,8 @@ func (c *Client) meaning(err error) error {
 		text = "it broke off in the middle"
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
 		text = "it does not speak TLS: write http://"
-	case strings.Contains(err.Error(), "malformed HTTP"):
-		text = "what answers there is no Watchward node"
+	case strings.Contains(err.Error(), "malformed HTTP"), errors.As(err, &syntax), errors.As(err, &shape):
+		text = "what answers there is no Watchward node, or one of another version"
 	default:
 		var inner *url.Error
 		if errors.As(err, &inner) {
