@@ -46,7 +46,7 @@ func TestRead(t *testing.T) {
 			[]string{"line 2: domain evil.example", "line 3: ipv4 198.51.100.7"}},
 		"semicolons, byte order mark, CRLF": {"\xef\xbb\xbfWert;Typ;Bemerkung\r\nevil[.]example;domain;\"a; b\"\r\n", csv.Options{}, "value=1 (Wert), type=2 (Typ)",
 			[]string{"line 2: domain evil.example"}},
-		"Excel's delimiter": {"\xef\xbb\xbfsep=;\r\nWert;Bemerkung\r\nevil.example;a, b, c\r\nb.example;d, e, f\r\n", csv.Options{}, "value=1 (Wert)",
+		"Excel's delimiter": {"\xef\xbb\xbfsep=;\r\nWert;Bemerkung, kurz\r\nevil.example;a, b\r\nb.example;d, e\r\n", csv.Options{}, "value=1 (Wert)",
 			[]string{"line 3: domain evil.example", "line 4: domain b.example"}},
 		"German": {"Typ;Wert;Zuerst gesehen;Zuletzt gesehen;Quelle;Beschreibung\nDomäne;evil.example;01.11.2026;02.11.2026;BSI;x\nIP-Adresse;198.51.100.7;;;;\nDatei-Hash;" + md5 + ";;;;\nE-Mail-Adresse;a@evil.example;;;;\n", csv.Options{},
 			"type=1 (Typ), value=2 (Wert), first_seen=3 (Zuerst gesehen), last_seen=4 (Zuletzt gesehen), source=5 (Quelle)",
