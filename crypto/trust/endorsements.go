@@ -139,14 +139,25 @@ func (r *Roster) addEndorsements(raw, payload []byte) (bool, error) {
 // follow makes room for the regions that this one endorses now, and forgets
 // those that it does so no longer.
 func (r *Roster) follow(list *Endorsements) {
+	gone := false
 	for region := range r.regions {
 		if region != r.region && !list.has(region) {
 			delete(r.regions, region)
+			gone = true
 		}
 	}
 	for _, region := range list.Regions {
 		if r.regions[region] == nil {
 			r.regions[region] = newRegional(region)
+		}
+	}
+	if !gone {
+		return
+	}
+	clear(r.peers)
+	for _, g := range r.regions {
+		for peer := range g.peers {
+			r.prefer(g, peer)
 		}
 	}
 }
@@ -191,12 +202,5 @@ func (r *Roster) mutual(a, b crypto.Region) bool {
 func (r *Roster) Regions() []crypto.Region {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := []crypto.Region{r.region}
-	for region := range r.regions {
-		if region != r.region && r.mutual(r.region, region) {
-			out = append(out, region)
-		}
-	}
-	slices.SortFunc(out[1:], compareRegions)
-	return out
+	return slices.DeleteFunc(r.sorted(), func(region crypto.Region) bool { return !r.mutual(r.region, region) })
 }

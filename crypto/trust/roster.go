@@ -27,6 +27,7 @@ type Roster struct {
 
 	mu      sync.RWMutex                  // guards what follows
 	regions map[crypto.Region]*regional   // this region, and those on its list of endorsements
+	peers   map[string]*regional          // by peer id: this region, else the first that has a credential for it
 	roots   map[crypto.Region]crypto.Hash // of what peers of a region are shown; empty when records have changed
 	changed chan struct{}
 }
@@ -85,6 +86,7 @@ func NewRoster(region crypto.Region) *Roster {
 	return &Roster{
 		region: region, keys: keys, changed: make(chan struct{}),
 		regions: map[crypto.Region]*regional{region: newRegional(region)}, roots: map[crypto.Region]crypto.Hash{},
+		peers: map[string]*regional{},
 	}
 }
 
@@ -234,6 +236,7 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	g.batches[hash] = batch
 	g.records[id] = held{kind: typeCredential, credential: rec.Credential, index: rec.Index, path: rec.Path, batch: batch}
 	g.index(cred)
+	r.prefer(g, string(cred.Peer))
 	r.noteChange()
 	return true, nil
 }
@@ -300,18 +303,42 @@ func (r *Roster) Member(region crypto.Region, member crypto.MemberID, serial uin
 // ByPeer returns the credential that binds a libp2p peer id, given as its
 // bytes: in this region, else in one that it endorses. Only the member's latest
 // credential binds one.
-func (r *Roster) ByPeer(peer string) (found *Credential, ok bool) {
+func (r *Roster) ByPeer(peer string) (*Credential, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if c := r.regions[r.region].byPeer(peer); c != nil {
+	g := r.peers[peer]
+	if g == nil {
+		return nil, false
+	}
+	if c := g.byPeer(peer); c != nil {
 		return c, true
 	}
-	for _, g := range r.regions {
-		if c := g.byPeer(peer); c != nil && (found == nil || bytes.Compare(c.Region[:], found.Region[:]) < 0) {
-			found = c
+	for _, region := range r.sorted() {
+		if c := r.regions[region].byPeer(peer); c != nil {
+			return c, true
 		}
 	}
-	return found, found != nil
+	return nil, false
+}
+
+// prefer notes that a region has a credential for a peer id.
+func (r *Roster) prefer(g *regional, peer string) {
+	before := r.peers[peer]
+	if before == nil || before.region != r.region && (g.region == r.region || compareRegions(g.region, before.region) < 0) {
+		r.peers[peer] = g
+	}
+}
+
+// sorted returns the regions, this one first and the others in order.
+func (r *Roster) sorted() []crypto.Region {
+	out := []crypto.Region{r.region}
+	for region := range r.regions {
+		if region != r.region {
+			out = append(out, region)
+		}
+	}
+	slices.SortFunc(out[1:], compareRegions)
+	return out
 }
 
 func (g *regional) byPeer(peer string) *Credential {
