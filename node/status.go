@@ -118,10 +118,14 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 	}
 	views := []api.MemberView{}
 	now := n.now().UnixMilli()
-	for _, c := range n.roster.Members(n.roster.Region()) {
+	var members []*trust.Credential
+	for _, region := range n.roster.Regions() {
+		members = append(members, n.roster.Members(region)...)
+	}
+	for _, c := range members {
 		v := api.MemberView{
-			ID: c.Member.String(), Name: c.Name, Region: n.roster.Charter().Name, Roles: []string{c.Role.String()},
-			Self: c.Member == n.member, Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
+			ID: c.Member.String(), Name: c.Name, Region: n.roster.CharterOf(c.Region).Name, Roles: []string{c.Role.String()},
+			Self: c.Member == n.member && c.Region == n.roster.Region(), Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
 		}
 		if v.Self {
 			v.PeerID = n.PeerID()
