@@ -247,6 +247,11 @@ func TestSubmissionsAreTakenOnce(t *testing.T) {
 	if !stricter.Known || stricter.ID != first.ID || stricter.TLP != "GREEN" || stricter.Audience != "community" {
 		t.Fatalf("the same word with another marking is shown as %+v", stricter)
 	}
+	trial := green
+	trial.DryRun = true
+	if got := b.submit(t, trial, sighting("evil.example", at), sighting("new.example", at)); !got[0].Known || got[0].ID != first.ID || got[1].Known {
+		t.Fatalf("a dry run of a known and a new word shows %+v", got)
+	}
 	if got := b.submit(t, local, sighting("evil.example", at))[0]; !got.Known || got.State == api.StateLocal {
 		t.Fatalf("a shared word, submitted as local, is shown as %+v", got)
 	}

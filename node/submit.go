@@ -51,8 +51,19 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, nil
 	}
 	if o.DryRun {
+		contents := make([][20]byte, len(batch.Items))
+		for i, item := range batch.Items {
+			contents[i] = item.Content
+		}
+		stated, err := n.store.Stated(contents)
+		if err != nil {
+			return result, err
+		}
 		for i, item := range batch.Items {
 			view := n.preview(item, now)
+			if id, ok := stated[item.Content]; ok {
+				view.ID, view.Known = id.String(), true
+			}
 			if i < leavingMax {
 				if view.Leaves, err = n.leaving(item, now); err != nil {
 					return result, err

@@ -291,6 +291,33 @@ func (s *Store) Marked(by crypto.MemberID, key notice.Key) (strictest notice.TLP
 	return strictest, nil
 }
 
+// Stated returns which notices state the same as these content keys and still
+// hold: those that AppendLocal would take for known.
+func (s *Store) Stated(contents [][20]byte) (map[[20]byte]crypto.ItemID, error) {
+	v := s.newView()
+	defer v.txn.Discard()
+	out := map[[20]byte]crypto.ItemID{}
+	now := s.now()
+	for _, content := range contents {
+		id, err := get(v.txn, contentKey(content))
+		if err == nil && len(id) != len(crypto.ItemID{}) {
+			continue // nobody stated it
+		}
+		var r Record
+		if err == nil {
+			r, err = v.record(crypto.ItemID(id))
+		}
+		switch {
+		case errors.Is(err, ErrUnknown):
+		case err != nil:
+			return nil, fmt.Errorf("stated: %w", err)
+		case !r.Retracted && r.Expiry > now:
+			out[content] = r.ID
+		}
+	}
+	return out, nil
+}
+
 // entriesMax bounds the entries that a reader keeps cut into records.
 const entriesMax = 16
 
