@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/watchward/watchward/crypto"
@@ -36,4 +38,10 @@ func (n *Node) ClockCompared() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.skew.members = skewMembers
+}
+
+// KeptCorrection is what a node that starts adds to its machine's clock, which
+// shows now, when it had added offset and the time was good (ms).
+func KeptCorrection(offset, good, now int64) time.Duration {
+	return keptClock{offset, good}.correction(now)
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ const (
 	tokensFile = "tokens.json" // hashes of all tokens
 	storeDir   = "store"
 	bookFile   = "peers.json"
+	clockFile  = "clock.json"
 
 	localToken = "local-commands" // its name
 )
@@ -146,6 +146,7 @@ func Open(o Options) (n *Node, err error) {
 	n.member = crypto.NewMemberID(n.identity.Signing.Public())
 	n.metrics = newMetrics(n.registry)
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.recallClock()
 	if n.store, err = store.Open(store.Options{
 		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Small: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry,
 	}); err != nil {
@@ -356,56 +357,4 @@ func (n *Node) Close() error {
 		n.ended = errors.Join(errs...)
 	})
 	return n.ended
-}
-
-// clockSkew is what the members' clocks say of this node's.
-type clockSkew struct {
-	offset  time.Duration // how far the median is ahead
-	members int
-}
-
-// clockCompared reports whether enough members have been asked for the time
-// since the start. Until then nothing that arrives is thrown away as expired.
-func (n *Node) clockCompared() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.skew.members >= skewMembers
-}
-
-// Bounds of the clock's comparison (design, Time 2).
-const (
-	skewMax     = 2 * time.Minute
-	skewMembers = 3
-)
-
-// compareClock takes the median of the members' clocks. When this one is far
-// off it is corrected, and a person is told once a day.
-func (n *Node) compareClock() {
-	if n.mesh == nil {
-		return
-	}
-	var offsets []time.Duration
-	for _, p := range n.mesh.Peers() {
-		if !p.LastSync.IsZero() {
-			offsets = append(offsets, p.Offset)
-		}
-	}
-	skew := clockSkew{members: len(offsets)}
-	if len(offsets) > 0 {
-		sort.Slice(offsets, func(i, j int) bool { return offsets[i] < offsets[j] })
-		skew.offset = offsets[len(offsets)/2]
-	}
-	n.mu.Lock()
-	n.skew = skew
-	n.mu.Unlock()
-	n.metrics.skew.Set(skew.offset.Seconds())
-	switch {
-	case skew.members < skewMembers: // too few to say; what they said before holds
-	case skew.offset.Abs() <= skewMax:
-		n.correction.Store(0)
-	default:
-		n.correction.Store(int64(skew.offset))
-		n.alert(store.Alert{Kind: "clock", Severity: "warning", Dedup: "clock/" + n.now().UTC().Format(time.DateOnly),
-			Text: fmt.Sprintf("This machine's clock is %s off the median of %d members, whose time is used instead: check its time server.", skew.offset.Abs().Round(time.Second), skew.members)})
-	}
 }

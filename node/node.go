@@ -66,6 +66,7 @@ type Node struct {
 	defaultTLP notice.TLP
 	held       heldQueue
 	correction atomic.Int64 // ns, added to the clock
+	clockKept  time.Time    // when that was written down; used by compareClock alone
 	urgent     urgentBudget
 	floods     floods
 	started    time.Time

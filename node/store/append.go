@@ -143,20 +143,31 @@ func prepare(e *Entry) (prepared, error) {
 	p.words = make([]word, 0, len(e.Items))
 	for i := range e.Items {
 		if n := e.Items[i].Notice; n != nil {
-			p.words = append(p.words, newWord(e.Items[i].ID, e.Items[i].Index, n, notice.TLP(h.TLP), h.Exercise, h.Expiry))
+			p.words = append(p.words, newWord(e.Items[i].ID, e.Items[i].Index, n, notice.TLP(h.TLP), h.Exercise, h.Expiry, e.Flags.late(h, e.Received)))
 		}
 	}
 	return p, nil
 }
 
-func newWord(id crypto.ItemID, index int, n *notice.Notice, tlp notice.TLP, exercise bool, expiry int64) word {
+// late is how much later than its author says (ms) what an envelope says stops
+// counting here. By a clock that is a year behind it has stopped when it comes,
+// by one that is ahead it would not for a year: an urgent word of such an author
+// lives as if it had been said when it came.
+func (f Flags) late(h *crypto.Header, received int64) int64 {
+	if f&ClockOff == 0 {
+		return 0
+	}
+	return received - h.Time
+}
+
+func newWord(id crypto.ItemID, index int, n *notice.Notice, tlp notice.TLP, exercise bool, expiry, late int64) word {
 	w := word{id: id, index: index, notice: n}
 	if n.Indicator != nil {
 		w.about = n.Indicator.Key()
 	}
 	w.evidence = evidence{
 		kind: n.Kind, tlp: tlp, exercise: exercise, count: n.Count,
-		first: n.FirstSeen, last: n.LastSeen, expiry: min(n.DefaultExpiry(), expiry),
+		first: n.FirstSeen, last: n.LastSeen, expiry: min(n.DefaultExpiry(), expiry) + late,
 	}
 	if n.FirstSeen == 0 {
 		w.evidence.first = n.Created
@@ -217,7 +228,7 @@ func (b *batch) enter(p *prepared, local uint64, flags Flags) error {
 	if p.envelope.Erased() {
 		return nil
 	}
-	if err := b.set(expiryKey(h.Expiry, local), nil); err != nil {
+	if err := b.set(expiryKey(h.Expiry+flags.late(h, p.received), local), nil); err != nil {
 		return err
 	}
 	if len(p.words) == 0 {

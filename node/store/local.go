@@ -68,7 +68,7 @@ func (s *Store) AppendLocal(ctx context.Context, l LocalBatch) ([]Submitted, err
 	words := make([]word, len(l.Items))
 	for i := range l.Items {
 		it := &l.Items[i]
-		words[i] = newWord(it.ID, 0, it.Notice, it.TLP, it.Exercise, it.Notice.DefaultExpiry())
+		words[i] = newWord(it.ID, 0, it.Notice, it.TLP, it.Exercise, it.Notice.DefaultExpiry(), 0)
 	}
 	out := make([]Submitted, len(l.Items))
 	const keysPerLocal = 7

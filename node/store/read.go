@@ -432,7 +432,7 @@ func (v *reading) decode(local uint64, value []byte) ([]Record, error) {
 		}
 		out = append(out, Record{
 			ID: crypto.NewItemID(h.Author, crypto.LeafHash(raw)), Notice: n, Author: h.Author,
-			Local: local, Index: i, Received: e.received, Expiry: min(n.DefaultExpiry(), h.Expiry),
+			Local: local, Index: i, Received: e.received, Expiry: min(n.DefaultExpiry(), h.Expiry) + Flags(e.flags).late(h, e.received),
 			TLP: notice.TLP(h.TLP), Audience: h.Audience, Exercise: h.Exercise, Urgent: h.Urgent,
 			Flags: Flags(e.flags), Envelope: split.envelope.ID, Header: h,
 		})

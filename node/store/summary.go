@@ -80,11 +80,14 @@ func (s *Store) Summaries(keys []notice.Key, ceiling notice.TLP) ([]Summary, err
 			done[i] = true
 		}
 	})
-	txn := s.db.NewTransaction(false)
-	defer txn.Discard()
+	var txn *badger.Txn // Badger gives no snapshot while a commit hangs: none is asked for what is in memory
 	for i, key := range keys {
 		if done[i] || !s.MayHave(key) {
 			continue
+		}
+		if txn == nil {
+			txn = s.db.NewTransaction(false)
+			defer txn.Discard()
 		}
 		var c counts
 		found, err := view(txn, summaryKey(key), func(v []byte) error {

@@ -146,7 +146,7 @@ func (b *batch) drop(local uint64) error {
 		return err
 	}
 	delete(b.split, local)
-	return errors.Join(b.delete(expiryKey(h.Expiry, local)), b.bare(h, split.envelope.ID))
+	return errors.Join(b.delete(expiryKey(h.Expiry+Flags(e.flags).late(h, e.received), local)), b.bare(h, split.envelope.ID))
 }
 
 // bare marks the slot of an envelope whose items are gone.

@@ -158,7 +158,6 @@ func TestStalledSync(t *testing.T) {
 // Nor does a lookup wait for the disk.
 func TestLookupWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
-	known(t, "a lookup waits for the write under way: Badger gives a reader no snapshot before that")
 	stalled(t, time.Second, func(ctx context.Context, n *proc.Node) error { return fault.Knows(ctx, n, "before.example") })
 }
 
