@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -208,9 +209,14 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 		prefix = label + ": "
 	}
 	i.pace.begin(0)
+	unclear := ""
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
+		if f.Unclear != "" && f.Reason == "" {
+			unclear = cmp.Or(unclear, f.Unclear)
+			f = i.unclear(f)
+		}
 		if f.Notice == nil && f.Item == nil {
 			i.refuse(prefix+f.Place, f.Value, f.Reason)
 			return nil
@@ -241,11 +247,32 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	default:
 		err = errors.New(intel.Unreadable(format))
 	}
+	if unclear != "" && (!i.share || i.say.tlp != "") {
+		i.note(fmt.Sprintf("%s: its marking %s is not known: to share it needs --tlp", shown, unclear))
+	}
 	hash = hex.EncodeToString(sum.Sum(nil))
 	if err == nil && listed != nil {
 		err = listed.Check(hash, timestamp)
 	}
 	return read, hash, err
+}
+
+// unclear deals with a value whose marking nobody understands. It may stay here;
+// to share it a person has to say how far, and what is known of its marking is
+// not loosened by that.
+func (i *importer) unclear(f intel.Found) intel.Found {
+	if !i.share {
+		return f
+	}
+	if i.say.tlp == "" {
+		f.Notice, f.Item = nil, nil
+		f.Reason = "its marking " + f.Unclear + " is not known, so nobody can say how far it may travel: say it with --tlp, or import without --share"
+		return f
+	}
+	if tlp, err := notice.ParseTLP(i.say.tlp); err == nil { // the node refuses what is none
+		f.TLP = notice.Stricter(f.TLP, tlp)
+	}
+	return f
 }
 
 // formatOf says how a file is to be read.

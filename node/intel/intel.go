@@ -30,6 +30,10 @@ type Found struct {
 	Item *crypto.ItemID
 	// TLP is the marking that the source gave, 0 if none.
 	TLP notice.TLP
+	// Unclear is a marking that the source has and that is not understood, with
+	// its place: it may be shared only when a person says how far. "" if there is
+	// none.
+	Unclear string
 	// Reason says why it is refused and what to do; "" if it is not.
 	Reason string
 	// Value is what the source has, made fit to be shown by Show.
@@ -74,41 +78,6 @@ func Reason(err error) string {
 		return field.Reason + ": " + field.Fix
 	}
 	return err.Error()
-}
-
-// A marking stands alone on a line, or anywhere in a sentence: CERTs put it in
-// the subject of a mail.
-var (
-	markingWord = regexp.MustCompile(`(?i)\bTLP\s*[:-]\s*(clear|white|green|amber(?:[+_ -]strict)?|red)\b`)
-	markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*[:-]\s*(?:clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
-)
-
-// Marking returns the strictest marking that a line of text has ("TLP:AMBER"),
-// and whether the line is nothing else.
-func Marking(line string) (tlp notice.TLP, alone bool) {
-	if !mayMark(line) {
-		return 0, false
-	}
-	for _, match := range markingWord.FindAllStringSubmatch(line, -1) {
-		if found, err := notice.ParseTLP(match[1]); err == nil {
-			tlp = notice.Stricter(tlp, found)
-		}
-	}
-	return tlp, tlp != 0 && len(line) <= 100 && markingLine.MatchString(line)
-}
-
-// mayMark spares most lines the expressions.
-func mayMark(line string) bool {
-	for {
-		at := strings.IndexAny(line, "tT")
-		if at < 0 || at+3 > len(line) {
-			return false
-		}
-		if strings.EqualFold(line[at:at+3], "tlp") {
-			return true
-		}
-		line = line[at+1:]
-	}
 }
 
 // The formats that Sniff and package csv tell apart. Those without a reader have

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/watchward/watchward/node/intel"
 )
 
 // inline are the elements that do not end a line of text.
@@ -28,6 +30,14 @@ type page struct {
 	pre    int // open <pre>
 	skip   atom.Atom
 	linked bool // text in a link that works stands in the line
+}
+
+// htmlMarks looks for the marking in the start of a page: its markup apart, as
+// the cells of a table stand in lines of their own.
+func htmlMarks(head []byte) intel.Marks {
+	in := &reader{only: true}
+	_ = in.html(bytes.NewReader(head)) // what is wrong with it is found again
+	return intel.Marks{TLP: in.marks.TLP, Unclear: in.marks.Unclear}
 }
 
 // html reads a page as it streams by.
@@ -110,6 +120,9 @@ func (in *reader) open(p *page, z *html.Tokenizer) error {
 	for attributes {
 		var key, value []byte
 		key, value, attributes = z.TagAttr()
+		if tag == atom.Img && string(key) == "alt" { // a marking may be a picture
+			in.marks.Add("line "+strconv.Itoa(p.number), intel.Marking(string(value)))
+		}
 		if tag != atom.A || string(key) != "href" {
 			continue
 		}

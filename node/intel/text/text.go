@@ -21,7 +21,8 @@
 // works is never looked at, one that is defanged is.
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
-// 64 KiB all of it, later what follows. The strictest counts.
+// 64 KiB all of it, later what follows. The strictest counts. One that is not
+// understood ("TLP:YELLOW") does the same: Found.Unclear has it.
 package text
 
 import (
@@ -71,11 +72,11 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		head = head[len(bom):]
 	}
 	in := &reader{options: o, yield: yield}
-	in.survey(head)
-	if format == intel.FormatHTML {
-		in.list = false // the words of a menu are no values
+	if format == intel.FormatHTML { // never a list: the words of a menu are no values
+		in.marks = htmlMarks(head)
 		return in.html(buffered)
 	}
+	in.survey(head)
 	for number := 1; ; number++ {
 		line, long, err := readLine(buffered)
 		if errors.Is(err, io.EOF) {
@@ -100,7 +101,8 @@ type reader struct {
 	options Options
 	yield   func(intel.Found) error
 	list    bool // most lines are values
-	tlp     notice.TLP
+	marks   intel.Marks
+	only    bool // the marking is looked for, and nothing else
 	place   string
 }
 
@@ -136,11 +138,10 @@ func (in *reader) survey(head []byte) {
 		lines = lines[:len(lines)-1] // cut in the middle
 	}
 	all, starting := 0, 0
-	for _, raw := range lines {
+	marks := intel.Marks{}
+	for i, raw := range lines {
 		line := strings.TrimSpace(string(raw))
-		tlp, alone := intel.Marking(line)
-		in.tlp = notice.Stricter(in.tlp, tlp)
-		if alone {
+		if marks.Line("line "+strconv.Itoa(i+1), line) {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -152,6 +153,7 @@ func (in *reader) survey(head []byte) {
 		}
 	}
 	in.list = 2*starting > all
+	in.marks.TLP, in.marks.Unclear = marks.TLP, marks.Unclear
 }
 
 // startsWithValue reports whether a line looks like one of a list.
@@ -181,15 +183,12 @@ func comment(line string) bool {
 
 // line reads one line of any kind.
 func (in *reader) line(raw []byte) error {
-	if !utf8.Valid(raw) {
-		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
-	}
 	line := strings.TrimSpace(string(raw))
-	tlp, alone := intel.Marking(line)
-	if in.tlp = notice.Stricter(in.tlp, tlp); alone {
+	if alone := in.marks.Line(in.place, line); in.only || line == "" {
 		return nil
-	}
-	if line == "" || comment(line) {
+	} else if !utf8.Valid(raw) {
+		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
+	} else if alone || comment(line) {
 		return nil
 	}
 	line = unescape(line)
@@ -220,11 +219,11 @@ func unescape(line string) string {
 }
 
 func (in *reader) take(value string, indicator notice.Indicator) error {
-	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Notice: &notice.Notice{
-		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: "text", TLP: in.tlp},
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Notice: &notice.Notice{
+		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: "text", TLP: in.marks.TLP},
 	}})
 }
 
 func (in *reader) refuse(value, reason string) error {
-	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Reason: reason})
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason})
 }
