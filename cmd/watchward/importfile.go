@@ -201,21 +201,21 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 
 // read takes a whole file before anything is submitted, so that a file that
 // breaks off leaves nothing behind.
-func (i *importer) read(shown, label string, f *archive.File, listed *misp.Listed, s *spool) (read int, hash string, err error) {
+func (i *importer) read(shown, label string, file *archive.File, listed *misp.Listed, s *spool) (read int, hash string, err error) {
 	sum := sha256.New()
-	in := io.TeeReader(f, sum)
+	in := io.TeeReader(file, sum)
 	prefix := ""
 	if label != "" {
 		prefix = label + ": "
 	}
 	i.pace.begin(0)
-	unclear := ""
+	format, unclear := i.formatOf(file), ""
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
 		if f.Unclear != "" && f.Reason == "" {
 			unclear = cmp.Or(unclear, f.Unclear)
-			f = i.unclear(f)
+			f = i.unclear(f, format)
 		}
 		if f.Notice == nil && f.Item == nil {
 			i.refuse(prefix+f.Place, f.Value, f.Reason)
@@ -227,11 +227,11 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value})
 	}
 	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
-	switch format := i.formatOf(f); format {
+	switch format {
 	case intel.FormatMISP:
 		err = misp.Read(in, misp.Options{Indicator: options, All: i.all, Event: func(uuid string, changed int64) error {
 			timestamp = changed
-			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(f.Name, ".json") {
+			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(file.Name, ".json") {
 				return fmt.Errorf("the event in it is %s", intel.Show(uuid))
 			}
 			return nil
@@ -247,8 +247,12 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	default:
 		err = errors.New(intel.Unreadable(format))
 	}
-	if unclear != "" && (!i.share || i.say.tlp != "") {
-		i.note(fmt.Sprintf("%s: its marking %s is not known: to share it needs --tlp", shown, unclear))
+	switch {
+	case unclear == "":
+	case i.share && i.say.tlp != "":
+		i.note(fmt.Sprintf("%s: its marking %s is not known: --tlp stands for it", shown, unclear))
+	case !i.share:
+		i.note(fmt.Sprintf("%s: its marking %s is not known: to share it will need --tlp", shown, unclear))
 	}
 	hash = hex.EncodeToString(sum.Sum(nil))
 	if err == nil && listed != nil {
@@ -260,13 +264,16 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 // unclear deals with a value whose marking nobody understands. It may stay here;
 // to share it a person has to say how far, and what is known of its marking is
 // not loosened by that.
-func (i *importer) unclear(f intel.Found) intel.Found {
+func (i *importer) unclear(f intel.Found, format string) intel.Found {
 	if !i.share {
 		return f
 	}
 	if i.say.tlp == "" {
 		f.Notice, f.Item = nil, nil
 		f.Reason = "its marking " + f.Unclear + " is not known, so nobody can say how far it may travel: say it with --tlp, or import without --share"
+		if format == intel.FormatCSV {
+			f.Reason += "; a column that is no marking is left out by --columns"
+		}
 		return f
 	}
 	if tlp, err := notice.ParseTLP(i.say.tlp); err == nil { // the node refuses what is none
