@@ -20,6 +20,7 @@ import (
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/archive"
 	"github.com/watchward/watchward/node/intel/csv"
+	"github.com/watchward/watchward/node/intel/mail"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/intel/stix"
 	"github.com/watchward/watchward/node/intel/text"
@@ -30,6 +31,7 @@ import (
 const (
 	directoryFilesMax = 10_000
 	missingShown      = 20 // files that a manifest lists and that are not there
+	unreadShown       = 20 // attachments of a mail
 )
 
 // input imports what one argument names. What is wrong with it is remembered; an
@@ -242,6 +244,10 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Mapped: func(mapping string) {
 			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))
 		}}, yield)
+	case intel.FormatMail:
+		var unread []string
+		err = mail.Read(in, mail.Options{Indicator: options, Unread: func(what string) { unread = append(unread, what) }}, yield)
+		i.unread(shown, unread)
 	case intel.FormatText, intel.FormatHTML:
 		err = text.Read(in, text.Options{Indicator: options}, yield)
 	default:
@@ -280,6 +286,20 @@ func (i *importer) unclear(f intel.Found, format string) intel.Found {
 		f.TLP = notice.Stricter(f.TLP, tlp)
 	}
 	return f
+}
+
+// unread names the parts of a mail that were not read.
+func (i *importer) unread(shown string, parts []string) {
+	verb := "was"
+	if len(parts) > 1 {
+		verb = "were"
+	}
+	if more := len(parts) - unreadShown; more > 0 {
+		parts = append(parts[:unreadShown:unreadShown], fmt.Sprintf("… and %d more", more))
+	}
+	if len(parts) > 0 {
+		i.note(fmt.Sprintf("%s: %s %s not read", shown, strings.Join(parts, ", "), verb))
+	}
 }
 
 // formatOf says how a file is to be read.

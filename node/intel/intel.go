@@ -87,6 +87,7 @@ const (
 	FormatText    = "text"
 	FormatCSV     = "csv" // told from text by csv.Sniff, which looks closer
 	FormatHTML    = "html"
+	FormatMail    = "mail" // RFC 5322, or an mbox
 	FormatSTIX    = "stix"
 	FormatJSON    = "json" // of a kind not known here
 	FormatUTF16   = "utf-16"
@@ -120,6 +121,9 @@ func Sniff(head []byte) (format string) {
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
 	if len(text) > 0 && text[0] == '<' {
 		return sniffMarkup(text)
+	}
+	if looksMail(text) {
+		return FormatMail
 	}
 	if !looksJSON(text) {
 		return FormatText
@@ -206,6 +210,36 @@ func looksJSON(text []byte) bool {
 		return after[0] == '"' || after[0] == '}'
 	}
 	return after[0] == '{' || after[0] == '"' || after[0] == ']'
+}
+
+// mailFields are header fields that tell a mail from a text with colons.
+var mailFields = words("received from to cc subject date message-id mime-version return-path delivered-to reply-to sender content-type dkim-signature authentication-results")
+
+// looksMail reports whether a text starts with the header of a mail: only
+// fields, two of them known, among those a From, Subject or Received.
+func looksMail(text []byte) bool {
+	if bytes.HasPrefix(text, []byte("From ")) { // an mbox
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	seen, folded := map[string]bool{}, false
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if folded && (line[0] == ' ' || line[0] == '\t') {
+			continue
+		}
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		if !ok || len(name) == 0 || bytes.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return false
+		}
+		if field := strings.ToLower(string(name)); mailFields[field] {
+			seen[field] = true
+		}
+		folded = true // it may go on in the next line
+	}
+	return len(seen) >= 2 && (seen["from"] || seen["subject"] || seen["received"])
 }
 
 func has(text []byte, key string) bool { return bytes.Contains(text, []byte(key)) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -34,10 +33,10 @@ type page struct {
 
 // htmlMarks looks for the marking in the start of a page: its markup apart, as
 // the cells of a table stand in lines of their own.
-func htmlMarks(head []byte) intel.Marks {
-	in := &reader{only: true}
-	_ = in.html(bytes.NewReader(head)) // what is wrong with it is found again
-	return intel.Marks{TLP: in.marks.TLP, Unclear: in.marks.Unclear}
+func htmlMarks(head []byte, o Options) intel.Marks {
+	o.As = HTML
+	marks, _ := Marks(bytes.NewReader(head), o) // what is wrong with it is found again
+	return marks
 }
 
 // html reads a page as it streams by.
@@ -121,7 +120,7 @@ func (in *reader) open(p *page, z *html.Tokenizer) error {
 		var key, value []byte
 		key, value, attributes = z.TagAttr()
 		if tag == atom.Img && string(key) == "alt" { // a marking may be a picture
-			in.marks.Add("line "+strconv.Itoa(p.number), intel.Marking(string(value)))
+			in.marks.Add(in.at(p.number), intel.Marking(string(value)))
 		}
 		if tag != atom.A || string(key) != "href" {
 			continue
@@ -159,7 +158,7 @@ func (in *reader) endLine(p *page) error {
 	if p.linked {
 		text = append(text, " (link)"...)
 	}
-	in.place = "line " + strconv.Itoa(p.start)
+	in.place = in.at(p.start)
 	err := error(nil)
 	if p.line.Len() > 0 {
 		err = in.line(text)

@@ -28,6 +28,7 @@ package text
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"html"
@@ -51,7 +52,25 @@ const (
 type Options struct {
 	// Indicator says which special addresses are taken.
 	Indicator notice.Options
+	// As says what the text is, for somebody who knows; the zero value looks.
+	As Kind
+	// Source is the origin of what is found, "text" if empty.
+	Source string
+	// Within is put before every place: "part 2: ".
+	Within string
+	// Marks is what is known of its marking before it is read.
+	Marks intel.Marks
 }
+
+// A Kind of text.
+type Kind int
+
+const (
+	Looked Kind = iota // found by looking
+	Plain              // a list or prose
+	HTML
+	Line // one line of prose
+)
 
 // Read calls yield for every indicator and every refusal in r, in order. An
 // error of yield ends the reading and is returned as it is; other errors are
@@ -63,6 +82,12 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		return fmt.Errorf("read text: %w", err)
 	}
 	format := intel.Sniff(head)
+	switch {
+	case o.As == HTML:
+		format = intel.FormatHTML
+	case o.As != Looked:
+		format = intel.FormatText
+	}
 	switch format {
 	case intel.FormatUTF16, intel.FormatZip, intel.FormatGzip, intel.FormatPDF, intel.FormatOffice, intel.FormatPacked, intel.FormatOpenIOC:
 		return fmt.Errorf("read text: %s", intel.Unreadable(format))
@@ -71,12 +96,27 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		_, _ = buffered.Discard(len(bom))
 		head = head[len(bom):]
 	}
-	in := &reader{options: o, yield: yield}
+	in := &reader{options: o, yield: yield, marks: o.Marks}
 	if format == intel.FormatHTML { // never a list: the words of a menu are no values
-		in.marks = htmlMarks(head)
+		in.add(htmlMarks(head, o))
 		return in.html(buffered)
 	}
 	in.survey(head)
+	return in.lines(buffered)
+}
+
+// Marks reads a text, whose kind is known, to its end and for its marking only.
+func Marks(r io.Reader, o Options) (intel.Marks, error) {
+	in := &reader{options: o, only: true}
+	if o.As == HTML {
+		return in.marks, in.html(r)
+	}
+	err := in.lines(bufio.NewReaderSize(r, headMax))
+	return in.marks, err
+}
+
+// lines reads plain text.
+func (in *reader) lines(buffered *bufio.Reader) error {
 	for number := 1; ; number++ {
 		line, long, err := readLine(buffered)
 		if errors.Is(err, io.EOF) {
@@ -85,7 +125,7 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		if err != nil {
 			return fmt.Errorf("read text: line %d: %w", number, err)
 		}
-		in.place = "line " + strconv.Itoa(number)
+		in.place = in.at(number)
 		if long {
 			err = in.refuse(string(line), "the line is longer than 1 MiB: break it up")
 		} else {
@@ -104,6 +144,15 @@ type reader struct {
 	marks   intel.Marks
 	only    bool // the marking is looked for, and nothing else
 	place   string
+}
+
+// at names a line.
+func (in *reader) at(number int) string { return in.options.Within + "line " + strconv.Itoa(number) }
+
+// add takes the marking that was found ahead.
+func (in *reader) add(m intel.Marks) {
+	in.marks.TLP = notice.Stricter(in.marks.TLP, m.TLP)
+	in.marks.Unclear = cmp.Or(in.marks.Unclear, m.Unclear)
 }
 
 // readLine returns the next line without its end, or the start of one that is
@@ -141,7 +190,7 @@ func (in *reader) survey(head []byte) {
 	marks := intel.Marks{}
 	for i, raw := range lines {
 		line := strings.TrimSpace(string(raw))
-		if marks.Line("line "+strconv.Itoa(i+1), line) {
+		if marks.Line(in.at(i+1), line) {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -152,8 +201,8 @@ func (in *reader) survey(head []byte) {
 			starting++
 		}
 	}
-	in.list = 2*starting > all
-	in.marks.TLP, in.marks.Unclear = marks.TLP, marks.Unclear
+	in.list = 2*starting > all && in.options.As != Line
+	in.add(marks)
 }
 
 // startsWithValue reports whether a line looks like one of a list.
@@ -220,10 +269,13 @@ func unescape(line string) string {
 
 func (in *reader) take(value string, indicator notice.Indicator) error {
 	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Notice: &notice.Notice{
-		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: "text", TLP: in.marks.TLP},
+		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: cmp.Or(in.options.Source, "text"), TLP: in.marks.TLP},
 	}})
 }
 
 func (in *reader) refuse(value, reason string) error {
+	if in.only {
+		return nil
+	}
 	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason})
 }
