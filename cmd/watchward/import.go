@@ -130,6 +130,7 @@ type importer struct {
 	reach   map[string]int // shared, by marking
 	several bool           // inputs: then a place names its file
 	feeds   map[string]*feed
+	whole   intel.Marks // of the file that is read
 
 	total  importResult
 	broken []string
@@ -172,6 +173,7 @@ func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 				if err := values.Decode(&batch[j]); err != nil {
 					return fmt.Errorf("read what was set aside: %w", err)
 				}
+				i.mark(&batch[j].S)
 			}
 			// The key makes a repeated request harmless, not a repeated import:
 			// that is the content key's work.

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/archive"
@@ -198,6 +199,9 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 		i.note(fmt.Sprintf("%s: read as %s", shown, encoding))
 	}
 	i.total.Read += read
+	if i.asks(i.whole.Unclear) {
+		return i.refuseAll(s)
+	}
 	return i.submit(ctx, s, hash)
 }
 
@@ -212,6 +216,8 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 	}
 	i.pace.begin(0)
 	format, unclear := i.formatOf(file), ""
+	i.whole = intel.Marks{}
+	marked := func(m intel.Marks) { i.whole = m }
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
@@ -241,7 +247,7 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 	case intel.FormatSTIX:
 		err = stix.Read(in, stix.Options{Indicator: options, Observables: i.all}, yield)
 	case intel.FormatCSV:
-		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Mapped: func(mapping string) {
+		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Marked: marked, Mapped: func(mapping string) {
 			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))
 		}}, yield)
 	case intel.FormatMail:
@@ -249,11 +255,11 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 		err = mail.Read(in, mail.Options{Indicator: options, Unread: func(what string) { unread = append(unread, what) }}, yield)
 		i.unread(shown, unread)
 	case intel.FormatText, intel.FormatHTML:
-		err = text.Read(in, text.Options{Indicator: options}, yield)
+		err = text.Read(in, text.Options{Indicator: options, Marked: marked}, yield)
 	default:
 		err = errors.New(intel.Unreadable(format))
 	}
-	switch {
+	switch unclear = cmp.Or(unclear, i.whole.Unclear); {
 	case unclear == "":
 	case i.share && i.say.tlp != "":
 		i.note(fmt.Sprintf("%s: its marking %s is not known: --tlp stands for it", shown, unclear))
@@ -271,21 +277,63 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 // to share it a person has to say how far, and what is known of its marking is
 // not loosened by that.
 func (i *importer) unclear(f intel.Found, format string) intel.Found {
-	if !i.share {
-		return f
-	}
-	if i.say.tlp == "" {
+	if i.asks(f.Unclear) {
 		f.Notice, f.Item = nil, nil
-		f.Reason = "its marking " + f.Unclear + " is not known, so nobody can say how far it may travel: say it with --tlp, or import without --share"
+		f.Reason = whyUnclear(f.Unclear)
 		if format == intel.FormatCSV {
 			f.Reason += "; a column that is no marking is left out by --columns"
 		}
-		return f
 	}
-	if tlp, err := notice.ParseTLP(i.say.tlp); err == nil { // the node refuses what is none
-		f.TLP = notice.Stricter(f.TLP, tlp)
-	}
+	f.TLP = notice.Stricter(f.TLP, i.told())
 	return f
+}
+
+// asks reports whether a marking that nobody understands stands in the way.
+func (i *importer) asks(unclear string) bool { return unclear != "" && i.share && i.say.tlp == "" }
+
+// told is what a person says of markings, 0 if nothing: the node refuses what is none.
+func (i *importer) told() notice.TLP {
+	tlp, _ := notice.ParseTLP(i.say.tlp)
+	return tlp
+}
+
+func whyUnclear(marking string) string {
+	return "its marking " + marking + " is not known, so nobody can say how far it may travel: say it with --tlp, or import without --share"
+}
+
+// refuseAll refuses what was read before the marking of its file was met.
+func (i *importer) refuseAll(s *spool) error {
+	values, err := s.values()
+	if err != nil {
+		return err
+	}
+	for range s.count {
+		var v found
+		if err := values.Decode(&v); err != nil {
+			return fmt.Errorf("read what was set aside: %w", err)
+		}
+		i.refuse(v.At, cmp.Or(v.Value, v.S.Value), whyUnclear(i.whole.Unclear))
+	}
+	return nil
+}
+
+// mark gives a value the marking of its file, which may have been met below it.
+func (i *importer) mark(s *api.Submission) {
+	if i.whole.TLP == 0 && i.whole.Unclear == "" {
+		return
+	}
+	stricter := func(text string, tlp notice.TLP) string {
+		own, _ := notice.ParseTLP(text) // "" is none
+		return notice.Stricter(own, tlp).String()
+	}
+	said := i.whole.TLP
+	if i.whole.Unclear != "" {
+		said = notice.Stricter(said, i.told())
+	}
+	s.TLP = stricter(s.TLP, said)
+	if s.Origin != nil {
+		s.Origin.TLP = stricter(s.Origin.TLP, i.whole.TLP)
+	}
 }
 
 // unread names the parts of a mail that were not read.

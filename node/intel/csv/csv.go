@@ -61,6 +61,9 @@ type Options struct {
 	NoHeader bool
 	// Mapped is told once, before the first row, which column is what.
 	Mapped func(string)
+	// Marked is told, after the last row, what the comments mark the whole as. It
+	// may be nil.
+	Marked func(intel.Marks)
 }
 
 // Sniff reports whether text, of which head is the start, is a table and not a
@@ -109,6 +112,9 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		bad := (*csv.ParseError)(nil)
 		switch {
 		case errors.Is(err, io.EOF):
+			if o.Marked != nil {
+				o.Marked(src.marks)
+			}
 			return nil
 		case errors.As(err, &bad):
 			if errors.Is(bad.Err, csv.ErrQuote) && src.ended() {

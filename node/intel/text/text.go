@@ -21,8 +21,9 @@
 // works is never looked at, one that is defanged is.
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
-// 64 KiB all of it, later what follows. The strictest counts. One that is not
-// understood ("TLP:YELLOW") does the same: Found.Unclear has it.
+// 64 KiB all of it, later what follows (Options.Marked is told of all). The
+// strictest counts. One that is not understood ("TLP:YELLOW") does the same:
+// Found.Unclear has it.
 package text
 
 import (
@@ -60,6 +61,9 @@ type Options struct {
 	Within string
 	// Marks is what is known of its marking before it is read.
 	Marks intel.Marks
+	// Marked is told, once all has been read, what the whole is marked as. It may
+	// be nil.
+	Marked func(intel.Marks)
 }
 
 // A Kind of text.
@@ -99,10 +103,15 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 	in := &reader{options: o, yield: yield, marks: o.Marks}
 	if format == intel.FormatHTML { // never a list: the words of a menu are no values
 		in.add(htmlMarks(head, o))
-		return in.html(buffered)
+		err = in.html(buffered)
+	} else {
+		in.survey(head)
+		err = in.lines(buffered)
 	}
-	in.survey(head)
-	return in.lines(buffered)
+	if err == nil && o.Marked != nil {
+		o.Marked(in.marks)
+	}
+	return err
 }
 
 // Marks reads a text, whose kind is known, to its end and for its marking only.
