@@ -196,7 +196,7 @@ func (in *reader) survey(head []byte) {
 		lines = lines[:len(lines)-1] // cut in the middle
 	}
 	all, starting := 0, 0
-	marks := intel.Marks{}
+	marks, ending := intel.Marks{}, notice.TLP(0)
 	for i, raw := range lines {
 		line := strings.TrimSpace(string(raw))
 		if marks.Line(in.at(i+1), line) {
@@ -209,8 +209,12 @@ func (in *reader) survey(head []byte) {
 		if startsWithValue(line) {
 			starting++
 		}
+		ending = notice.Stricter(ending, listMarking(line))
 	}
 	in.list = 2*starting > all && in.options.As != Line
+	if in.list {
+		marks.TLP = notice.Stricter(marks.TLP, ending)
+	}
 	in.add(marks)
 }
 
@@ -254,6 +258,7 @@ func (in *reader) line(raw []byte) error {
 		_, err := in.prose(line)
 		return err
 	}
+	in.marks.TLP = notice.Stricter(in.marks.TLP, listMarking(line))
 	value, indicator, err := listValue(line, in.options.Indicator)
 	if err == nil {
 		return in.take(value, indicator)
