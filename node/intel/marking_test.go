@@ -43,7 +43,7 @@ func TestMarking(t *testing.T) {
 		// There, and not understood.
 		"TLP:YELLOW": `? "TLP:YELLOW" (line 1)`, "x\ntlp: orange": `? "tlp: orange" (line 2)`, "TLP gelb": `? "TLP gelb" (line 1)`, "[TLP:YELLOW] wave 3": `? "TLP:YELLOW" (line 1)`, "Einstufung: gelb": `? "Einstufung: gelb" (line 1)`,
 		"TLP:GREEN\nTLP:YELLOW": `GREEN ? "TLP:YELLOW" (line 2)`, "TLP:AMBER+FOO": `? "TLP:AMBER+FOO" (line 1)`, "TLP: for internal use only": `? "TLP: for" (line 1)`, "TLP:REDISH": `? "TLP:REDISH" (line 1)`,
-		"[TLP ABMER]": `? "TLP ABMER" (line 1)`, "TLP ABMER": `? "TLP ABMER" (line 1)`, "TLP:\ngelb": `? "gelb" (line 2)`, "TLP:\nABMER": `? "ABMER" (line 2)`, "TLPYELLOW": `? "TLPYELLOW" (line 1)`, "Traffic Light Protocol: YELLOW": `? "Traffic Light Protocol: YELLOW" (line 1)`,
+		"[TLP ABMER]": `? "TLP ABMER" (line 1)`, "TLP ABMER": `? "TLP ABMER" (line 1)`, "TLP:\ngelb": `? "gelb" (line 2)`, "**TLP:**\n\nABMER": `? "ABMER" (line 3)`, "TLP:\nABMER": `? "ABMER" (line 2)`, "TLPYELLOW": `? "TLPYELLOW" (line 1)`, "Traffic Light Protocol: YELLOW": `? "Traffic Light Protocol: YELLOW" (line 1)`,
 		"| IOC | TLP |\n| evil[.]example | gelb |": `? "gelb" (line 2)`,
 		// Prose about it, and what only looks like it.
 		"the TLP of this mail": "", "TLP definitions: https://www.first.org/tlp": "", "what does TLP mean": "", "What does TLP mean?": "", "TLP: what it means": "", "TLP: https://www.first.org/tlp/": "", "see https://www.first.org/tlp/red and /tlp": "",
