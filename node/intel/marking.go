@@ -39,7 +39,7 @@ var strangers = words("yellow gelb orange blue blau black schwarz purple violett
 // labels announce a marking where they start a line or fill a cell. Other
 // things have them too, so only a colour after them counts.
 var labels = words("einstufung klassifizierung kennzeichnung vertraulichkeit vertraulichkeitsstufe classification marking markierung freigabe " +
-	"weitergabe verteiler ampel sharing distribution")
+	"handling schutzstufe verteilung sensitivity weitergabe verteiler ampel sharing distribution")
 
 // fillers stand between the label and its word: "TLP level: AMBER".
 var fillers = words("level stufe einstufung klassifizierung kennzeichnung marking classification designation label colour color farbe code status is ist version")
@@ -265,7 +265,7 @@ func (m *Mark) unknown(line string, label, word span, w string, ours, colon bool
 	case strings.HasPrefix(strings.ToLower(line[label.to:]), ":ex:chr"): // the Chatham House rule, beside a marking
 		return false
 	case stranger:
-	case noMarking[w]:
+	case noMarking[w] && line[word.from:word.to] != "A": // "TLP: A M B E R"
 		return false
 	case colon:
 		// "TLP:" starts something else in a sentence: a time, a link.

@@ -31,7 +31,7 @@ func TestMarking(t *testing.T) {
 		"TLP is AMBER": "AMBER", "TLP-Stufe: Rot": "RED", "TLP level – amber": "AMBER", "the TLP marking is RED": "RED",
 		"TLP:AMBER+STRICT": "AMBER+STRICT", "TLP AMBER STRICT": "AMBER+STRICT", "TLP:AMBER-STRICT": "AMBER+STRICT", "TLP:AMBER + STRICT": "AMBER+STRICT", "TLP:AMBERSTRICT": "AMBER+STRICT", "TLP: amber (strict)": "AMBER+STRICT", "**TLP:** **AMBER**+STRICT": "AMBER+STRICT",
 		"Traffic Light Protocol: AMBER": "AMBER", "Traffic Light Protocol (TLP): AMBER": "AMBER", "traffic-light-protocol: amber": "AMBER",
-		"Einstufung: AMBER": "AMBER", "Einstufung: bernstein": "AMBER", "  * Kennzeichnung = rot": "RED", "Classification: TLP AMBER": "AMBER", "Classification: GREEN": "GREEN", "| Einstufung | AMBER |": "AMBER", "Marking - RED": "RED",
+		"Einstufung: AMBER": "AMBER", "Einstufung: bernstein": "AMBER", "  * Kennzeichnung = rot": "RED", "Classification: TLP AMBER": "AMBER", "Classification: GREEN": "GREEN", "| Einstufung | AMBER |": "AMBER", "Handling: AMBER": "AMBER", "TLP:\u200bAMBER": "AMBER", "Marking - RED": "RED",
 		"**TLP:** AMBER": "AMBER", "**TLP**: `AMBER`": "AMBER", "TLP: [AMBER]": "AMBER", "| TLP | AMBER |": "AMBER", "[TLP:RED] wave 3": "RED", "Subject: [TLP AMBER] x": "AMBER", "#TLP:RED": "RED",
 		"TLP:WHITE": "CLEAR", "TLP: CLEAR": "CLEAR", "TLP GRÜN": "GREEN", "TLP:gruen": "GREEN", "TLP rot": "RED", "TLP:weiß": "CLEAR", "TLP:WEISS": "CLEAR", "TLP: Bernstein": "AMBER",
 		"TLP:GREEN/AMBER": "AMBER", "TLP:GREEN and TLP:RED": "RED", "it is tlp:green, not tlp:clear": "GREEN", "TLP CLEAR": "CLEAR", "TLP:RED2 x TLP:AMBER": `AMBER ? "TLP:RED2" (line 1)`,
@@ -43,7 +43,7 @@ func TestMarking(t *testing.T) {
 		// There, and not understood.
 		"TLP:YELLOW": `? "TLP:YELLOW" (line 1)`, "x\ntlp: orange": `? "tlp: orange" (line 2)`, "TLP gelb": `? "TLP gelb" (line 1)`, "[TLP:YELLOW] wave 3": `? "TLP:YELLOW" (line 1)`, "Einstufung: gelb": `? "Einstufung: gelb" (line 1)`,
 		"TLP:GREEN\nTLP:YELLOW": `GREEN ? "TLP:YELLOW" (line 2)`, "TLP:AMBER+FOO": `? "TLP:AMBER+FOO" (line 1)`, "TLP: for internal use only": `? "TLP: for" (line 1)`, "TLP:REDISH": `? "TLP:REDISH" (line 1)`,
-		"[TLP ABMER]": `? "TLP ABMER" (line 1)`, "TLP ABMER": `? "TLP ABMER" (line 1)`, "TLP:\ngelb": `? "gelb" (line 2)`, "**TLP:**\n\nABMER": `? "ABMER" (line 3)`, "TLP:\nABMER": `? "ABMER" (line 2)`, "TLPYELLOW": `? "TLPYELLOW" (line 1)`, "Traffic Light Protocol: YELLOW": `? "Traffic Light Protocol: YELLOW" (line 1)`,
+		"TLP: A M B E R": `? "TLP: A" (line 1)`, "TLP:\u0410MBER": "? \"TLP:\u0410MBER\" (line 1)", "[TLP ABMER]": `? "TLP ABMER" (line 1)`, "TLP ABMER": `? "TLP ABMER" (line 1)`, "TLP:\ngelb": `? "gelb" (line 2)`, "**TLP:**\n\nABMER": `? "ABMER" (line 3)`, "TLP:\nABMER": `? "ABMER" (line 2)`, "TLPYELLOW": `? "TLPYELLOW" (line 1)`, "Traffic Light Protocol: YELLOW": `? "Traffic Light Protocol: YELLOW" (line 1)`,
 		"| IOC | TLP |\n| evil[.]example | gelb |": `? "gelb" (line 2)`,
 		// Prose about it, and what only looks like it.
 		"the TLP of this mail": "", "TLP definitions: https://www.first.org/tlp": "", "what does TLP mean": "", "What does TLP mean?": "", "TLP: what it means": "", "TLP: https://www.first.org/tlp/": "", "see https://www.first.org/tlp/red and /tlp": "",

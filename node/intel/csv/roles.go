@@ -26,7 +26,7 @@ var fieldRoles = map[string]string{
 	"valid_until": "valid_until validuntil expires expiry expiration expiration_date valid_to gültig_bis gueltig_bis",
 	"tlp":         "tlp", // and whatever has it in its name
 	"sharing": "sharing distribution marking classification kennzeichnung einstufung klassifizierung freigabe weitergabe ampel ampelfarbe verteiler " +
-		"vertraulichkeit vertraulichkeitsstufe",
+		"vertraulichkeit vertraulichkeitsstufe handling schutzstufe verteilung sensitivity",
 	"family": "family malware malware_family malware_printable malware_name signature schadprogramm schadsoftware",
 	"tool":   "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
 	"cve": "cve cve_id vulnerability", "source": "source quelle provider feed", "id": "id uuid ioc_id",

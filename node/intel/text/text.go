@@ -198,7 +198,7 @@ func (in *reader) survey(head []byte) {
 	all, starting := 0, 0
 	marks, ending := intel.Marks{}, notice.TLP(0)
 	for i, raw := range lines {
-		line := strings.TrimSpace(string(raw))
+		line := unescape(strings.TrimSpace(string(raw)))
 		if marks.Line(in.at(i+1), line) {
 			continue
 		}
@@ -245,7 +245,7 @@ func comment(line string) bool {
 
 // line reads one line of any kind.
 func (in *reader) line(raw []byte) error {
-	line := strings.TrimSpace(string(raw))
+	line := unescape(strings.TrimSpace(string(raw)))
 	if alone := in.marks.Line(in.place, line); in.only || line == "" {
 		return nil
 	} else if !utf8.Valid(raw) {
@@ -253,7 +253,6 @@ func (in *reader) line(raw []byte) error {
 	} else if alone || comment(line) {
 		return nil
 	}
-	line = unescape(line)
 	if !in.list {
 		_, err := in.prose(line)
 		return err

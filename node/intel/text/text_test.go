@@ -231,9 +231,10 @@ func TestMarking(t *testing.T) {
 // value, with its place; also where the marking stands below it.
 func TestUnclear(t *testing.T) {
 	for file, want := range map[string]string{
-		"TLP:AMBER\nevil.example":  "AMBER ",
-		"TLP:YELLOW\nevil.example": ` "TLP:YELLOW" (line 1)`,
-		"evil.example  AMBER":      "AMBER ", "evil.example # seen RED": "RED ", "evil.example AMBER+STRICT": "AMBER+STRICT ", "evil.example seen by WHITE": " ", "evil.example red": " ",
+		"TLP:AMBER\nevil.example":       "AMBER ",
+		"TLP:YELLOW\nevil.example":      ` "TLP:YELLOW" (line 1)`,
+		"TLP:&nbsp;AMBER\nevil.example": "AMBER ",
+		"evil.example  AMBER":           "AMBER ", "evil.example # seen RED": "RED ", "evil.example AMBER+STRICT": "AMBER+STRICT ", "evil.example seen by WHITE": " ", "evil.example red": " ",
 		"evil.example\n# TLP:GREEN\n\nTLP: gelb":                                                     `GREEN "TLP: gelb" (line 4)`,
 		"**TLP:** ORANGE\n\nIt is evil[.]example, nothing else.":                                     ` "TLP:** ORANGE" (line 1)`,
 		"| IOC | TLP |\n|---|---|\n| evil[.]example | RED |":                                         "RED ",
