@@ -230,8 +230,9 @@ func meant(line string, word span, between string, ours, colon bool) bool {
 
 // inLink reports whether a place lies in the address of a page.
 func inLink(line string, at int) bool {
-	start := strings.LastIndexAny(line[:at], " \t\"'<>()[]") + 1
-	return strings.Contains(line[start:at], "://")
+	const far = 500 // bytes; a line may have a label every few
+	before := line[max(0, at-far):at]
+	return strings.Contains(before[strings.LastIndexAny(before, " \t\"'<>()[]")+1:], "://")
 }
 
 // word takes a colour, with what belongs to it: "AMBER+STRICT", "GREEN/AMBER".
@@ -253,6 +254,8 @@ func (m *Mark) word(line string, from int, word span) (end int) {
 	return word.to
 }
 
+const chatham = ":ex:chr"
+
 // unknown looks at a word after a label that is no colour of TLP: is it meant
 // as a marking?
 func (m *Mark) unknown(line string, label, word span, w string, ours, colon bool) bool {
@@ -262,7 +265,7 @@ func (m *Mark) unknown(line string, label, word span, w string, ours, colon bool
 		if !stranger || !colon && !strings.Contains(line[label.to:word.from], "|") {
 			return false
 		}
-	case strings.HasPrefix(strings.ToLower(line[label.to:]), ":ex:chr"): // the Chatham House rule, beside a marking
+	case strings.EqualFold(line[label.to:min(len(line), label.to+len(chatham))], chatham): // the Chatham House rule, beside a marking
 		return false
 	case stranger:
 	case noMarking[w] && line[word.from:word.to] != "A": // "TLP: A M B E R"
