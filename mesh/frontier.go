@@ -286,6 +286,10 @@ type scope struct {
 	audience crypto.Audience
 }
 
+func compareScopes(a, b scope) int {
+	return cmp.Or(bytes.Compare(a.region[:], b.region[:]), cmp.Compare(a.audience, b.audience))
+}
+
 // A Frontier is every chain that a node holds. It is in memory and safe for
 // concurrent use; the store feeds it after each durable commit.
 type Frontier struct {

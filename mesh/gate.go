@@ -140,6 +140,9 @@ func (g *gate) listen() {
 		},
 		DisconnectedF: func(_ network.Network, c network.Conn) {
 			g.forget(c.RemotePeer())
+			if g.m.host.Network().Connectedness(c.RemotePeer()) != network.Connected {
+				g.m.topics.forget(c.RemotePeer())
+			}
 			g.changed(c.RemotePeer())
 		},
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -15,8 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-
-	"github.com/watchward/watchward/crypto"
 )
 
 // Bounds of gossip.
@@ -29,45 +26,21 @@ const (
 	seenTTL       = 12 * time.Minute // longer than the clock window, else messages loop (pubsub#573)
 )
 
-type topic struct {
-	region   crypto.Region
-	audience crypto.Audience
-	topic    *pubsub.Topic
-	sub      *pubsub.Subscription
-	incoming chan arrived // checked, to be admitted
-}
-
 // arrived is an envelope that gossip brought.
 type arrived struct {
 	checked *Checked
 	from    peer.ID
 }
 
-// topicName is one topic for each origin region and audience, so that those who
-// do not endorse a region never relay for it.
-func topicName(r crypto.Region, a crypto.Audience) string {
-	return fmt.Sprintf("watchward/%d/%s/%s", crypto.Version, r, a)
-}
-
-func (m *Mesh) joinTopics() error {
-	region := m.c.Roster.Region()
-	audiences := []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity}
-	names := make([]string, len(audiences))
-	scores := map[string]*pubsub.TopicScoreParams{}
-	for i, a := range audiences {
-		names[i] = topicName(region, a)
-		scores[names[i]] = topicScore()
-	}
-	router, err := pubsub.NewGossipSub(m.ctx, m.host,
+// newRouter makes the node's GossipSub. Which topics it joins follows the roster.
+func (m *Mesh) newRouter() (*pubsub.PubSub, error) {
+	return pubsub.NewGossipSub(m.ctx, m.host,
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), // envelopes are signed by their authors
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
 		pubsub.WithMaxMessageSize(GossipMax+4<<10),
-		pubsub.WithSubscriptionFilter(pubsub.NewAllowlistSubscriptionFilter(names...)),
-		pubsub.WithPeerFilter(func(id peer.ID, topic string) bool {
-			i := slices.Index(names, topic)
-			return i >= 0 && m.mayHear(id, region, audiences[i])
-		}),
+		pubsub.WithSubscriptionFilter(m.topics),
+		pubsub.WithPeerFilter(m.topics.mayHear),
 		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11}, pubsub.GossipSubDefaultFeatures),
 		pubsub.WithLogger(slog.New(slog.DiscardHandler)),    // what matters is counted and logged here
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)), // it would write what messages say
@@ -78,34 +51,11 @@ func (m *Mesh) joinTopics() error {
 		pubsub.WithValidateThrottle(validateQueue),
 		pubsub.WithValidateWorkers(runtime.GOMAXPROCS(0)),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
-		pubsub.WithPeerScore(m.scoring(scores), &pubsub.PeerScoreThresholds{
+		pubsub.WithPeerScore(m.scoring(), &pubsub.PeerScoreThresholds{
 			GossipThreshold: -500, PublishThreshold: -1000, GraylistThreshold: -2500, AcceptPXThreshold: 1000, OpportunisticGraftThreshold: 5,
 		}),
 		pubsub.WithRawTracer(tracer{m.metrics}),
 	)
-	if err != nil {
-		return fmt.Errorf("gossip: %w", err)
-	}
-	for i, a := range audiences {
-		t := &topic{region: region, audience: a, incoming: make(chan arrived, admitMax)}
-		if err := router.RegisterTopicValidator(names[i], m.validator(t)); err != nil {
-			return fmt.Errorf("gossip: %w", err)
-		}
-		if t.topic, err = router.Join(names[i]); err != nil {
-			return fmt.Errorf("gossip: %w", err)
-		}
-		if t.sub, err = t.topic.Subscribe(pubsub.WithBufferSize(subscription)); err != nil {
-			return fmt.Errorf("gossip: %w", err)
-		}
-		joined, err := t.topic.EventHandler()
-		if err != nil {
-			return fmt.Errorf("gossip: %w", err)
-		}
-		m.topics = append(m.topics, t)
-		m.wait.Go(func() { m.receive(t) })
-		m.wait.Go(func() { m.welcome(t, joined) })
-	}
-	return nil
 }
 
 // welcome announces the youngest envelopes to each peer that joins a topic:
@@ -115,7 +65,7 @@ func (m *Mesh) joinTopics() error {
 func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 	defer joined.Cancel()
 	for {
-		e, err := joined.NextPeerEvent(m.ctx)
+		e, err := joined.NextPeerEvent(t.ctx)
 		if err != nil {
 			return
 		}
@@ -152,11 +102,12 @@ func (m *Mesh) reunite(id peer.ID) {
 	if m.host.Network().Connectedness(id) != network.Connected {
 		return
 	}
-	for _, t := range m.topics {
+	for _, t := range m.topics.all() {
 		if !m.mayHear(id, t.region, t.audience) {
 			continue
 		}
-		if !slices.Contains(t.topic.ListPeers(), id) { // only a new connection brings both to say it again
+		// A peer may not know yet which other regions are heard here.
+		if m.regionOf(id) == t.region && !slices.Contains(t.topic.ListPeers(), id) { // only a new connection brings both to say it again
 			m.log.Info("connected and in no topic: connect again", slog.String("peer", id.String()))
 			_ = m.host.Network().ClosePeer(id)
 			m.nudge()
@@ -195,9 +146,9 @@ func (m *Mesh) degree() pubsub.GossipSubParams {
 
 // scoring punishes what is provably bad (P4, P7) and nothing that sparse
 // traffic would look like (P3).
-func (m *Mesh) scoring(topics map[string]*pubsub.TopicScoreParams) *pubsub.PeerScoreParams {
+func (m *Mesh) scoring() *pubsub.PeerScoreParams {
 	return &pubsub.PeerScoreParams{
-		Topics: topics, TopicScoreCap: 50,
+		Topics: map[string]*pubsub.TopicScoreParams{}, TopicScoreCap: 50,
 		AppSpecificScore: func(id peer.ID) float64 {
 			if m.gate.member(id) {
 				return 0
@@ -271,9 +222,9 @@ func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 
 // receive admits what gossip brings, as much at once as is waiting.
 func (m *Mesh) receive(t *topic) {
-	m.wait.Go(func() {
+	t.work.Go(func() {
 		for {
-			message, err := t.sub.Next(m.ctx)
+			message, err := t.sub.Next(t.ctx)
 			if err != nil {
 				return
 			}
@@ -282,7 +233,7 @@ func (m *Mesh) receive(t *topic) {
 			}
 			select {
 			case t.incoming <- arrived{message.ValidatorData.(*Checked), message.ReceivedFrom}:
-			case <-m.ctx.Done():
+			case <-t.ctx.Done():
 				return
 			}
 		}
@@ -291,7 +242,7 @@ func (m *Mesh) receive(t *topic) {
 		var first arrived
 		select {
 		case first = <-t.incoming:
-		case <-m.ctx.Done():
+		case <-t.ctx.Done():
 			return
 		}
 		batch, from, size := []*Checked{first.checked}, []peer.ID{first.from}, len(first.checked.Envelope.Raw)

@@ -125,7 +125,7 @@ type Mesh struct {
 	host    host.Host // refuses peers outside the roster on every protocol
 	gate    *gate
 	self    peer.ID
-	topics  []*topic
+	topics  *topics
 	book    *book
 	metrics *metrics
 	direct  *direct
@@ -199,7 +199,7 @@ func New(c Config) (*Mesh, error) {
 	if m.links, err = lru.New[peer.ID, *link](linksMax); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
-	m.gate = newGate(m)
+	m.gate, m.topics = newGate(m), newTopics(m)
 	bare, err := newHost(c, m.gate)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
@@ -232,7 +232,7 @@ func (m *Mesh) Start() error {
 	m.gate.listen()
 	m.direct.listen()
 	m.host.SetStreamHandler(protocolSync, m.handleSync)
-	if err := m.joinTopics(); err != nil {
+	if err := m.topics.start(); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
 	ping.NewPingService(m.host) // behind the gate: members only
@@ -264,10 +264,8 @@ func (m *Mesh) Publish(ctx context.Context, e *crypto.Envelope) error {
 	if len(e.Raw) > GossipMax {
 		return nil
 	}
-	for _, t := range m.topics {
-		if t.region == e.Header.Region && t.audience == e.Header.Audience {
-			return t.topic.Publish(ctx, e.Raw)
-		}
+	if t := m.topics.of(scope{e.Header.Region, e.Header.Audience}); t != nil {
+		return t.topic.Publish(ctx, e.Raw)
 	}
 	return fmt.Errorf("no topic for %s of region %s", e.Header.Audience, e.Header.Region)
 }
@@ -334,15 +332,15 @@ func (m *Mesh) Peers() []Peer {
 }
 
 // Listeners returns how many connected peers are known to listen to every topic
-// of this node: what it publishes goes straight to them.
+// of this node's region: what it publishes goes straight to them.
 func (m *Mesh) Listeners() int {
-	least := 0
-	for i, t := range m.topics {
-		if n := len(t.topic.ListPeers()); i == 0 || n < least {
+	least := -1
+	for _, t := range m.topics.all() {
+		if n := len(t.topic.ListPeers()); t.region == m.c.Roster.Region() && (least < 0 || n < least) {
 			least = n
 		}
 	}
-	return least
+	return max(least, 0)
 }
 
 // Mine returns the furthest end of this node's own chain for an audience that
@@ -385,18 +383,27 @@ func (m *Mesh) connected() []peer.ID {
 }
 
 // mayHear reports whether the credential of a peer lets it take part in an
-// audience of a region.
+// audience of a region: the region audience is for the region's own members, the
+// community one for those of every region that is mutual with it.
 func (m *Mesh) mayHear(id peer.ID, region crypto.Region, a crypto.Audience) bool {
 	credential, known := m.c.Roster.ByPeer(string(id))
-	charter := m.c.Roster.Charter()
-	if !known || charter == nil || !m.c.Roster.Endorses(region) || !m.c.Roster.Endorses(credential.Region) {
+	charter := m.c.Roster.CharterOf(region)
+	if !known || charter == nil || !m.c.Roster.Endorses(region) {
 		return false
 	}
 	switch a {
 	case crypto.AudienceRegion:
 		return credential.Region == region && charter.Allows(credential.Role, a)
 	case crypto.AudienceCommunity:
-		return true
+		return m.c.Roster.Mutual(region, credential.Region)
 	}
 	return false
+}
+
+// regionOf returns the region of a peer, this node's own while it is unknown.
+func (m *Mesh) regionOf(id peer.ID) crypto.Region {
+	if credential, known := m.c.Roster.ByPeer(string(id)); known {
+		return credential.Region
+	}
+	return m.c.Roster.Region()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/mesh/wire"
 )
 
@@ -30,6 +32,9 @@ import (
 const (
 	degreeHost  = 24 // connections that a node with a port keeps up by itself
 	degreeSpoke = 8  // and one without: at least four hubs in different places
+	abroadHub   = 3  // those of a hub to each region that its own endorses …
+	abroadHost  = 1  // … and those of another node with a port
+	abroadMax   = 64 // of a node that is no hub, to other regions
 	dialsMax    = 8  // at once
 	dialTime    = 10 * time.Second
 	backoffMin  = 250 * time.Millisecond
@@ -443,11 +448,8 @@ func (m *Mesh) supervise() {
 // those in places where nobody is connected first, so that no single failure
 // takes all away.
 func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dialing map[peer.ID]bool, results chan<- dialled) {
-	want := degreeHost
-	if len(m.c.Listen) == 0 {
-		want = degreeSpoke
-	}
-	if len(connected)+len(dialing) >= want {
+	want := m.wanted(connected, dialing)
+	if len(want) == 0 {
 		return
 	}
 	places := map[string]bool{}
@@ -460,7 +462,7 @@ func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dial
 	known := m.book.known()
 	for id, addrs := range shuffled(known) {
 		a := attempts[id]
-		if id == m.self || dialing[id] || len(addrs) == 0 || a != nil && time.Now().Before(a.next) || slices.Contains(connected, id) || !m.gate.InterceptPeerDial(id) {
+		if id == m.self || dialing[id] || len(addrs) == 0 || want[m.regionOf(id)] == 0 || a != nil && time.Now().Before(a.next) || slices.Contains(connected, id) || !m.gate.InterceptPeerDial(id) {
 			continue
 		}
 		first, err := multiaddr.NewMultiaddr(addrs[0])
@@ -471,15 +473,48 @@ func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dial
 		}
 	}
 	for _, id := range append(elsewhere, beside...) {
-		if len(connected)+len(dialing) >= want || len(dialing) >= dialsMax {
+		if len(dialing) >= dialsMax {
 			return
 		}
+		region := m.regionOf(id)
+		if want[region] == 0 {
+			continue
+		}
+		want[region]--
 		if attempts[id] == nil {
 			attempts[id] = &attempt{}
 		}
 		dialing[id] = true
 		m.wait.Go(func() { results <- dialled{id, m.dial(id, known[id])} })
 	}
+}
+
+// wanted returns how many more connections there should be to members of each
+// region, without those that need none. Nodes with a port keep their region in
+// touch with the others; those without hear them through those.
+func (m *Mesh) wanted(connected []peer.ID, dialing map[peer.ID]bool) map[crypto.Region]int {
+	own := m.c.Roster.Region()
+	want := map[crypto.Region]int{own: degreeHost}
+	if len(m.c.Listen) == 0 {
+		want[own] = degreeSpoke
+	} else if list := m.c.Roster.Endorsements(own); list != nil {
+		for i, region := range list.Regions {
+			switch {
+			case m.c.Hub:
+				want[region] = abroadHub
+			case i < abroadMax:
+				want[region] = abroadHost
+			}
+		}
+	}
+	for _, id := range connected {
+		want[m.regionOf(id)]--
+	}
+	for id := range dialing {
+		want[m.regionOf(id)]--
+	}
+	maps.DeleteFunc(want, func(_ crypto.Region, n int) bool { return n <= 0 })
+	return want
 }
 
 // place is the network that an address lies in, as far as it can be told: what

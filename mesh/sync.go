@@ -46,12 +46,13 @@ type session struct {
 	now       int64 // ms, when the session began
 	frontier  *Frontier
 	trust     records
-	scopes    []scope                     // what both sides may see
+	common    func() []scope              // what both sides may see, asked once the trust records are equal
 	peer      crypto.MemberID             // whose chains the hello speaks of
 	region    crypto.Region               // the peer's region
 	budget    func(crypto.MemberID) int64 // bytes that may still be pulled of an author today; nil = no bound
 
 	phase    phase
+	scopes   []scope
 	messages int
 	trips    int         // round trips before envelopes flow, as the initiator counts them
 	clock    int64       // the peer's, ms
@@ -280,7 +281,7 @@ func (s *session) onTrust(m *wire.Trust) ([]action, error) {
 }
 
 func (s *session) afterTrust() []action {
-	s.phase = awaitRoot
+	s.phase, s.scopes = awaitRoot, s.common()
 	if !s.initiator {
 		return nil
 	}

@@ -162,7 +162,9 @@ func (n *modelNode) Read(chain crypto.ChainID, r Range, newestFirst bool, yield 
 
 func (n *modelNode) session(initiator bool) *session {
 	return &session{initiator: initiator, now: n.now, frontier: n.frontier, trust: n.trust, budget: n.budget,
-		scopes: []scope{{crypto.Region{}, crypto.AudienceCommunity}, {crypto.Region{}, crypto.AudienceRegion}}}
+		common: func() []scope {
+			return []scope{{crypto.Region{}, crypto.AudienceCommunity}, {crypto.Region{}, crypto.AudienceRegion}}
+		}}
 }
 
 // act does what a session says.

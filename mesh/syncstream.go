@@ -149,8 +149,8 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
 	d := &driver{m: m, id: id, writes: make(chan action, writesMax), incoming: make(chan [][]byte, admitFrames), waiting: semaphore.NewWeighted(waitingBytes)}
 	d.session = &session{
-		initiator: initiator, now: m.now(), frontier: m.c.Frontier, trust: m.c.Roster,
-		scopes: m.scopes(id), peer: credential.Member, region: credential.Region, budget: m.budget,
+		initiator: initiator, now: m.now(), frontier: m.c.Frontier, trust: m.c.Roster.For(credential.Region),
+		common: func() []scope { return m.common(id) }, peer: credential.Member, region: credential.Region, budget: m.budget,
 	}
 	var group *errgroup.Group
 	group, d.ctx = errgroup.WithContext(ctx)
@@ -181,16 +181,11 @@ func (m *Mesh) runSession(ctx context.Context, s network.Stream, initiator bool)
 	return d.result, nil
 }
 
-// scopes is what this node and a peer may both see.
-func (m *Mesh) scopes(id peer.ID) []scope {
-	var out []scope
-	region := m.c.Roster.Region()
-	for _, a := range []crypto.Audience{crypto.AudienceCommunity, crypto.AudienceRegion} {
-		if m.mayHear(id, region, a) && m.mayHear(m.self, region, a) {
-			out = append(out, scope{region, a})
-		}
-	}
-	return out
+// common is what this node and a peer may both see.
+func (m *Mesh) common(id peer.ID) []scope {
+	return slices.DeleteFunc(m.scopes(), func(s scope) bool {
+		return !m.mayHear(id, s.region, s.audience) || !m.mayHear(m.self, s.region, s.audience)
+	})
 }
 
 // read feeds the peer's messages to the session until both directions end.

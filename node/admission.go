@@ -164,6 +164,24 @@ func readRequest(path string) (*trust.Request, error) {
 	return trust.ParseRequest(raw)
 }
 
+// AddRecords adds trust records to the admission of the node in dir, which takes
+// them in at its next start. Each must be good; none is added otherwise.
+func AddRecords(dir string, records [][]byte) error {
+	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	if err != nil {
+		return err
+	}
+	a, roster, err := ParseAdmission(raw)
+	if err != nil {
+		return err
+	}
+	if _, err := roster.AddAll(records); err != nil {
+		return err
+	}
+	a.Records = append(a.Records, records...)
+	return writeAdmission(dir, *a)
+}
+
 func writeAdmission(dir string, a Admission) error {
 	raw, err := canon.Marshal(a)
 	if err != nil {

@@ -3,6 +3,8 @@ package node
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/store"
 )
@@ -17,6 +19,11 @@ func (n *Node) Store() *store.Store { return n.store }
 
 // Mesh is a node's place among its peers.
 func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
+
+// Endorsements is the list of a region that the node knows.
+func (n *Node) Endorsements(region crypto.Region) *trust.Endorsements {
+	return n.roster.Endorsements(region)
+}
 
 // RosterRoot is the root of a node's trust records.
 func (n *Node) RosterRoot() [32]byte { return n.roster.Root() }

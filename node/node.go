@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -201,8 +202,10 @@ func (n *Node) memberName(id crypto.MemberID) string {
 	if len(n.names) > namesMax {
 		clear(n.names)
 	}
-	for _, c := range n.roster.Members(n.roster.Region()) {
-		n.names[c.Member] = c.Name
+	for _, region := range slices.Backward(n.roster.Regions()) { // its own last, whose word counts
+		for _, c := range n.roster.Members(region) {
+			n.names[c.Member] = c.Name
+		}
 	}
 	return n.names[id]
 }

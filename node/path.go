@@ -45,6 +45,9 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 	if !p.n.roster.Endorses(h.Region) {
 		return nil, refuse("region", fmt.Errorf("region %s is not endorsed here", h.Region))
 	}
+	if h.Audience == crypto.AudienceRegion && h.Region != p.n.roster.Region() {
+		return nil, refuse("audience", fmt.Errorf("what is for region %s alone", h.Region))
+	}
 	author, known := p.n.roster.Member(h.Region, h.Author, h.Serial)
 	if !known {
 		return nil, mesh.ErrUnknownAuthor

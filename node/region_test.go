@@ -394,3 +394,41 @@ func TestLargeSubmissionReachesAll(t *testing.T) {
 	}
 	r.equal(t)
 }
+
+// What this hospital holds under a marking is not loosened by saying it again
+// from a source that says nothing of markings.
+func TestNothingHeldIsLoosened(t *testing.T) {
+	b := newBench(t)
+	at := b.clock.now()
+	marked := api.Submission{Kind: "indicator", Value: "evil.example", Origin: &api.Origin{Source: "misp:CERT", ID: "1", TLP: "AMBER"}}
+	local := api.SubmitOptions{Local: true}
+	held := b.submit(t, local, marked)[0]
+	copied := api.Submission{Kind: "indicator", Value: "evil[.]example", Type: "domain", Origin: &api.Origin{Source: "csv"}}
+	for _, item := range []api.Submission{copied, sighting("evil.example", at)} {
+		if r := b.refuses(t, green, item); r.Field != "tlp" {
+			t.Errorf("it is refused for %+v", r)
+		}
+	}
+	if got := b.submit(t, api.SubmitOptions{}, copied)[0]; got.TLP != "AMBER" || got.Audience != "region" {
+		t.Errorf("what is held as AMBER is shared as %s to the %s", got.TLP, got.Audience)
+	}
+	if got := b.submit(t, api.SubmitOptions{}, sighting("other.example", at))[0]; got.TLP != "GREEN" {
+		t.Errorf("what is not held is shared as %s", got.TLP)
+	}
+	// A source that itself allows more is believed.
+	open := copied
+	open.Origin = &api.Origin{Source: "misp:public", ID: "2", TLP: "CLEAR"}
+	if got := b.submit(t, api.SubmitOptions{}, open)[0]; got.TLP != "CLEAR" {
+		t.Errorf("a source's CLEAR is shared as %s", got.TLP)
+	}
+	// RED, it does not leave, whatever the default is.
+	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPRed}, sighting("red.example", at))
+	b.refuses(t, api.SubmitOptions{}, sighting("red.example", at+1))
+	// What was taken back binds nobody.
+	for _, id := range []string{held.ID, b.submit(t, api.SubmitOptions{}, copied)[0].ID} {
+		b.submit(t, local, api.Submission{Kind: "retraction", Ref: id})
+	}
+	if got := b.submit(t, green, sighting("evil.example", at))[0]; got.TLP != "GREEN" {
+		t.Errorf("after the retraction it is shared as %s", got.TLP)
+	}
+}

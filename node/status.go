@@ -45,10 +45,11 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 		return api.Status{}, err
 	}
 	n.mu.Lock()
-	s.LastOut = api.Time(n.out)
-	s.Clock = api.ClockStatus{OffsetMS: n.skew.offset.Milliseconds(), Members: n.skew.members,
-		OK: n.skew.members < skewMembers || n.skew.offset.Abs() <= skewMax}
+	out, skew := n.out, n.skew
 	n.mu.Unlock()
+	s.LastOut = api.Time(out)
+	s.Clock = api.ClockStatus{OffsetMS: skew.offset.Milliseconds(), Members: skew.members,
+		OK: skew.members < skewMembers || skew.offset.Abs() <= skewMax}
 	for member, heard := range stats.Heard {
 		if member == n.member {
 			s.LastOut = max(s.LastOut, api.Time(heard))
@@ -63,7 +64,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	warn(!s.Ready, "the store cannot write any more: check the disk, then restart watchward")
 	warn(stats.Free < diskLow, "less than 1 GiB of disk is free")
-	warn(!s.Clock.OK, fmt.Sprintf("the clock is %s off the members' median: check the time server", n.skew.offset.Abs()))
+	warn(!s.Clock.OK, fmt.Sprintf("the clock is %s off the members' median: check the time server", skew.offset.Abs()))
 	if n.roster == nil {
 		warn(true, "this node belongs to no region yet: found one (watchward region init) or join one (watchward join)")
 		return s, nil
@@ -117,10 +118,14 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 	}
 	views := []api.MemberView{}
 	now := n.now().UnixMilli()
-	for _, c := range n.roster.Members(n.roster.Region()) {
+	var members []*trust.Credential
+	for _, region := range n.roster.Regions() {
+		members = append(members, n.roster.Members(region)...)
+	}
+	for _, c := range members {
 		v := api.MemberView{
-			ID: c.Member.String(), Name: c.Name, Region: n.roster.Charter().Name, Roles: []string{c.Role.String()},
-			Self: c.Member == n.member, Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
+			ID: c.Member.String(), Name: c.Name, Region: n.roster.CharterOf(c.Region).Name, Roles: []string{c.Role.String()},
+			Self: c.Member == n.member && c.Region == n.roster.Region(), Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
 		}
 		if v.Self {
 			v.PeerID = n.PeerID()

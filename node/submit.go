@@ -225,7 +225,9 @@ func canonical(typ, value string, o notice.Options) (notice.Indicator, error) {
 
 // mark decides how far a word may travel: as far as the word it speaks of, else
 // by its own marking, the request's, its origin's or the node's default, and
-// never further than its origin allows.
+// never further than its origin allows. Where the origin says nothing, what this
+// hospital holds of the same indicator binds: a list copied out of a marked mail
+// is as much its author's as the mail.
 func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (notice.TLP, crypto.Audience, error) {
 	tlp := o.TLP
 	if s.TLP != "" {
@@ -251,10 +253,37 @@ func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (no
 	if o.Local {
 		return tlp, crypto.AudienceLocal, nil
 	}
+	if origin == 0 && w.Indicator != nil {
+		var err error
+		if tlp, err = n.asHeld(w, tlp); err != nil {
+			return 0, 0, err
+		}
+	}
 	if tlp == 0 {
 		tlp = n.defaultTLP
 	}
 	return n.shared(tlp)
+}
+
+// asHeld keeps a word that is to be shared from loosening what this hospital
+// holds: without a marking it takes the stricter one of that and the default,
+// with a looser one it is refused.
+func (n *Node) asHeld(w *notice.Notice, tlp notice.TLP) (notice.TLP, error) {
+	held, err := n.store.Marked(n.member, w.Indicator.Key())
+	if err != nil {
+		return 0, err
+	}
+	if tlp == 0 {
+		if held > n.defaultTLP {
+			return held, nil
+		}
+		return 0, nil
+	}
+	if tlp < held {
+		return 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("this hospital holds it as TLP:%s, which TLP:%s would loosen", held, tlp),
+			Fix: fmt.Sprintf("share it as TLP:%s or stricter; if what is held was marked too strictly, retract that first (watchward list --mine, watchward retract)", held)}
+	}
+	return tlp, nil
 }
 
 // markReference marks a word about another. It goes exactly where that one

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type bundleExport struct {
 	audience string
 	to       []string
 	mine     bool
+	force    bool // replace files that are there
 	partSize string
 
 	client *client.Client
@@ -229,12 +229,12 @@ func (b *bundleExport) part(ctx context.Context, q client.BundleQuery) (part api
 	count := &counter{w: b.cmd.OutOrStdout(), progress: b.progress}
 	path := b.path(q)
 	if path != "-" {
-		if _, err := os.Lstat(path); err == nil {
-			return part, false, fmt.Errorf("%s is there already: choose another name with -o", path)
+		if _, err := os.Lstat(path); err == nil && !b.force {
+			return part, false, fmt.Errorf("%s is there already: choose another name with -o, or --force", path)
 		}
 		f, err := os.CreateTemp(filepath.Dir(path), ".watchward-*.part")
 		if err != nil {
-			return part, false, err
+			return part, false, fileError(filepath.Dir(path), err)
 		}
 		defer os.Remove(f.Name()) // once renamed there is none
 		defer f.Close()
@@ -246,11 +246,12 @@ func (b *bundleExport) part(ctx context.Context, q client.BundleQuery) (part api
 		return part, some, err
 	}
 	if f, ok := count.w.(*os.File); ok && path != "-" {
-		if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-			return part, some, fmt.Errorf("write %s: %w", path, err)
+		_ = f.Chmod(0o644) // some sticks keep no rights
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return part, some, fileError(path, err)
 		}
 		if err := os.Rename(f.Name(), path); err != nil {
-			return part, some, err
+			return part, some, fileError(path, err)
 		}
 		syncDir(filepath.Dir(path))
 	}
@@ -262,18 +263,25 @@ func (b *bundleExport) part(ctx context.Context, q client.BundleQuery) (part api
 	return part, some, nil
 }
 
-// path names the next file.
+// path names a part's file. What only some can open is called sealed, so that
+// nobody hands it to somebody else, or keeps what is for all.
 func (b *bundleExport) path(q client.BundleQuery) string {
-	switch n := len(b.result.Parts) + 1; {
-	case b.out == "-":
+	if b.out == "-" {
 		return b.out
-	case b.slug != "":
-		return filepath.Join(b.out, fmt.Sprintf("%s-%s-%d.wwb", b.slug, q.Audience, q.Part))
-	case n > 1: // further parts of one that was named
-		ext := filepath.Ext(b.out)
-		return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(b.out, ext), n, ext)
 	}
-	return b.out
+	name, ext := b.out, filepath.Ext(b.out)
+	if b.slug != "" {
+		name, ext = filepath.Join(b.out, b.slug), bundleExt
+	} else {
+		name = strings.TrimSuffix(name, ext)
+	}
+	if q.Audience == "region" {
+		name += "-sealed"
+	}
+	if q.Part > 1 {
+		name += fmt.Sprintf("-%d", q.Part)
+	}
+	return name + ext
 }
 
 // syncDir makes a new name durable where the system can: a stick is pulled soon.
@@ -375,44 +383,4 @@ func showRate(cmd *cobra.Command, bytes, total int64, rate float64, done bool) {
 		text = ""
 	}
 	fmt.Fprintf(errOut, "\r%-60s\r%s", "", text)
-}
-
-// parseSince reads a time, a date, or how long ago. "" is the zero time.
-func parseSince(s string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	number, unit := s[:len(s)-1], s[len(s)-1]
-	if days, err := strconv.Atoi(number); err == nil && days >= 0 && days <= 100_000 && (unit == 'd' || unit == 'w') {
-		if unit == 'w' {
-			days *= 7
-		}
-		return now.AddDate(0, 0, -days), nil
-	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	return time.Time{}, fmt.Errorf("%q: give how long ago (30d, 12h) or a time (2026-01-31, 2026-01-31T12:00:00Z)", s)
-}
-
-// parseSize reads bytes with K, M or G, which are powers of 1024.
-func parseSize(s string) (int64, error) {
-	shift := 0
-	switch number := strings.TrimRight(s, "KMGkmg"); {
-	case len(s)-len(number) > 1:
-		return 0, errors.New("one unit")
-	case len(s) > len(number):
-		shift = 10 * (1 + strings.Index("KMG", strings.ToUpper(s[len(number):])))
-		s = number
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > 1<<40 {
-		return 0, errors.New("no number")
-	}
-	return n << shift, nil
 }

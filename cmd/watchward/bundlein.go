@@ -64,11 +64,16 @@ func isBundle(cmd *cobra.Command, path string) (bool, error) {
 		return false, nil // the other import says it as well
 	}
 	defer f.Close()
-	if strings.EqualFold(filepath.Ext(path), ".wwb") {
+	if isBundleName(path) {
 		return true, nil // file says what is wrong with one that is broken
 	}
 	return begins(f), nil
 }
+
+// bundleExt ends the names of bundles.
+const bundleExt = ".wwb"
+
+func isBundleName(path string) bool { return strings.EqualFold(filepath.Ext(path), bundleExt) }
 
 // begins reports whether a file begins as a bundle does.
 func begins(f io.Reader) bool {

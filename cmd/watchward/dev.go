@@ -27,7 +27,10 @@ func newDev() *cobra.Command {
 		Short: "Start a region of hospitals on this machine, to try things out",
 		Long: `Start a whole region in one process on loopback: real nodes, real keys, real
 mesh. Each hospital's complete state is in DIR/hospital-K, and the same command
-again goes on with all data. Ctrl-C stops it cleanly.`,
+again goes on with all data. Ctrl-C stops it cleanly.
+
+Ports are any that are free, or with --port P: the first hospital's API takes P and
+its mesh P+1 (UDP and TCP), the next hospital's P+10 and P+11, and so on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.json = jsonFlag(cmd)
@@ -36,7 +39,7 @@ again goes on with all data. Ctrl-C stops it cleanly.`,
 	}
 	c.Flags().IntVar(&o.hospitals, "hospitals", 3, "how many hospitals")
 	c.Flags().StringVar(&o.dir, "dir", "watchward-dev", "directory of the region's state")
-	c.Flags().IntVar(&o.port, "port", 0, "first hospital's API port; its mesh takes the next one, the next hospital ten more (0: free ports)")
+	c.Flags().IntVar(&o.port, "port", 0, "first hospital's API port P; its mesh takes P+1, the next hospital P+10 and P+11 … (0: free ports)")
 	return c
 }
 

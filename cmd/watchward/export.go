@@ -14,6 +14,8 @@ import (
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 func newExport() *cobra.Command {
@@ -34,7 +36,8 @@ takes it along.
 With --bundle, write notices as their authors signed them, so that a hospital
 that is cut off can take them in from a stick: watchward import FILE. Anybody may
 carry the files. What is for this region only (AMBER) goes into files of its own,
-sealed for all members of the region, or for those named with --to.
+sealed for all members of the region, or for those named with --to; their names
+end in -sealed, and the others' files anybody of the region can read.
 What only this node knows, and what is for named members, is never in a bundle.
 
 Without -o a file for programs goes to standard output, and bundles into this
@@ -44,7 +47,7 @@ those that are there are good, each alone and in any order.`,
 			"  watchward export --bundle -o /media/stick --since 30d\n  watchward export --bundle -o anna.wwb --to 'St Anna'",
 		Args: cobra.NoArgs,
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			for _, name := range []string{"format", "tlp", "unmarked", "force"} {
+			for _, name := range []string{"format", "tlp", "unmarked"} {
 				if bundle && cmd.Flags().Changed(name) {
 					return usage("--%s goes without --bundle", name)
 				}
@@ -54,7 +57,11 @@ those that are there are good, each alone and in any order.`,
 					return usage("--%s goes with --bundle", name)
 				}
 			}
+			if _, err := notice.ParseKind(b.kind); b.kind != "" && err != nil {
+				return usage("--kind: %s", intel.Reason(err))
+			}
 			if bundle {
+				b.force = f.force
 				return b.run(cmd, c)
 			}
 			f.kind, f.out, f.since, f.mine = b.kind, b.out, b.since, b.mine
@@ -65,7 +72,7 @@ those that are there are good, each alone and in any order.`,
 	c.Flags().StringVar(&f.query.Format, "format", "stix", "format of the file: stix (STIX 2.1), misp (MISP events) or csv")
 	c.Flags().StringVar(&f.query.TLP, "tlp", "GREEN", "the strictest marking that is in it: CLEAR, GREEN or AMBER")
 	c.Flags().BoolVar(&f.query.Unmarked, "unmarked", false, "also what has no marking")
-	c.Flags().BoolVar(&f.force, "force", false, "replace a file that is there")
+	c.Flags().BoolVar(&f.force, "force", false, "replace files that are there")
 	b.flags(c)
 	return c
 }
@@ -162,7 +169,7 @@ func (f *fileExport) said(wrote string, count api.ExportCount) string {
 func writeWhole(path string, fill func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return fileError(filepath.Dir(path), err)
 	}
 	err = fill(f)
 	if err == nil {
@@ -170,7 +177,7 @@ func writeWhole(path string, fill func(io.Writer) error) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = fileError(path, os.Rename(f.Name(), path))
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

@@ -24,6 +24,8 @@ const (
 	importItemsMax = 2_000_000   // notices of one file
 	refusedMax     = 100_000     // refusals that are remembered
 	refusedShown   = 20          // refusals in the closing table; --json has all
+	wouldMax       = 100_000     // values that a dry run remembers
+	wouldShown     = 20          // of them shown; --json has all
 	notesMax       = 1_000       // remarks about files
 	progressEvery  = time.Second // on a terminal
 )
@@ -54,11 +56,20 @@ A bundle (watchward export --bundle) brings what other hospitals of the region
 said and signed: it keeps its markings and arrives as if the network had brought it.
 
 Any other file is taken whole or, when it breaks off or is no such file, not at all;
-single bad values are refused by their place and stop nothing.`,
+single bad values are refused by their place and stop nothing. A directory is read
+if it is a MISP feed or holds bundles (*.wwb); of any other, name the files.
+
+Exit code 0: all there is was taken or skipped: known before, taken back by its
+source, or not meant for detection (--all takes it). 1: something was refused, or a
+file could not be read. A dry run ends as the import would.`,
 		Example: "  watchward import event.json list.txt\n  watchward import event.json --share --tlp AMBER\n" +
 			"  watchward import ministry.csv --columns value=Indikator,type=2 --dry-run\n  watchward import misp-feed/",
 		Args: cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			args, err := readable(cmd, args)
+			if err != nil {
+				return err
+			}
 			if bundles, err := importBundles(cmd, c, args); bundles || err != nil {
 				return err
 			}
@@ -85,7 +96,7 @@ single bad values are refused by their place and stop nothing.`,
 	}
 	c.Flags().BoolVar(&i.share, "share", false, "share what is taken, as far as its marking allows")
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
-	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything, store nothing")
+	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything and show what would be taken; store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
 	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false, and the names of files beside their hashes; STIX: observables that nothing calls bad)")
 	c.Flags().StringVar(&i.format, "format", "", "read files as this: "+strings.Join(importFormats, ", ")+" (default: found by looking)")
@@ -101,6 +112,10 @@ type importResult struct {
 	Known        int             `json:"known"`
 	Shared       int             `json:"shared,omitempty"`        // by this import, of those taken or known before
 	SharedBefore int             `json:"shared_before,omitempty"` // of those known before
+	DryRun       bool            `json:"dry_run,omitempty"`
+	Would        []importValue   `json:"would_take,omitempty"` // of a dry run: what taken counts, up to wouldMax
+	Skipped      []importRefused `json:"skipped,omitempty"`    // not meant for detection
+	SkippedMore  int             `json:"skipped_more,omitempty"`
 	Refused      []importRefused `json:"refused"`
 	RefusedMore  int             `json:"refused_more,omitempty"` // beyond refusedMax
 	Withdrawn    int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
@@ -113,6 +128,14 @@ type importRefused struct {
 	At     string `json:"at"`
 	Value  string `json:"value"`
 	Reason string `json:"reason"`
+}
+
+// importValue is what a dry run would take.
+type importValue struct {
+	Value string `json:"value"`
+	Type  string `json:"type"`
+	Kind  string `json:"kind"`
+	TLP   string `json:"tlp,omitempty"`
 }
 
 type importer struct {
@@ -142,8 +165,9 @@ type found struct {
 	At string         `json:"at"`
 	S  api.Submission `json:"s"`
 	// Why is set for what is refused unless the node holds the notice it names.
-	Why   string `json:"why,omitempty"`
-	Value string `json:"value,omitempty"`
+	Why     string `json:"why,omitempty"`
+	Value   string `json:"value,omitempty"`
+	Skipped bool   `json:"skipped,omitempty"`
 }
 
 // submit sends what was read of a file. While the node makes one batch durable
@@ -226,6 +250,7 @@ func (i *importer) count(s *sent) {
 			i.total.Known++
 		default:
 			i.total.Taken++
+			i.would(v)
 		}
 		switch {
 		case v.Audience == "local":
@@ -245,8 +270,20 @@ func (i *importer) count(s *sent) {
 		if at.Why != "" {
 			reason, r.Value = at.Why, at.Value
 		}
-		i.refuse(at.At, r.Value, reason)
+		i.refuse(at.At, r.Value, reason, at.Skipped)
 	}
+}
+
+// would remembers what a dry run would take.
+func (i *importer) would(v api.NoticeView) {
+	if !i.say.dryRun || len(i.total.Would) >= wouldMax {
+		return
+	}
+	w := importValue{Value: subject(v), Kind: v.Kind, TLP: v.TLP}
+	if v.Indicator != nil {
+		w.Type = v.Indicator.Type
+	}
+	i.total.Would = append(i.total.Would, w)
 }
 
 // submission is what a found notice states.
@@ -277,12 +314,16 @@ func submission(f intel.Found) api.Submission {
 	return s
 }
 
-func (i *importer) refuse(at, value, reason string) {
-	if len(i.total.Refused) >= refusedMax {
-		i.total.RefusedMore++
+func (i *importer) refuse(at, value, reason string, skipped bool) {
+	list, more := &i.total.Refused, &i.total.RefusedMore
+	if skipped {
+		list, more = &i.total.Skipped, &i.total.SkippedMore
+	}
+	if len(*list) >= refusedMax {
+		*more++
 		return
 	}
-	i.total.Refused = append(i.total.Refused, importRefused{at, value, reason})
+	*list = append(*list, importRefused{at, value, reason})
 }
 
 // note tells a person, before anything is taken, how a file is read.
@@ -339,7 +380,7 @@ func (i *importer) clear() {
 func (i *importer) summary() {
 	i.clear()
 	if i.json {
-		i.total.Errors = i.broken
+		i.total.Errors, i.total.DryRun = i.broken, i.say.dryRun
 		if i.total.Refused == nil {
 			i.total.Refused = []importRefused{}
 		}
@@ -348,19 +389,21 @@ func (i *importer) summary() {
 	}
 	refused := len(i.total.Refused) + i.total.RefusedMore
 	t := table{header: []string{"READ", "TAKEN", "KNOWN BEFORE", "REFUSED"}}
+	if i.say.dryRun {
+		t.header[1] = "WOULD TAKE"
+	}
 	t.add(fmt.Sprint(i.total.Read), fmt.Sprint(i.total.Taken), fmt.Sprint(i.total.Known), fmt.Sprint(refused))
 	t.print(i.out)
 	switch {
 	case i.say.dryRun:
 		fmt.Fprintln(i.out, "Dry run: nothing was stored.")
+		if i.total.Shared > 0 {
+			fmt.Fprintf(i.out, "Would be shared: %s.\n", i.byMarking())
+		}
 	case i.total.Read == 0 && len(i.broken) == 0:
 		fmt.Fprintln(i.out, "No values were found.")
 	case i.total.Shared > 0:
-		var by []string
-		for _, tlp := range slices.Sorted(maps.Keys(i.reach)) {
-			by = append(by, fmt.Sprintf("%d as TLP:%s", i.reach[tlp], tlp))
-		}
-		fmt.Fprintf(i.out, "Shared: %s.\n", strings.Join(by, ", "))
+		fmt.Fprintf(i.out, "Shared: %s.\n", i.byMarking())
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
 	}
@@ -368,7 +411,17 @@ func (i *importer) summary() {
 		fmt.Fprintf(i.out, "%d of them were shared before.\n", i.total.SharedBefore)
 	}
 	if i.total.Withdrawn+i.total.Absent > 0 {
-		fmt.Fprintf(i.out, "Taken back by their source: %d retracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, i.total.Absent)
+		would := ""
+		if i.say.dryRun {
+			would = "would be "
+		}
+		fmt.Fprintf(i.out, "Taken back by their source: %d %sretracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, would, i.total.Absent)
+	}
+	if skipped := len(i.total.Skipped) + i.total.SkippedMore; skipped > 0 {
+		fmt.Fprintf(i.out, "Skipped: %d not meant for detection (--all takes what can be taken, --json lists them).\n", skipped)
+	}
+	if len(i.total.Would) > 0 {
+		i.showWould()
 	}
 	if refused > 0 {
 		fmt.Fprintln(i.out)
@@ -383,5 +436,30 @@ func (i *importer) summary() {
 	}
 	for _, b := range i.broken {
 		fmt.Fprintf(i.errOut, "%s %s\n", paint(i.errOut, "31", "error"), plain(b))
+	}
+}
+
+// byMarking says how many were shared with which marking.
+func (i *importer) byMarking() string {
+	var by []string
+	for _, tlp := range slices.Sorted(maps.Keys(i.reach)) {
+		by = append(by, fmt.Sprintf("%d as TLP:%s", i.reach[tlp], tlp))
+	}
+	return strings.Join(by, ", ")
+}
+
+func (i *importer) showWould() {
+	fmt.Fprintln(i.out)
+	t := table{header: []string{"WOULD TAKE", "TYPE", "KIND", "TLP"}}
+	for _, w := range i.total.Would[:min(len(i.total.Would), wouldShown)] {
+		tlp := w.TLP
+		if tlp == "" {
+			tlp = "none"
+		}
+		t.add(w.Value, w.Type, w.Kind, tlp)
+	}
+	t.print(i.out)
+	if more := i.total.Taken - wouldShown; more > 0 {
+		fmt.Fprintf(i.out, "… and %d more (--json lists them)\n", more)
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
@@ -28,12 +29,55 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-// Bounds of a directory.
-const (
-	directoryFilesMax = 10_000
-	missingShown      = 20 // files that a manifest lists and that are not there
-	unreadShown       = 20 // attachments of a mail
-)
+// unreadShown is how many attachments of a mail are named.
+const unreadShown = 20
+
+// missingShown is how many files are named that a manifest lists and that are not there.
+const missingShown = 20
+
+// readable replaces a directory of bundles by the bundles in it. A MISP feed stays
+// as it is; any other directory is refused, since who names one seldom means every
+// file in it.
+func readable(cmd *cobra.Command, args []string) ([]string, error) {
+	var out []string
+	for _, name := range args {
+		info, err := os.Stat(name)
+		if name == "-" || err != nil || !info.IsDir() {
+			out = append(out, name)
+			continue
+		}
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			return nil, fileError(name, err)
+		}
+		var bundles []string
+		feed, others := false, 0
+		for _, e := range entries {
+			switch file := e.Name(); {
+			case file == misp.ManifestName:
+				feed = true
+			case strings.HasPrefix(file, "."): // what systems leave on sticks
+			case !e.IsDir() && isBundleName(file):
+				bundles = append(bundles, filepath.Join(name, file))
+			default:
+				others++
+			}
+		}
+		switch {
+		case feed:
+			out = append(out, name)
+		case len(bundles) == 0:
+			return nil, usage("%s is neither a MISP feed (it has no %s) nor does it hold bundles (*%s): name the files: watchward import %s",
+				name, misp.ManifestName, bundleExt, filepath.Join(name, "*"))
+		default:
+			out = append(out, bundles...)
+			if others > 0 && !jsonFlag(cmd) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: of %s the bundles are read, and nothing else: to import other files name them\n", name)
+			}
+		}
+	}
+	return out, nil
+}
 
 // input imports what one argument names. What is wrong with it is remembered; an
 // error ends the command.
@@ -55,7 +99,7 @@ func (i *importer) input(ctx context.Context, name string, stdin io.Reader) erro
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		i.breaks("%s: %v", name, err)
+		i.breaks("%v", fileError(name, err))
 		return nil
 	}
 	defer f.Close()
@@ -100,20 +144,17 @@ func fatal(ctx context.Context, err error) bool {
 	return err != nil && (errors.As(err, &stop) || ctx.Err() != nil)
 }
 
-// directory imports a MISP feed, or every file in a directory.
+// directory imports a MISP feed.
 func (i *importer) directory(ctx context.Context, name string) error {
 	root, err := os.OpenRoot(name)
 	if err != nil {
-		i.breaks("%s: %v", name, err)
+		i.breaks("%v", fileError(name, err))
 		return nil
 	}
 	defer root.Close()
 	f, err := root.Open(misp.ManifestName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return i.walk(ctx, name, root)
-	}
 	if err != nil {
-		i.breaks("%s: %v", name, err)
+		i.breaks("%v", fileError(filepath.Join(name, misp.ManifestName), err))
 		return nil
 	}
 	manifest, err := misp.ReadManifest(f)
@@ -132,34 +173,12 @@ func (i *importer) directory(ctx context.Context, name string) error {
 	return nil
 }
 
-// walk imports every file in a directory and those below it, hidden ones apart.
-func (i *importer) walk(ctx context.Context, name string, root *os.Root) error {
-	files := 0
-	return fs.WalkDir(root.FS(), ".", func(at string, d fs.DirEntry, err error) error {
-		hidden := at != "." && strings.HasPrefix(d.Name(), ".")
-		switch {
-		case err != nil:
-			i.breaks("%s: %v", filepath.Join(name, filepath.FromSlash(at)), err)
-			return nil
-		case hidden && d.IsDir():
-			return fs.SkipDir
-		case hidden || !d.Type().IsRegular():
-			return nil
-		}
-		if files++; files > directoryFilesMax {
-			i.breaks("%s: it has more than %d files: the others were not read", name, directoryFilesMax)
-			return fs.SkipAll
-		}
-		return i.inside(ctx, name, root, at)
-	})
-}
-
 // inside imports one file of a directory.
 func (i *importer) inside(ctx context.Context, dir string, root *os.Root, at string) error {
 	shown := filepath.Join(dir, filepath.FromSlash(at))
 	f, err := root.Open(at)
 	if err != nil {
-		i.breaks("%s: %v", shown, errors.Unwrap(err))
+		i.breaks("%v", fileError(shown, err))
 		return nil
 	}
 	defer f.Close()
@@ -185,14 +204,20 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 	s := newSpool()
 	defer s.close()
 	refused, more := len(i.total.Refused), i.total.RefusedMore
+	skipped, skippedMore := len(i.total.Skipped), i.total.SkippedMore
 	read, hash, err := i.read(shown, label, f, listed, s)
 	if err != nil {
 		i.total.Refused, i.total.RefusedMore = i.total.Refused[:refused], more
+		i.total.Skipped, i.total.SkippedMore = i.total.Skipped[:skipped], skippedMore
 		before := ""
 		if read > 0 {
 			before = fmt.Sprintf(", not even the %d values before the break", read)
 		}
-		i.breaks("%s: nothing of it was taken%s: %v", shown, before, err)
+		taken := "was"
+		if i.say.dryRun {
+			taken = "would be"
+		}
+		i.breaks("%s: nothing of it %s taken%s: %v", shown, taken, before, err)
 		return ctx.Err()
 	}
 	if encoding := f.Encoding(); encoding != "" {
@@ -226,13 +251,13 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 			f = i.unclear(f, format)
 		}
 		if f.Notice == nil && f.Item == nil {
-			i.refuse(prefix+f.Place, f.Value, f.Reason)
+			i.refuse(prefix+f.Place, f.Value, f.Reason, f.Skipped)
 			return nil
 		}
 		if s.count == importItemsMax {
 			return fmt.Errorf("more than %d values: split the file", importItemsMax)
 		}
-		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value})
+		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value, Skipped: f.Skipped})
 	}
 	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
 	switch format {
@@ -312,7 +337,7 @@ func (i *importer) refuseAll(s *spool) error {
 		if err := values.Decode(&v); err != nil {
 			return fmt.Errorf("read what was set aside: %w", err)
 		}
-		i.refuse(v.At, cmp.Or(v.Value, v.S.Value), whyUnclear(i.whole.Unclear))
+		i.refuse(v.At, cmp.Or(v.Value, v.S.Value), cmp.Or(v.Why, whyUnclear(i.whole.Unclear)), v.Skipped)
 	}
 	return nil
 }

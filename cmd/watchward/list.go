@@ -9,6 +9,8 @@ import (
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 func newList() *cobra.Command {
@@ -24,6 +26,12 @@ func newList() *cobra.Command {
 			q := client.NoticesQuery{Mine: mine, Search: search, Next: next}
 			if len(args) == 1 {
 				q.Kind = args[0]
+			}
+			if err := checkKind(q.Kind); err != nil {
+				return err
+			}
+			if limit < 1 {
+				return usage("--limit %d: give 1 or more", limit)
 			}
 			var err error
 			if q.Since, err = parseSince(since, now()); err != nil {
@@ -58,6 +66,21 @@ func newList() *cobra.Command {
 	c.Flags().IntVar(&limit, "limit", 50, "at most so many")
 	c.Flags().StringVar(&next, "next", "", "go on where the last page ended")
 	return c
+}
+
+// checkKind refuses what is no kind of notice; "" is all.
+func checkKind(kind string) error {
+	if kind == "" {
+		return nil
+	}
+	_, err := notice.ParseKind(kind)
+	switch {
+	case err == nil:
+		return nil
+	case isID(kind) || checkID(kind) != nil:
+		return usage("%q is no kind of notice: to see one by its id: watchward show ID", kind)
+	}
+	return usage("%s; to find a value: --search", intel.Reason(err))
 }
 
 func showList(cmd *cobra.Command, page api.NoticesAnswer, mine, sending bool) error {

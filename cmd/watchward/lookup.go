@@ -25,12 +25,16 @@ parents, an address the networks that contain it; with --hosts a URL or an e-mai
 address also matches by its host. Empty lines are passed over; a line that can be
 no value is answered with the reason and stops nothing.
 
+SEEN BY and TIMES count what hospitals saw themselves, IMPORTED what they know from
+elsewhere, DISPUTED who calls it a false positive. LAST SEEN OR TOLD is when it was
+seen last, as far as its sources say, or else when it was imported.
+
 Exit code 0: all are known. 1: some or none are.`,
 		Example: "  watchward lookup evil.example\n  cut -d, -f3 proxy.csv | watchward lookup - --known",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
-			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "REPORTS", "DISPUTED", "LAST SEEN", "MATCHED"}
+			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
 			var err error
 			if len(args) == 1 && args[0] == "-" {
 				l.counts = !l.json

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -40,6 +41,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	if !began { // it was the arguments
 		err = usage("%w\nSee %s --help", err, command.CommandPath())
+	}
+	if bare, ok := err.(*fs.PathError); ok { // nobody on the way said what it means
+		err = fileError(bare.Path, bare)
 	}
 	failed := &failure{code: client.ExitCode(err), err: err}
 	errors.As(err, &failed)

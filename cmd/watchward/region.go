@@ -15,6 +15,7 @@ import (
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/config"
 )
 
 func newRegion() *cobra.Command {
@@ -47,6 +48,7 @@ decides who belongs to the region.`,
 			if err != nil {
 				return err
 			}
+			warnFounder(cmd, dir, key, protect)
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), map[string]string{"region": region.String(), "name": name, "key": key})
 			}
@@ -82,7 +84,7 @@ its addresses; otherwise name them with --seed.`,
 			}
 			request, err := os.ReadFile(args[0])
 			if err != nil {
-				return err
+				return fileError(args[0], err)
 			}
 			parsed, err := trust.ParseRequest(request)
 			if err != nil {
@@ -103,14 +105,12 @@ its addresses; otherwise name them with --seed.`,
 				return err
 			}
 			member := crypto.NewMemberID(public).String()
+			warnAdmission(cmd, key, admission)
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"name": parsed.Name, "member": member, "role": role, "admission": out, "seeds": seeds})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Admitted %s as %s, member id\n  %s\nCompare it by phone with what their watchward init printed, and only then hand\n%s back. There: watchward join --dir DIRECTORY --in %s\n",
 				plain(parsed.Name), role, member, out, filepath.Base(out))
-			if len(seeds) == 0 {
-				fmt.Fprintln(cmd.ErrOrStderr(), "note: the newcomer was told no address; run this node first or say --seed, or set mesh.seeds in the newcomer's configuration")
-			}
 			return nil
 		},
 	}
@@ -120,6 +120,36 @@ its addresses; otherwise name them with --seed.`,
 	c.Flags().StringArrayVar(&seeds, "seed", nil, "multiaddress with /p2p/ID that the newcomer dials first")
 	_ = c.MarkFlagRequired("key")
 	return c
+}
+
+// warnFounder says what will not work in a region that was just founded.
+func warnFounder(cmd *cobra.Command, dir, key string, protected bool) {
+	errOut := cmd.ErrOrStderr()
+	if name := keyfile.Rightless(key); name != "" && !protected {
+		fmt.Fprintf(errOut, "warning: %s lies on %s, which keeps no rights: whoever has the stick can read the key. Keep it in a safe; another time, --passphrase protects it.\n", key, name)
+	}
+	path := filepath.Join(dir, node.ConfigFile)
+	if settings, err := config.Load(path); err == nil && len(settings.Mesh.Listen) == 0 {
+		fmt.Fprintf(errOut, `warning: no other hospital can dial this node, since it listens on no address, so who is admitted reaches nobody.
+  In %s, under [mesh], set
+    listen = ["/ip4/ADDRESS/udp/%d/quic-v1", "/ip4/ADDRESS/tcp/%d"]
+  with this machine's address (watchward init --mesh-host does it), and restart the node.
+`, path, defaultMeshPort, defaultMeshPort)
+	}
+}
+
+// warnAdmission says what will not work with an admission.
+func warnAdmission(cmd *cobra.Command, key string, admission []byte) {
+	errOut := cmd.ErrOrStderr()
+	if name := keyfile.Rightless(key); name != "" {
+		fmt.Fprintf(errOut, "note: %s lies on %s, which keeps no rights: put the stick back into its safe.\n", key, name)
+	}
+	if a, _, err := node.ParseAdmission(admission); err == nil && len(a.Seeds) == 0 {
+		fmt.Fprintln(errOut, `warning: the admission names no address, so the newcomer can dial nobody and will hear nothing. One of:
+  run this node where others can reach it (mesh.listen in its configuration), and admit again with another --out
+  say --seed /ip4/ADDRESS/udp/PORT/quic-v1/p2p/ID, as "listens" in watchward status shows it
+  set mesh.seeds in the newcomer's configuration`)
+	}
 }
 
 // admit signs an admission with the key in a file.
@@ -200,7 +230,7 @@ func newJoin() *cobra.Command {
 			}
 			admission, err := os.ReadFile(in)
 			if err != nil {
-				return err
+				return fileError(in, err)
 			}
 			region, err := node.Join(dir, admission)
 			if err != nil {

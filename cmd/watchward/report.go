@@ -73,6 +73,9 @@ only the author can retract. A dispute of a notice travels as far as the notice.
 		Example: `  watchward dispute cdn.example --reason "our own update server"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkID(args[0]); err != nil {
+				return err
+			}
 			return say(cmd, []api.Submission{about("dispute", args[0], reason)}, o)
 		},
 	}
@@ -93,7 +96,7 @@ func newRetract() *cobra.Command {
 			submissions := make([]api.Submission, len(args))
 			for i, id := range args {
 				if !isID(id) {
-					return usage("%q is not an id: copy one of 40 hexadecimal digits from watchward list --mine", id)
+					return usage("%q is not an id: copy one of 40 hexadecimal digits, all of it, from watchward list --mine", id)
 				}
 				submissions[i] = about("retraction", id, reason)
 			}
@@ -119,6 +122,16 @@ func isID(s string) bool {
 		return false
 	}
 	return strings.Trim(strings.ToLower(s), "0123456789abcdef") == ""
+}
+
+// checkID refuses the beginning of an id: hexadecimal digits that are neither an
+// id nor a hash are no value of any type.
+func checkID(s string) error {
+	start := strings.TrimSuffix(strings.TrimSuffix(s, "…"), "...")
+	if len(start) < 6 || len(start) >= 40 || len(start) == 32 || strings.Trim(strings.ToLower(start), "0123456789abcdef") != "" {
+		return nil
+	}
+	return usage("%q is the beginning of an id, if it is one: copy all of its 40 hexadecimal digits from watchward list", s)
 }
 
 // say submits and shows what became of each submission.
@@ -199,7 +212,7 @@ func subject(v api.NoticeView) string {
 	case v.Indicator != nil:
 		return v.Indicator.Value
 	case v.Ref != "":
-		return "notice " + v.Ref[:min(len(v.Ref), 12)] + "…"
+		return "notice " + v.Ref
 	}
 	return ""
 }

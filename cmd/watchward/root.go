@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -40,7 +42,34 @@ Start with:  watchward dev`,
 			root.AddCommand(c)
 		}
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
+	root.SetHelpCommand(newHelp(root))
+	root.InitDefaultHelpCmd() // now, so that it is treated as every other
 	return root
+}
+
+// flagError says what a flag takes in place of how its parser failed.
+func flagError(err error) error {
+	text, _, isNumber := strings.Cut(err.Error(), ": strconv.Parse")
+	if !isNumber {
+		return err
+	}
+	return fmt.Errorf("%s: give a whole number, 0 or more", text)
+}
+
+// newHelp is cobra's help, which would answer a misspelt command with exit code 0.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("there is no command %q\nSee %s --help", strings.Join(args, " "), found.CommandPath())
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }
 
 // group makes a command that only holds others. Without it cobra would answer a

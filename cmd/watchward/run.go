@@ -196,7 +196,9 @@ func newConfig() *cobra.Command {
 	return group("config", "Check or show the configuration", &cobra.Command{
 		Use:   "validate [FILE]",
 		Short: "Check the configuration: every error with line, key and fix",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Check the configuration. Every mistake is named with its line, key and fix; of the
+syntax only the first, since what follows cannot be read.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, path, err := load(cmd, args)
 			if err != nil {

@@ -23,6 +23,9 @@ func newShow() *cobra.Command {
 			if isID(args[0]) {
 				return showNotice(cmd, c, strings.ToLower(args[0]))
 			}
+			if err := checkID(args[0]); err != nil {
+				return err
+			}
 			return showIndicator(cmd, c, args[0])
 		}),
 	}
@@ -115,7 +118,7 @@ func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 	if v.Matched != nil {
 		fmt.Fprintf(out, "matched by %s %s\n", v.Matched.Type, plain(v.Matched.Value))
 	}
-	fmt.Fprintf(out, "Seen by %s, %s; reported %s; disputed by %s.\n\n",
+	fmt.Fprintf(out, "Seen by %s, %s; imported %s; disputed by %s.\n\n",
 		plural(int64(v.Summary.Members), "hospital"), plural(int64(v.Summary.Sightings), "time"),
 		plural(int64(v.Summary.Reports), "time"), plural(int64(v.Summary.Disputes), "member"))
 	return showList(cmd, api.NoticesAnswer{Notices: v.Evidence}, false, false)

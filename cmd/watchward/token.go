@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,7 @@ func newToken() *cobra.Command {
 
 func newTokenCreate() *cobra.Command {
 	var q api.TokenRequest
-	var life time.Duration
+	var life string
 	c := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Make a token; it is shown once and kept only as a hash",
@@ -24,8 +23,12 @@ func newTokenCreate() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			q.Name = args[0]
-			if life > 0 {
-				q.Expires = api.Time(now().Add(life).UnixMilli())
+			if life != "" {
+				until, err := parseLife(life, now())
+				if err != nil {
+					return usage("--life %w", err)
+				}
+				q.Expires = api.Time(until.UnixMilli())
 			}
 			made, err := c.CreateToken(cmd.Context(), q)
 			if err != nil {
@@ -41,7 +44,7 @@ func newTokenCreate() *cobra.Command {
 	}
 	c.Flags().StringVar(&q.Role, "role", "reader", "reader, reporter (may also state) or admin")
 	c.Flags().StringVar(&q.Ceiling, "ceiling", "GREEN", "the strictest marking it may see")
-	c.Flags().DurationVar(&life, "life", 0, "how long it is valid: 720h (default: until it is revoked)")
+	c.Flags().StringVar(&life, "life", "", "how long it is valid: 90d, 12h, or until 2027-01-31 (default: until it is revoked)")
 	return c
 }
 

@@ -66,10 +66,34 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// read returns the contents of a regular file that nobody else can read. What
-// is checked is the opened file, so that it cannot be swapped in between.
-func read(path string) ([]byte, error) {
+// fileSystem is rightless, but for tests.
+var fileSystem = rightless
+
+// Rightless returns the name of the file system on which path lies, if it keeps
+// no rights of files, as FAT and exFAT on a stick: then everybody with the stick
+// can read the key, and on Unix most users of the machine in which it is. "" if it
+// keeps them, or nobody knows.
+func Rightless(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return fileSystem(f)
+}
+
+// read returns the contents of a regular file that nobody else can read; of one
+// that may lie on a stick, also where the stick keeps no rights. What is checked is
+// the opened file, so that it cannot be swapped in between.
+func read(path string, stick bool) ([]byte, error) {
 	before, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		fix := "restore it from a backup"
+		if stick {
+			fix = "check the path, and that the stick is in"
+		}
+		return nil, fmt.Errorf("key file %s: %w: %s", path, fs.ErrNotExist, fix)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open key file: %w", err)
 	}
@@ -91,8 +115,8 @@ func read(path string) ([]byte, error) {
 	if !os.SameFile(before, info) {
 		return nil, fmt.Errorf("key file %s was replaced while it was opened: try again", path)
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
-		return nil, fmt.Errorf("key file %s has mode %04o, others can reach it: run chmod 600 %s", path, mode, path)
+	if err := checkMode(path, f, info.Mode().Perm(), stick); err != nil {
+		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, fileSizeMax+1))
 	if err != nil {
@@ -102,4 +126,18 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file %s has more than %d bytes: this is no key file", path, fileSizeMax)
 	}
 	return data, nil
+}
+
+// checkMode refuses a file that others on this machine can reach.
+func checkMode(path string, f *os.File, mode fs.FileMode, stick bool) error {
+	if runtime.GOOS == "windows" || mode&0o077 == 0 {
+		return nil
+	}
+	switch name := fileSystem(f); {
+	case name == "":
+		return fmt.Errorf("key file %s has mode %04o, others can reach it: run chmod 600 %s; if that changes nothing, its file system keeps no rights: copy it to one that does", path, mode, path)
+	case !stick:
+		return fmt.Errorf("key file %s lies on %s, which keeps no rights, so others can reach it: move the node's directory to another file system", path, name)
+	}
+	return nil
 }

@@ -1,6 +1,19 @@
 package keyfile
 
-import "github.com/watchward/watchward/crypto"
+import (
+	"os"
+	"testing"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// OnFileSystem makes every file lie on a file system that keeps no rights, until
+// the test ends.
+func OnFileSystem(t *testing.T, name string) {
+	before := fileSystem
+	fileSystem = func(*os.File) string { return name }
+	t.Cleanup(func() { fileSystem = before })
+}
 
 // SaveAdmissionCheaply is SaveAdmission with scrypt made fast, so that tests
 // take no second each.

@@ -51,7 +51,7 @@ func Save(path string, id *Identity) error {
 
 // Load reads a node's identity file. It refuses files that others may read.
 func Load(path string) (*Identity, error) {
-	data, err := read(path)
+	data, err := read(path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +87,11 @@ func saveAdmission(path string, key *crypto.PrivateKey, passphrase []byte, workF
 }
 
 // LoadAdmission reads a coordinator's admission key. It calls passphrase only
-// if the file is encrypted, and returns ErrPassphrase if that does not open it.
+// if the file is encrypted, and returns ErrPassphrase if that does not open it. It
+// refuses files that others may read, but on a stick that keeps no rights: see
+// Rightless.
 func LoadAdmission(path string, passphrase func() ([]byte, error)) (*crypto.PrivateKey, error) {
-	data, err := read(path)
+	data, err := read(path, true)
 	if err != nil {
 		return nil, err
 	}

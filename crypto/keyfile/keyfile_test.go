@@ -121,6 +121,33 @@ func TestUnsafeFilesAreRefused(t *testing.T) {
 	}
 }
 
+// TestStickWithoutRights has keys where no mode can be set: an admission key is
+// meant to lie there, an identity is not.
+func TestStickWithoutRights(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED: modes mean something else on Windows")
+	}
+	dir := t.TempDir()
+	own, admission := filepath.Join(dir, "identity.key"), filepath.Join(dir, "admission.key")
+	key, err := crypto.GenerateKey(testkit.Random("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(keyfile.Save(own, identity(t)), keyfile.SaveAdmission(admission, key, nil), os.Chmod(own, 0o755), os.Chmod(admission, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyfile.LoadAdmission(admission, nil); err == nil || keyfile.Rightless(admission) != "" {
+		t.Errorf("where rights are kept: %v", err)
+	}
+	keyfile.OnFileSystem(t, "exFAT")
+	if _, err := keyfile.LoadAdmission(admission, nil); err != nil || keyfile.Rightless(admission) != "exFAT" {
+		t.Errorf("an admission key on a stick: %v", err)
+	}
+	if _, err := keyfile.Load(own); err == nil || !strings.Contains(err.Error(), "lies on exFAT, which keeps no rights") {
+		t.Errorf("an identity on a stick: %v", err)
+	}
+}
+
 func TestDamagedFilesAreRefused(t *testing.T) {
 	good := keyfile.Encoded(identity(t))
 	path := filepath.Join(t.TempDir(), "identity.key")

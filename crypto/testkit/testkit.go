@@ -108,6 +108,22 @@ func (r *Region) Admit(t testing.TB, names ...string) []*Member {
 	return members
 }
 
+// Endorse adds the region's list of those it endorses to its records, and
+// returns the record. before is the list it replaces, nil for the first.
+func (r *Region) Endorse(t testing.TB, before *trust.Endorsements, others ...*Region) []byte {
+	t.Helper()
+	regions := make([]crypto.Region, len(others))
+	for i, o := range others {
+		regions[i] = o.ID
+	}
+	raw, err := trust.Endorse(r.Charter, []*crypto.PrivateKey{r.Admission}, before, regions, Founded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Records = append(r.Records, raw)
+	return raw
+}
+
 // Roster returns a new roster of the region that holds all records so far.
 func (r *Region) Roster(t testing.TB) *trust.Roster {
 	t.Helper()

@@ -240,7 +240,7 @@ func memberOf(key []byte) crypto.MemberID {
 	return crypto.MemberID(crypto.SumContext("member", crypto.Region{}, key))
 }
 
-func parseBatch(raw []byte, region crypto.Region) (*batchHeader, error) {
+func parseBatch(raw []byte) (*batchHeader, error) {
 	b := &batchHeader{}
 	if err := canon.Unmarshal(raw, b); err != nil {
 		return nil, fmt.Errorf("batch: %w", err)
@@ -248,8 +248,6 @@ func parseBatch(raw []byte, region crypto.Region) (*batchHeader, error) {
 	switch {
 	case b.Version != Version:
 		return nil, fmt.Errorf("batch: version %d, this build knows %d", b.Version, Version)
-	case b.Region != region:
-		return nil, fmt.Errorf("batch: %w", ErrRegion)
 	case b.Count == 0 || b.Count > BatchMax:
 		return nil, fmt.Errorf("batch: %d credentials, want 1 to %d", b.Count, BatchMax)
 	case b.Time < 0:

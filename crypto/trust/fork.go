@@ -86,14 +86,15 @@ func (r *Roster) addFork(raw, payload []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if f.Chain.Region != r.region {
-		return false, fmt.Errorf("fork proof: %w", ErrRegion)
+	g, _ := r.of(f.Chain.Region)
+	if g == nil {
+		return false, fmt.Errorf("fork proof of %s: %w, which %s does not endorse", f.Chain.Region, ErrRegion, r.region)
 	}
 	at := serialID{f.Chain.Author, f.Chain.Serial}
-	if known := r.fork(at); known != nil && bytes.Compare(known.id[:], f.id[:]) <= 0 {
+	if known := r.fork(g, at); known != nil && bytes.Compare(known.id[:], f.id[:]) <= 0 {
 		return false, nil
 	}
-	author, ok := r.Member(r.region, f.Chain.Author, f.Chain.Serial)
+	author, ok := r.Member(f.Chain.Region, f.Chain.Author, f.Chain.Serial)
 	if !ok {
 		return false, fmt.Errorf("fork proof: %w", ErrAuthorMissing)
 	}
@@ -106,32 +107,34 @@ func (r *Roster) addFork(raw, payload []byte) (bool, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.forks[at]; known != nil {
+	if known := g.forks[at]; known != nil {
 		if bytes.Compare(known.id[:], f.id[:]) <= 0 {
 			return false, nil
 		}
-		delete(r.records, known.id)
+		delete(g.records, known.id)
 	}
-	r.forks[at] = f
-	r.records[f.id] = held{whole: bytes.Clone(raw)}
+	g.forks[at] = f
+	g.records[f.id] = held{kind: typeFork, whole: bytes.Clone(raw)}
 	r.noteChange()
 	return true, nil
 }
 
-func (r *Roster) fork(at serialID) *Fork {
+func (r *Roster) fork(g *regional, at serialID) *Fork {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.forks[at]
+	return g.forks[at]
 }
 
-// Forks returns the proof that is kept of each serial that forked, in no
-// particular order.
+// Forks returns the proof that is kept of each serial that forked, in this
+// region and in those that it endorses, in no particular order.
 func (r *Roster) Forks() []Fork {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]Fork, 0, len(r.forks))
-	for _, f := range r.forks {
-		out = append(out, *f)
+	var out []Fork
+	for _, g := range r.regions {
+		for _, f := range g.forks {
+			out = append(out, *f)
+		}
 	}
 	return out
 }

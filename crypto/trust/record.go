@@ -7,12 +7,12 @@ import (
 	"github.com/watchward/watchward/crypto/canon"
 )
 
-// Types of records. The numbers are wire format; 3 revocation and 4 endorsement
-// are reserved.
+// Types of records. The numbers are wire format; 3 revocation is reserved.
 const (
-	typeCharter    = 1
-	typeCredential = 2
-	typeFork       = 5
+	typeCharter      = 1
+	typeCredential   = 2
+	typeEndorsements = 4
+	typeFork         = 5
 )
 
 // record is the envelope of everything a roster is built from.
@@ -44,7 +44,9 @@ func decodeRecord(raw []byte) (record, error) {
 	if err := canon.Unmarshal(raw, &r); err != nil {
 		return r, fmt.Errorf("trust record: %w", err)
 	}
-	if r.Type != typeCharter && r.Type != typeCredential && r.Type != typeFork {
+	switch r.Type {
+	case typeCharter, typeCredential, typeEndorsements, typeFork:
+	default:
 		return r, fmt.Errorf("trust record: %w: %d", ErrUnknownType, r.Type)
 	}
 	return r, nil

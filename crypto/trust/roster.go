@@ -3,9 +3,9 @@ package trust
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,23 +19,38 @@ import (
 // ParsedKeysMax is how many parsed keys a roster keeps, about 40 KB each.
 const ParsedKeysMax = 1024
 
-// A Roster knows who belongs to one region, from records it has verified. It
-// is in memory and safe for concurrent use.
+// A Roster knows who belongs to one region and to those that it endorses, from
+// records it has verified. It is in memory and safe for concurrent use.
 type Roster struct {
 	region crypto.Region
 	keys   *lru.Cache[serialID, *crypto.PublicKey]
 
-	mu      sync.RWMutex // guards what follows
-	charter *Charter     // nil until its record arrived
-	records map[crypto.Hash]held
-	batches map[crypto.Hash]*verifiedBatch // by hash of the encoded header
-	serials map[serialID]*Credential       // the latest admitted
-	members map[crypto.MemberID]*Credential
-	peers   map[string]*Credential
-	forks   map[serialID]*Fork
-	root    crypto.Hash
-	rootDue bool // root is older than records
+	mu      sync.RWMutex                  // guards what follows
+	regions map[crypto.Region]*regional   // this region, and those on its list of endorsements
+	peers   map[string]*regional          // by peer id: this region, else the first that has a credential for it
+	roots   map[crypto.Region]crypto.Hash // of what peers of a region are shown; empty when records have changed
 	changed chan struct{}
+}
+
+// A regional is what is known of one region.
+type regional struct {
+	region    crypto.Region
+	charter   *Charter      // nil until its record arrived
+	endorsing *Endorsements // the latest list; nil = it endorses nobody
+	records   map[crypto.Hash]held
+	batches   map[crypto.Hash]*verifiedBatch // by hash of the encoded header
+	serials   map[serialID]*Credential       // the latest admitted
+	members   map[crypto.MemberID]*Credential
+	peers     map[string]*Credential
+	forks     map[serialID]*Fork
+}
+
+func newRegional(region crypto.Region) *regional {
+	return &regional{
+		region: region, records: map[crypto.Hash]held{}, batches: map[crypto.Hash]*verifiedBatch{},
+		serials: map[serialID]*Credential{}, members: map[crypto.MemberID]*Credential{}, peers: map[string]*Credential{},
+		forks: map[serialID]*Fork{},
+	}
 }
 
 type serialID struct {
@@ -46,7 +61,8 @@ type serialID struct {
 // held is a record cut so that credentials of one batch share its signatures,
 // which are the larger half of each record.
 type held struct {
-	whole      []byte // charters and fork proofs
+	kind       uint8
+	whole      []byte // all but credentials
 	credential []byte
 	index      uint32
 	path       []crypto.Hash
@@ -68,10 +84,9 @@ func NewRoster(region crypto.Region) *Roster {
 		panic(err) // the size is a positive constant
 	}
 	return &Roster{
-		region: region, keys: keys, changed: make(chan struct{}), rootDue: true,
-		records: map[crypto.Hash]held{}, batches: map[crypto.Hash]*verifiedBatch{},
-		serials: map[serialID]*Credential{}, members: map[crypto.MemberID]*Credential{}, peers: map[string]*Credential{},
-		forks: map[serialID]*Fork{},
+		region: region, keys: keys, changed: make(chan struct{}),
+		regions: map[crypto.Region]*regional{region: newRegional(region)}, roots: map[crypto.Region]crypto.Hash{},
+		peers: map[string]*regional{},
 	}
 }
 
@@ -87,15 +102,17 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 	switch rec.Type {
 	case typeCharter:
 		return r.addCharter(raw, rec.Payload)
+	case typeEndorsements:
+		return r.addEndorsements(raw, rec.Payload)
 	case typeFork:
 		return r.addFork(raw, rec.Payload)
 	}
 	return r.addCredential(rec.Payload)
 }
 
-// AddAll adds records in any order: those that come before their charter or
-// their author's credential are tried again after it. It returns how many were new and, joined, why others
-// were refused.
+// AddAll adds records in any order: those that come before what they stand on are
+// tried again after it. It returns how many were new and, joined, why others were
+// refused.
 func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 	var errs []error
 	for round, left := 0, raws; len(left) > 0; round++ {
@@ -105,8 +122,8 @@ func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 			switch {
 			case ok:
 				added++
-			case round < 2 && (errors.Is(err, ErrCharterMissing) || errors.Is(err, ErrAuthorMissing)):
-				early = append(early, raw) // charter, then credential, then fork proof
+			case round < stepsMax && isEarly(err):
+				early = append(early, raw)
 			case err != nil:
 				errs = append(errs, err)
 			}
@@ -116,15 +133,34 @@ func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 	return added, errors.Join(errs...)
 }
 
+// stepsMax is how many records may stand on one another: a region's charter, its
+// endorsements, an endorsed charter, a credential under it, a fork proof.
+const stepsMax = 5
+
+func isEarly(err error) bool {
+	return errors.Is(err, ErrRegion) || errors.Is(err, ErrCharterMissing) || errors.Is(err, ErrAuthorMissing)
+}
+
+// of returns what is known of a region, and its charter, nil if unknown.
+func (r *Roster) of(region crypto.Region) (*regional, *Charter) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if g := r.regions[region]; g != nil {
+		return g, g.charter
+	}
+	return nil, nil
+}
+
 func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 	var signed charterRecord
 	if err := canon.Unmarshal(payload, &signed); err != nil {
 		return false, fmt.Errorf("charter record: %w", err)
 	}
-	if crypto.Region(crypto.SumContext("charter", crypto.Region{}, signed.Charter)) != r.region {
-		return false, fmt.Errorf("charter: %w: its hash is not the pinned %s", ErrRegion, r.region)
-	}
-	if r.Charter() != nil {
+	region := crypto.Region(crypto.SumContext("charter", crypto.Region{}, signed.Charter))
+	switch g, known := r.of(region); {
+	case g == nil:
+		return false, fmt.Errorf("charter of %s: %w, which %s does not endorse", region, ErrRegion, r.region)
+	case known != nil:
 		return false, nil
 	}
 	c, err := parseCharter(signed.Charter)
@@ -134,14 +170,14 @@ func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 	if err := checkSignatures(signed.Signatures, c.Coordinators, len(c.Coordinators), charterContext, signed.Charter); err != nil {
 		return false, fmt.Errorf("charter: %w", err)
 	}
-	id := recordID(r.region, typeCharter, signed.Charter, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.charter != nil {
+	g := r.regions[region]
+	if g == nil || g.charter != nil {
 		return false, nil
 	}
-	r.charter = c
-	r.records[id] = held{whole: bytes.Clone(raw)}
+	g.charter = c
+	g.records[c.RecordID()] = held{kind: typeCharter, whole: bytes.Clone(raw)}
 	r.noteChange()
 	return true, nil
 }
@@ -153,22 +189,27 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	if err := canon.Unmarshal(payload, &rec); err != nil {
 		return false, fmt.Errorf("credential record: %w", err)
 	}
-	header, err := parseBatch(rec.Batch, r.region)
+	header, err := parseBatch(rec.Batch)
 	if err != nil {
 		return false, err
 	}
-	cred, err := parseCredential(rec.Credential, r.region)
+	region := header.Region
+	g, charter := r.of(region)
+	if g == nil {
+		return false, fmt.Errorf("batch of %s: %w, which %s does not endorse", region, ErrRegion, r.region)
+	}
+	cred, err := parseCredential(rec.Credential, region)
 	if err != nil {
 		return false, err
 	}
 	if err := rec.check(header); err != nil {
 		return false, err
 	}
-	id := recordID(r.region, typeCredential, rec.Credential, rec.Batch)
+	id := recordID(region, typeCredential, rec.Credential, rec.Batch)
 	hash := crypto.LeafHash(rec.Batch)
 	r.mu.RLock()
-	charter, batch := r.charter, r.batches[hash]
-	_, known := r.records[id]
+	batch := g.batches[hash]
+	_, known := g.records[id]
 	r.mu.RUnlock()
 	switch {
 	case known:
@@ -177,7 +218,7 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 		return false, fmt.Errorf("credential of %q: %w", cred.Name, ErrCharterMissing)
 	}
 	if batch == nil {
-		err := checkSignatures(rec.Signatures, charter.Coordinators, int(charter.Threshold), admissionContext(r.region), rec.Batch)
+		err := checkSignatures(rec.Signatures, charter.Coordinators, int(charter.Threshold), admissionContext(region), rec.Batch)
 		if err != nil {
 			return false, fmt.Errorf("credential of %q: %w", cred.Name, err)
 		}
@@ -186,31 +227,32 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	cred.admitted, cred.record = header.Time, id
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, known := r.records[id]; known {
+	if _, known := g.records[id]; known || r.regions[region] != g {
 		return false, nil
 	}
-	if first := r.batches[hash]; first != nil {
+	if first := g.batches[hash]; first != nil {
 		batch = first
 	}
-	r.batches[hash] = batch
-	r.records[id] = held{credential: rec.Credential, index: rec.Index, path: rec.Path, batch: batch}
-	r.index(cred)
+	g.batches[hash] = batch
+	g.records[id] = held{kind: typeCredential, credential: rec.Credential, index: rec.Index, path: rec.Path, batch: batch}
+	g.index(cred)
+	r.prefer(g, string(cred.Peer))
 	r.noteChange()
 	return true, nil
 }
 
 // index enters a credential wherever it is later than what is there. The order
 // is total, so the result does not depend on who came first.
-func (r *Roster) index(c *Credential) {
+func (g *regional) index(c *Credential) {
 	at := serialID{c.Member, c.Serial}
-	if old := r.serials[at]; old == nil || compareCredentials(old, c) < 0 {
-		r.serials[at] = c
+	if old := g.serials[at]; old == nil || compareCredentials(old, c) < 0 {
+		g.serials[at] = c
 	}
-	if old := r.members[c.Member]; old == nil || compareCredentials(old, c) < 0 {
-		r.members[c.Member] = c
+	if old := g.members[c.Member]; old == nil || compareCredentials(old, c) < 0 {
+		g.members[c.Member] = c
 	}
-	if old := r.peers[string(c.Peer)]; old == nil || compareCredentials(old, c) < 0 {
-		r.peers[string(c.Peer)] = c
+	if old := g.peers[string(c.Peer)]; old == nil || compareCredentials(old, c) < 0 {
+		g.peers[string(c.Peer)] = c
 	}
 }
 
@@ -220,7 +262,7 @@ func compareCredentials(a, b *Credential) int {
 }
 
 func (r *Roster) noteChange() {
-	r.rootDue = true
+	clear(r.roots)
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -235,49 +277,84 @@ func (r *Roster) Changed() <-chan struct{} {
 // Region returns the name of the region.
 func (r *Roster) Region() crypto.Region { return r.region }
 
-// Endorses reports whether members of region are heard here. In this version
-// that is the roster's own region only.
-func (r *Roster) Endorses(region crypto.Region) bool { return region == r.region }
-
 // Charter returns the region's charter, or nil while it is unknown.
-func (r *Roster) Charter() *Charter {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.charter
+func (r *Roster) Charter() *Charter { return r.CharterOf(r.region) }
+
+// CharterOf returns the charter of this region or of one that it endorses, or
+// nil while it is unknown.
+func (r *Roster) CharterOf(region crypto.Region) *Charter {
+	_, charter := r.of(region)
+	return charter
 }
 
-// Member returns the latest credential of a member's serial.
+// Member returns the latest credential of a member's serial, in this region or
+// in one that it endorses.
 func (r *Roster) Member(region crypto.Region, member crypto.MemberID, serial uint32) (*Credential, bool) {
-	if region != r.region {
-		return nil, false
-	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	c, ok := r.serials[serialID{member, serial}]
+	g := r.regions[region]
+	if g == nil {
+		return nil, false
+	}
+	c, ok := g.serials[serialID{member, serial}]
 	return c, ok
 }
 
 // ByPeer returns the credential that binds a libp2p peer id, given as its
-// bytes. Only the member's latest credential binds one.
+// bytes: in this region, else in one that it endorses. Only the member's latest
+// credential binds one.
 func (r *Roster) ByPeer(peer string) (*Credential, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	c := r.peers[peer]
-	if c == nil || string(r.members[c.Member].Peer) != peer {
+	g := r.peers[peer]
+	if g == nil {
 		return nil, false
 	}
-	return c, true
+	if c := g.byPeer(peer); c != nil {
+		return c, true
+	}
+	for _, region := range r.sorted() {
+		if c := r.regions[region].byPeer(peer); c != nil {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// prefer notes that a region has a credential for a peer id.
+func (r *Roster) prefer(g *regional, peer string) {
+	before := r.peers[peer]
+	if before == nil || before.region != r.region && (g.region == r.region || compareRegions(g.region, before.region) < 0) {
+		r.peers[peer] = g
+	}
+}
+
+// sorted returns the regions, this one first and the others in order.
+func (r *Roster) sorted() []crypto.Region {
+	out := []crypto.Region{r.region}
+	for region := range r.regions {
+		if region != r.region {
+			out = append(out, region)
+		}
+	}
+	slices.SortFunc(out[1:], compareRegions)
+	return out
+}
+
+func (g *regional) byPeer(peer string) *Credential {
+	c := g.peers[peer]
+	if c == nil || string(g.members[c.Member].Peer) != peer {
+		return nil
+	}
+	return c
 }
 
 // Members returns the latest credential of each member, sorted by name.
 func (r *Roster) Members(region crypto.Region) []*Credential {
-	if region != r.region {
-		return nil
-	}
 	r.mu.RLock()
-	out := make([]*Credential, 0, len(r.members))
-	for _, c := range r.members {
-		out = append(out, c)
+	var out []*Credential
+	if g := r.regions[region]; g != nil {
+		out = slices.AppendSeq(make([]*Credential, 0, len(g.members)), maps.Values(g.members))
 	}
 	r.mu.RUnlock()
 	slices.SortFunc(out, func(a, b *Credential) int {
@@ -298,50 +375,4 @@ func (r *Roster) Key(c *Credential) (*crypto.PublicKey, error) {
 	}
 	r.keys.Add(at, key)
 	return key, nil
-}
-
-// IDs returns the sorted ids of all records.
-func (r *Roster) IDs() []crypto.Hash {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.ids()
-}
-
-func (r *Roster) ids() []crypto.Hash {
-	out := make([]crypto.Hash, 0, len(r.records))
-	for id := range r.records {
-		out = append(out, id)
-	}
-	slices.SortFunc(out, func(a, b crypto.Hash) int { return bytes.Compare(a[:], b[:]) })
-	return out
-}
-
-// Record returns the bytes of a record, for another roster's Add.
-func (r *Roster) Record(id crypto.Hash) ([]byte, bool) {
-	r.mu.RLock()
-	h, ok := r.records[id]
-	r.mu.RUnlock()
-	if !ok || h.whole != nil {
-		return h.whole, ok
-	}
-	raw, err := encodeRecord(typeCredential, credentialRecord{
-		Credential: h.credential, Index: h.index, Path: h.path, Batch: h.batch.raw, Signatures: h.batch.signatures,
-	})
-	return raw, err == nil
-}
-
-// Root returns a hash over the ids of all records: equal rosters have equal
-// roots.
-func (r *Roster) Root() crypto.Hash {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.rootDue {
-		h := sha256.New()
-		h.Write(crypto.Context("roster", r.region))
-		for _, id := range r.ids() {
-			h.Write(id[:])
-		}
-		r.root, r.rootDue = crypto.Hash(h.Sum(nil)), false
-	}
-	return r.root
 }

@@ -9,6 +9,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,10 +19,14 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // fileBytesMax bounds the file; a real one has a few kilobytes.
 const fileBytesMax = 1 << 20
+
+// problemsMax bounds how often what is wrong is blanked and the rest read again.
+const problemsMax = 100
 
 // Config is a node's configuration. REFERENCE.md describes every key.
 type Config struct {
@@ -135,23 +140,71 @@ func Parse(path string, text []byte) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	c := Default()
-	d := toml.NewDecoder(strings.NewReader(string(text)))
-	d.DisallowUnknownFields()
-	err = d.Decode(&c)
-	var strict *toml.StrictMissingError
-	if err != nil && !errors.As(err, &strict) {
-		return Config{}, decodeErrors(path, err)
+	c, problems, err := decode(path, text)
+	if err != nil {
+		return Config{}, err
 	}
-	// An unknown key hides nothing else that is wrong.
-	problems := join(path, c.check(), places)
-	if strict != nil {
-		problems = append(problems, unknownKeys(path, strict)...)
+	// What cannot be decoded hides nothing else that is wrong.
+	for _, e := range join(path, c.check(), places) {
+		if !slices.ContainsFunc(problems, func(p *Error) bool { return p.Key == e.Key }) {
+			problems = append(problems, e)
+		}
 	}
 	if len(problems) > 0 {
 		return Config{}, inOrder(problems)
 	}
 	return c, nil
+}
+
+// decode returns what can be decoded, and an error for each key that is unknown or
+// has a value of a wrong type. The decoder stops at the first of these, so that key
+// is blanked and the rest decoded again.
+func decode(path string, text []byte) (Config, []*Error, error) {
+	var problems []*Error
+	for {
+		c := Default()
+		d := toml.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		err := d.Decode(&c)
+		var strict *toml.StrictMissingError
+		switch {
+		case err == nil:
+			return c, problems, nil
+		case errors.As(err, &strict):
+			return c, append(problems, unknownKeys(path, strict)...), nil
+		}
+		var wrong *Error
+		if err = decodeErrors(path, err); !errors.As(err, &wrong) {
+			return Config{}, nil, err
+		}
+		problems = append(problems, wrong)
+		rest, ok := blank(text, wrong.Line)
+		if !ok || len(problems) == problemsMax { // not of one key, or enough
+			return Config{}, nil, inOrder(problems)
+		}
+		text = rest
+	}
+}
+
+// blank overwrites the key with its value that stands in a line, so that all others
+// stay where they are.
+func blank(text []byte, line int) ([]byte, bool) {
+	var p unstable.Parser
+	p.Reset(text)
+	for p.NextExpression() {
+		e := p.Expression()
+		if shape := p.Shape(e.Raw); e.Kind != unstable.KeyValue || line < shape.Start.Line || line > shape.End.Line {
+			continue
+		}
+		rest := bytes.Clone(text)
+		for i := range rest[e.Raw.Offset : e.Raw.Offset+e.Raw.Length] {
+			if at := int(e.Raw.Offset) + i; rest[at] != '\n' {
+				rest[at] = ' '
+			}
+		}
+		return rest, true
+	}
+	return nil, false
 }
 
 // Validate reports what cannot work, as Load does, for a configuration made by

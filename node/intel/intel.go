@@ -36,6 +36,9 @@ type Found struct {
 	Unclear string
 	// Reason says why it is refused and what to do; "" if it is not.
 	Reason string
+	// Skipped says that nothing is wrong with what is refused: its source does
+	// not mean it for detection.
+	Skipped bool
 	// Value is what the source has, made fit to be shown by Show.
 	Value string
 }

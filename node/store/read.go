@@ -268,6 +268,29 @@ func (s *Store) Evidence(key notice.Key, ceiling notice.TLP, limit int) ([]Recor
 	return out, nil
 }
 
+// Marked returns the strictest marking under which a member's own words of an
+// indicator that count now are held here: what it reported or imported, shared or
+// not. 0 if there is none, or none was marked.
+func (s *Store) Marked(by crypto.MemberID, key notice.Key) (strictest notice.TLP, err error) {
+	if !s.MayHave(key) {
+		return 0, nil
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	now := s.now()
+	err = scan(txn, evidencePrefix(key), func(_, value []byte) error {
+		e, err := decodeEvidence(value)
+		if err == nil && e.kind != notice.KindDispute && e.counts(now) && s.memberID(e.member) == by {
+			strictest = notice.Stricter(strictest, e.tlp)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("evidence: %w", err)
+	}
+	return strictest, nil
+}
+
 // entriesMax bounds the entries that a reader keeps cut into records.
 const entriesMax = 16
 

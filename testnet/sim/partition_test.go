@@ -109,18 +109,14 @@ func TestChurnForHoursGrowsNothing(t *testing.T) {
 		var said []sim.Word
 		var goroutines, heap []int
 		for minute := range 60 * either(1, 12) {
-			gone := []*sim.Member{w.Members[w.Rand.IntN(len(w.Members))], w.Members[w.Rand.IntN(len(w.Members))]}
+			gone := slices.Compact([]*sim.Member{w.Members[w.Rand.IntN(len(w.Members))], w.Members[w.Rand.IntN(len(w.Members))]})
 			w.Stop(gone...)
 			running := w.Running()
 			for range 3 {
 				said = append(said, running[w.Rand.IntN(len(running))].Speak(crypto.Header{}, 200))
 				time.Sleep(15 * time.Second)
 			}
-			for _, m := range slices.Compact(gone) {
-				if m.Mesh == nil {
-					w.Start(m)
-				}
-			}
+			w.Start(gone...)
 			time.Sleep(15 * time.Second)
 			if minute%20 == 19 {
 				time.Sleep(2 * time.Minute)

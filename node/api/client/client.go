@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/watchward/watchward/node/api"
@@ -124,7 +126,7 @@ func Open(dir string) (*Client, error) {
 	}
 	var e Endpoint
 	if err := json.Unmarshal(text, &e); err != nil {
-		return nil, fmt.Errorf("read %s: %w: it is written anew when the node starts", filepath.Join(dir, endpointFile), err)
+		return nil, fmt.Errorf("%s is damaged: start the node anew, which writes it", filepath.Join(dir, endpointFile))
 	}
 	c := Config{URL: e.URL, Dir: dir}
 	if e.URL != "" && e.TokenFile != "" {
@@ -233,10 +235,6 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 }
 
 func (c *Client) unreachable(err error) error {
-	var inner *url.Error
-	if errors.As(err, &inner) {
-		err = inner.Err // the method and URL are in our words below
-	}
 	where, fix := c.base, "is it running? watchward run --dir DIRECTORY, or watchward dev for a region to try"
 	if c.c.Socket != "" {
 		where = c.c.Socket
@@ -244,7 +242,53 @@ func (c *Client) unreachable(err error) error {
 	if c.c.Dir != "" {
 		fix = "is it running? watchward run --dir " + c.c.Dir + " (or watchward dev, which made it)"
 	}
-	return &Error{Unreachable: true, Err: fmt.Errorf("cannot reach the node at %s: %w: %s", where, err, fix)}
+	return &Error{Unreachable: true, Err: fmt.Errorf("cannot reach the node at %s: %w: %s", where, c.meaning(err), fix)}
+}
+
+// unanswered is why there is no answer, in words for people; Unwrap returns what the
+// system said.
+type unanswered struct {
+	text string
+	err  error
+}
+
+func (u *unanswered) Error() string { return u.text }
+func (u *unanswered) Unwrap() error { return u.err }
+
+// meaning says what the errors of a connection mean.
+func (c *Client) meaning(err error) error {
+	var dial *net.OpError
+	var name *net.DNSError
+	var authority x509.UnknownAuthorityError
+	var timeout interface{ Timeout() bool }
+	var syntax *json.SyntaxError
+	var shape *json.UnmarshalTypeError
+	text := ""
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		text = fmt.Sprintf("no answer within %s", c.c.Timeout)
+	case errors.As(err, &name):
+		text = fmt.Sprintf("there is no machine called %s", name.Name)
+	case errors.Is(err, fs.ErrPermission):
+		text = "this user may not open it"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		text = "nothing listens there"
+	case errors.As(err, &authority):
+		text = "its certificate is of an authority that this machine does not know"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		text = "it broke off in the middle"
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
+		text = "it does not speak TLS: write http://"
+	case strings.Contains(err.Error(), "malformed HTTP"), errors.As(err, &syntax), errors.As(err, &shape):
+		text = "what answers there is no Watchward node, or one of another version"
+	default:
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			return inner.Err // the method and URL are in our words
+		}
+		return err
+	}
+	return &unanswered{text, err}
 }
 
 func readProblem(res *http.Response) error {

@@ -191,6 +191,56 @@ type fails struct{ err error }
 
 func (f fails) Write([]byte) (int, error) { return 0, f.err }
 
+// TestNoAnswer has what a person reads when something else than a node answers, or
+// nothing.
+func TestNoAnswer(t *testing.T) {
+	says := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_, _ = io.WriteString(conn, text)
+				_ = conn.Close()
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		scheme  string
+		want    string
+	}{
+		"nothing":     {says(""), "http", "it broke off in the middle"},
+		"half":        {says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "http", "it broke off in the middle"},
+		"another":     {says("SSH-2.0-x\r\n\r\n"), "http", "what answers there is no Watchward node"},
+		"a text":      {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }, "http", "what answers there is no Watchward node"},
+		"other types": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"name":7}`) }, "http", "or one of another version"},
+		"silence":     {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "http", "no answer within 50ms"},
+		"no TLS":      {says(""), "https", "it does not speak TLS: write http://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(c.handler)
+			defer server.Close()
+			timeout := time.Duration(0)
+			if name == "silence" {
+				timeout = 50 * time.Millisecond
+			}
+			asks, err := client.New(client.Config{URL: c.scheme + strings.TrimPrefix(server.URL, "http"), Timeout: timeout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer asks.Close()
+			_, err = asks.Status(t.Context())
+			if client.ExitCode(err) != client.ExitUnreachable || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v", err)
+			}
+			for _, raw := range []string{"EOF", "deadline", "json:", "invalid character", "malformed", "http: server"} {
+				if err != nil && strings.Contains(err.Error(), raw) {
+					t.Errorf("%q in %v", raw, err)
+				}
+			}
+		})
+	}
+}
+
 func TestLookupInPieces(t *testing.T) {
 	dir, _ := node(t, token.Reader, func(c *api.Config) { c.BodyMax = 64 << 10 })
 	c := open(t, dir)

@@ -37,9 +37,13 @@ type table struct {
 func survey(head []byte, o Options) *table {
 	cut := len(head) >= headMax
 	head = bytes.TrimPrefix(head, []byte(bom))
-	best := &table{comma: ',', width: 1}
+	commas := []rune{',', ';', '\t', '|'}
+	if comma := stated(head); comma != 0 {
+		commas = []rune{comma}
+	}
+	best := &table{comma: commas[0], width: 1}
 	score := 0
-	for _, comma := range []rune{',', ';', '\t', '|'} {
+	for _, comma := range commas {
 		t := &table{comma: comma, headless: o.NoHeader}
 		last := t.sample(head, cut)
 		same := t.measure()
@@ -49,7 +53,7 @@ func survey(head []byte, o Options) *table {
 		}
 		if t.width > 1 && (same > score || same == score && t.width > best.width) {
 			best, score = t, same
-		} else if score == 0 && comma == ',' {
+		} else if score == 0 && comma == commas[0] {
 			best = t
 		}
 	}

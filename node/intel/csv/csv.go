@@ -21,6 +21,7 @@
 //   - Cells that cannot be times, markings or kinds refuse their row by line and
 //     column; context that is not fit to be kept is left out.
 //   - Lines that start with # are comments, in front of a table also its header.
+//     A first line sep=; says the delimiter, as Excel has it.
 //     Empty cells may be written -, none, null or n/a.
 //   - A row of more than 1 MiB ends the reading: a quote was not closed.
 package csv
@@ -32,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,10 +151,22 @@ func position(rows *csv.Reader, cells []string) (line, column int) {
 	return rows.FieldPos(0)
 }
 
+// statedLine is how Excel is told the delimiter.
+var statedLine = regexp.MustCompile(`^"?(?i:sep)=([,;\t|])"?\r?(\n|$)`)
+
+// stated returns the delimiter that the first line of a table names, 0 if none.
+func stated(head []byte) rune {
+	if m := statedLine.FindSubmatch(head[:min(len(head), 10)]); m != nil {
+		return rune(m[1][0])
+	}
+	return 0
+}
+
 // A source passes a table on without its comment lines, and stops at a row that
 // does not end.
 type source struct {
 	in      *bufio.Reader
+	begun   bool
 	started bool // the line is not at its start
 	room    int  // bytes that the present row may still take
 	lines   int  // that ended
@@ -169,6 +183,14 @@ func (s *source) Read(p []byte) (int, error) {
 	first, err := s.in.Peek(1)
 	if err != nil {
 		return 0, err
+	}
+	if !s.begun {
+		s.begun = true
+		if start, _ := s.in.Peek(10); stated(start) != 0 {
+			err := s.comment()
+			s.last = ""
+			return copy(p, "\n"), err
+		}
 	}
 	if first[0] == '#' && !s.started {
 		return copy(p, "\n"), s.comment()

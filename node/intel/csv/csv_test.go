@@ -18,13 +18,17 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-// read returns what is found as "line 2: ipv4 198.51.100.7" and "line 3: REFUSED reason".
+// read returns what is found as "line 2: ipv4 198.51.100.7", "line 3: REFUSED reason"
+// and "line 4: SKIPPED reason".
 func read(file string, o csv.Options) (out []string, found []intel.Found, err error) {
 	err = csv.Read(strings.NewReader(file), o, func(f intel.Found) error {
 		found = append(found, f)
-		if f.Notice == nil {
+		switch {
+		case f.Skipped:
+			out = append(out, f.Place+": SKIPPED "+f.Reason)
+		case f.Notice == nil:
 			out = append(out, f.Place+": REFUSED "+f.Reason)
-		} else {
+		default:
 			out = append(out, f.Place+": "+f.Notice.Indicator.String())
 		}
 		return nil
@@ -46,6 +50,13 @@ func TestRead(t *testing.T) {
 			[]string{"line 2: domain evil.example", "line 3: ipv4 198.51.100.7"}},
 		"semicolons, byte order mark, CRLF": {"\xef\xbb\xbfWert;Typ;Bemerkung\r\nevil[.]example;domain;\"a; b\"\r\n", csv.Options{}, "value=1 (Wert), type=2 (Typ)",
 			[]string{"line 2: domain evil.example"}},
+		"Excel's delimiter": {"\xef\xbb\xbfsep=;\r\nWert;Bemerkung, kurz\r\nevil.example;a, b\r\nb.example;d, e\r\n", csv.Options{}, "value=1 (Wert)",
+			[]string{"line 3: domain evil.example", "line 4: domain b.example"}},
+		"German": {"Typ;Wert;Zuerst gesehen;Zuletzt gesehen;Quelle;Beschreibung\nDomäne;evil.example;01.11.2026;02.11.2026;BSI;x\nIP-Adresse;198.51.100.7;;;;\nDatei-Hash;" + md5 + ";;;;\nE-Mail-Adresse;a@evil.example;;;;\n", csv.Options{},
+			"type=1 (Typ), value=2 (Wert), first_seen=3 (Zuerst gesehen), last_seen=4 (Zuletzt gesehen), source=5 (Quelle)",
+			[]string{"line 2: domain evil.example", "line 3: ipv4 198.51.100.7", "line 4: md5 " + md5, "line 5: email a@evil.example"}},
+		"German, a column a type": {"Datum,Domäne,IP-Adresse,Prüfsumme\n2026-11-01,evil.example,198.51.100.7," + md5 + "\n", csv.Options{}, "first_seen=1 (Datum), domain=2 (Domäne), ip=3 (IP-Adresse), hash=4 (Prüfsumme)",
+			[]string{"line 2, column 2: domain evil.example", "line 2, column 3: ipv4 198.51.100.7", "line 2, column 4: md5 " + md5}},
 		"tabs with empty cells": {"ioc\tmalware\ttlp\nevil.example\t\tgreen\n", csv.Options{}, "value=1 (ioc), family=2 (malware), tlp=3 (tlp)",
 			[]string{"line 2: domain evil.example"}},
 		"bars": {"a|domain\nx|evil.example\n", csv.Options{}, "domain=2 (domain)", []string{"line 2: domain evil.example"}},
@@ -72,7 +83,7 @@ func TestRead(t *testing.T) {
 				"line 4, column 4 (tlp): REFUSED pink is not a marking*", "line 5, column 1 (ioc): REFUSED a recipient is a victim*", "line 6, column 1 (ioc): REFUSED the type c2 is no type*",
 				"line 7, column 1 (ioc): REFUSED e.example is not of the type ip*", "line 8, column 1 (ioc): REFUSED co.uk is a public suffix*", "line 9, column 1 (ioc): REFUSED 10.0.0.1 is a private*"}},
 		"MISP's own CSV": {"uuid,event_id,category,type,value,comment,to_ids,date\nx,1,y,filename|md5,a.exe|" + md5 + ",,1,20261101\nx,1,y,ip-dst,198.51.100.7,,0,20261101\n", csv.Options{}, "id=1 (uuid), type=4 (type), value=5 (value), to_ids=7 (to_ids)",
-			[]string{"line 2, column 5 (value): REFUSED harmless files*", "line 2: md5 " + md5, "line 3, column 5 (value): REFUSED not marked for detection*"}},
+			[]string{"line 2, column 5 (value): SKIPPED harmless files*", "line 2: md5 " + md5, "line 3, column 5 (value): SKIPPED not marked for detection*"}},
 		"types that are none": {"type,ioc\nphishing,evil.example\nc2,b.example\n", csv.Options{}, "value=2 (ioc)", []string{"line 2: domain evil.example", "line 3: domain b.example"}},
 		"comments":            {"ioc,x\n# not a row\nevil.example,1\n#\"x\nb.example,2", csv.Options{}, "value=1 (ioc)", []string{"line 3: domain evil.example", "line 5: domain b.example"}},
 		"kinds": {"kind,value,first_seen,reason\nsighting,evil.example,2026-11-01,\nsighting,b.example,,\ndispute,c.example,,ours\nretraction,d.example,,\n", csv.Options{}, "kind=1 (kind), value=2 (value), first_seen=3 (first_seen)",

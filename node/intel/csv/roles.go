@@ -20,8 +20,8 @@ type role struct {
 
 // fieldRoles are the columns beside the values, and the headers they go by.
 var fieldRoles = map[string]string{
-	"type":        "type ioc_type indicator_type value_type observable_type attribute_type typ",
-	"first_seen":  "first_seen firstseen first_seen_utc dateadded date_added erstmals_gesehen",
+	"type":        "type ioc_type indicator_type value_type observable_type attribute_type typ indikatortyp art",
+	"first_seen":  "first_seen firstseen first_seen_utc dateadded date_added erstmals_gesehen zuerst_gesehen datum",
 	"last_seen":   "last_seen lastseen last_seen_utc last_online zuletzt_gesehen",
 	"valid_until": "valid_until validuntil expires expiry expiration expiration_date valid_to gültig_bis gueltig_bis",
 	"tlp":         "tlp", // and whatever has it in its name
@@ -36,15 +36,15 @@ var fieldRoles = map[string]string{
 
 // valueKinds are the columns of values, and the headers they go by.
 var valueKinds = map[string]string{
-	"value": "value indicator ioc ioc_value indicator_value observable observable_value artifact artefact entity wert indikator",
+	"value": "value indicator ioc ioc_value indicator_value observable observable_value artifact artefact entity wert indikator indikatorwert",
 	"ip":    "ip ip_address ipaddress ip_addr ipv4 ipv6 dst_ip dest_ip destination_ip ip_dst c2_ip ip_adresse address adresse_ip",
-	"host":  "domain domain_name domains fqdn hostname host c2_domain domäne domaene domaine",
+	"host":  "domain domain_name domains fqdn hostname host c2_domain domäne domaene domänenname domaenenname domaine",
 	"url":   "url urls c2_url malware_url",
-	"hash":  "hash file_hash filehash",
-	"md5":   "md5 md5_hash hash_md5", "sha1": "sha1 sha1_hash hash_sha1", "sha256": "sha256 sha256_hash hash_sha256", "sha512": "sha512 sha512_hash hash_sha512",
+	"hash":  "hash file_hash filehash hashwert datei_hash dateihash prüfsumme pruefsumme",
+	"md5":   "md5 md5_hash hash_md5", "sha1": "sha1 sha_1 sha1_hash hash_sha1", "sha256": "sha256 sha_256 sha256_hash hash_sha256", "sha512": "sha512 sha_512 sha512_hash hash_sha512",
 	"ja3": "ja3 ja3_md5 ja3_fingerprint", "ja4": "ja4", "cert-sha256": "cert_sha256", "cidr": "cidr network subnet netz",
 	"mutex": "mutex", "registry-key": "registry_key regkey", "btc": "btc bitcoin",
-	"email": "email email_address sender absender", "filename": "filename file_name", "asn": "asn as_number",
+	"email": "email email_address sender absender e_mail e_mail_adresse email_adresse", "filename": "filename file_name dateiname", "asn": "asn as_number",
 }
 
 // contextKinds are context where there are other values.

@@ -39,16 +39,16 @@ func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yie
 		}
 		return place(line, column+1, name)
 	}
-	refuse := func(column int, value, reason string) error {
-		return yield(intel.Found{Place: cellAt(column), Item: f.item, TLP: f.tlp, Unclear: f.unclear, Value: intel.Show(value), Reason: reason})
+	refusal := func(column int, value, reason string) intel.Found {
+		return intel.Found{Place: cellAt(column), Item: f.item, TLP: f.tlp, Unclear: f.unclear, Value: intel.Show(value), Reason: reason}
 	}
 	if extra := len(t.role); len(cells) > extra && strings.Join(cells[extra:], "") != "" {
-		return refuse(extra, cells[extra], fmt.Sprintf("the row has %d columns where the table has %d: put a cell with a delimiter in quotes", len(cells), extra))
+		return yield(refusal(extra, cells[extra], fmt.Sprintf("the row has %d columns where the table has %d: put a cell with a delimiter in quotes", len(cells), extra)))
 	}
 	other := ""
 	for i, cell := range cells[:min(len(cells), len(t.role))] {
 		if reason := f.read(t.role[i].name, strings.TrimSpace(cell)); reason != "" {
-			return refuse(i, cell, reason)
+			return yield(refusal(i, cell, reason))
 		}
 		if f.strange != "" {
 			f.unclear, f.strange = cmp.Or(f.unclear, fmt.Sprintf("%q (%s)", f.strange, cellAt(i))), ""
@@ -75,17 +75,20 @@ func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yie
 		}
 		for _, v := range values(t.role[i].kind, f.kind, strings.TrimSpace(cell), o.Indicator) {
 			reason := v.Reason
-			if reason == "" && f.noIDS && !o.All {
+			skipped := f.noIDS && !o.All
+			if reason == "" && skipped {
 				reason = misp.NotForDetection
 			}
 			if reason == "" && !o.All {
-				reason = v.OnlyAll
+				reason, skipped = v.OnlyAll, v.OnlyAll != ""
 			}
 			if reason == "" {
 				reason = f.check()
 			}
 			if reason != "" {
-				if err := refuse(i, v.Text, reason); err != nil {
+				out := refusal(i, v.Text, reason)
+				out.Skipped = skipped
+				if err := yield(out); err != nil {
 					return err
 				}
 				continue
@@ -299,6 +302,8 @@ var typeNames = map[string]string{
 	"url": "url", "url:value": "url", "intel::url": "url", "email-addr": "email", "email-addr:value": "email", "e-mail": "email", "intel::email": "email",
 	"hash": "hash", "file": "hash", "filehash": "hash", "intel::file-hash": "hash", "md5-hash": "md5", "sha1-hash": "sha1", "sha256-hash": "sha256",
 	"sha512-hash": "sha512", "filehash-md5": "md5", "filehash-sha1": "sha1", "filehash-sha256": "sha256", "sha-1": "sha1", "sha-256": "sha256", "sha-512": "sha512",
+	"domäne": "host", "domaene": "host", "ip-adresse": "ip", "adresse": "ip", "datei-hash": "hash", "dateihash": "hash", "hashwert": "hash", "prüfsumme": "hash", "pruefsumme": "hash",
+	"e-mail-adresse": "email", "email-adresse": "email", "dateiname": "filename",
 	"file-name": "filename", "intel::file-name": "filename", "registry": "registry-key", "bitcoin": "btc",
 }
 

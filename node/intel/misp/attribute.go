@@ -205,6 +205,8 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	strange := cmp.Or(a.tags.strange, ev.tags.strange)
 	context := a.context && !in.options.All
 	switch {
+	case v.Reason != "" && context:
+		return in.found(in.skipped(ev, a, v.Text, v.Reason))
 	case v.Reason != "":
 		return in.found(in.refusal(ev, a, v.Text, v.Reason))
 	case strange != "":
@@ -212,12 +214,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	case a.tags.carrier: // it is there for its sightings alone
 		return in.takeSightings(ev, a, v, false)
 	case context:
-		if err := in.found(in.refusal(ev, a, v.Text, NotForDetection)); err != nil {
+		if err := in.found(in.skipped(ev, a, v.Text, NotForDetection)); err != nil {
 			return err
 		}
 		return in.takeSightings(ev, a, v, true)
 	case v.OnlyAll != "" && !in.options.All:
-		return in.found(in.refusal(ev, a, v.Text, v.OnlyAll))
+		return in.found(in.skipped(ev, a, v.Text, v.OnlyAll))
 	case a.lastSeen != 0 && a.lastSeen < a.firstSeen:
 		return in.found(in.refusal(ev, a, v.Text, "last_seen is before first_seen"))
 	}
@@ -232,6 +234,13 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 		return err
 	}
 	return in.takeSightings(ev, a, v, false)
+}
+
+// skipped is what is not meant for detection.
+func (in *reader) skipped(ev *event, a *attribute, value, reason string) intel.Found {
+	f := in.refusal(ev, a, value, reason)
+	f.Skipped = true
+	return f
 }
 
 func (in *reader) refusal(ev *event, a *attribute, value, reason string) intel.Found {

@@ -93,7 +93,11 @@ func (r *resolver) connect(o *object) {
 }
 
 func (r *resolver) refuse(o *object, value, format string, args ...any) error {
-	return r.yield(intel.Found{Place: o.at(), TLP: r.tlp(o), Value: intel.Show(value), Reason: fmt.Sprintf(format, args...)})
+	return r.yield(r.refusal(o, value, fmt.Sprintf(format, args...)))
+}
+
+func (r *resolver) refusal(o *object, value, reason string) intel.Found {
+	return intel.Found{Place: o.at(), TLP: r.tlp(o), Value: intel.Show(value), Reason: reason}
 }
 
 // A claim is an indicator's pattern, or why nothing of it can be taken.
@@ -411,7 +415,7 @@ func (r *resolver) observable(o *object) error {
 		return nil
 	}
 	by := r.vouched[o.id]
-	why := ""
+	why, skipped := "", false
 	switch {
 	case r.victims[o.id]:
 		why = "a recipient is a victim: addresses of victims are not shared"
@@ -420,11 +424,13 @@ func (r *resolver) observable(o *object) error {
 	case by == nil && r.seen[o.id]:
 		return nil // its sighting says what there is to say
 	case by == nil && !r.options.Observables:
-		why = "an observable by itself is not known bad: --all takes it all the same"
+		why, skipped = "an observable by itself is not known bad: --all takes it all the same", true
 	}
 	if why != "" {
 		for _, v := range o.values {
-			if err := r.refuse(o, v.text, "%s", why); err != nil {
+			f := r.refusal(o, v.text, why)
+			f.Skipped = skipped
+			if err := r.yield(f); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,108 @@
+package trust
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"slices"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// IDs returns the ids of all records in an order in which they can be added.
+func (r *Roster) IDs() []crypto.Hash { return r.For(r.region).IDs() }
+
+// Root returns a hash over the ids of all records: equal rosters have equal
+// roots.
+func (r *Roster) Root() crypto.Hash { return r.For(r.region).Root() }
+
+// Record returns the bytes of a record, for another roster's Add.
+func (r *Roster) Record(id crypto.Hash) ([]byte, bool) {
+	r.mu.RLock()
+	var h held
+	ok := false
+	for _, g := range r.regions {
+		if h, ok = g.records[id]; ok {
+			break
+		}
+	}
+	r.mu.RUnlock()
+	if !ok || h.whole != nil {
+		return h.whole, ok
+	}
+	raw, err := encodeRecord(typeCredential, credentialRecord{
+		Credential: h.credential, Index: h.index, Path: h.path, Batch: h.batch.raw, Signatures: h.batch.signatures,
+	})
+	return raw, err == nil
+}
+
+// A View is the part of a roster that members of one region are shown: for
+// members of the roster's own region all of it, for others the records of both
+// regions and of those that both endorse mutually. Two that agree on these have
+// the same root. It is live, and safe for concurrent use.
+type View struct {
+	r    *Roster
+	peer crypto.Region
+}
+
+// For returns what members of a region are shown.
+func (r *Roster) For(region crypto.Region) View { return View{r, region} }
+
+// IDs returns the ids of the view's records in an order in which they can be
+// added: charters, endorsements, credentials, fork proofs.
+func (v View) IDs() []crypto.Hash {
+	v.r.mu.RLock()
+	defer v.r.mu.RUnlock()
+	return v.ids()
+}
+
+func (v View) ids() []crypto.Hash {
+	type entry struct {
+		rank int
+		id   crypto.Hash
+	}
+	var all []entry
+	for _, g := range v.r.regions {
+		if !v.shows(g.region) {
+			continue
+		}
+		all = slices.Grow(all, len(g.records))
+		for id, h := range g.records {
+			all = append(all, entry{slices.Index(order[:], h.kind), id})
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(a.rank, b.rank), bytes.Compare(a.id[:], b.id[:])) })
+	out := make([]crypto.Hash, len(all))
+	for i, e := range all {
+		out[i] = e.id
+	}
+	return out
+}
+
+// order puts each kind behind those that it stands on.
+var order = [...]uint8{typeCharter, typeEndorsements, typeCredential, typeFork}
+
+func (v View) shows(region crypto.Region) bool {
+	own := v.r.region
+	return v.peer == own || region == own || region == v.peer || v.r.mutual(region, own) && v.r.mutual(region, v.peer)
+}
+
+// Root returns a hash over the ids of the view's records.
+func (v View) Root() crypto.Hash {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	root, ok := v.r.roots[v.peer]
+	if !ok {
+		h := sha256.New()
+		h.Write(crypto.Context("roster", crypto.Region{}))
+		for _, id := range v.ids() {
+			h.Write(id[:])
+		}
+		root = crypto.Hash(h.Sum(nil))
+		v.r.roots[v.peer] = root
+	}
+	return root
+}
+
+// Record returns the bytes of a record of the view.
+func (v View) Record(id crypto.Hash) ([]byte, bool) { return v.r.Record(id) }
