@@ -168,10 +168,11 @@ func TestMarkingColumns(t *testing.T) {
 		"beside a marking": {"ioc,tlp,classification\na.example,green,phishing\nb.example,,c2\n", "value=1 (ioc), tlp=2 (tlp), sharing=3 (classification: what is not TLP in it needs --tlp to be shared)", []string{"GREEN", ` ? "c2" (line 3, column 3 (classification))`}},
 		"two that are not understood": {"ioc,distribution,Freigabe\na.example,,nur intern\n", "value=1 (ioc), sharing=2 (distribution: what is not TLP in it needs --tlp to be shared), sharing=3 (Freigabe: what is not TLP in it needs --tlp to be shared)",
 			[]string{` ? "nur intern" (line 2, column 3 (Freigabe))`}},
-		"severity":              {"ioc,severity\na.example,green\nb.example,red\n", "value=1 (ioc)", []string{"", ""}},
-		"a comment that is no":  {"# TLP:YELLOW\nioc,x\na.example,1\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 1)`}},
-		"a cell":                {"ioc,x\na.example,\"see TLP:YELLOW\"\nb.example,tlp green\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 2, column 2 (x))`, "GREEN"}},
-		"a comment over a list": {"# TLP:AMBER, from a friend\na.example,1,x\nb.example,2,y\nc.example,3,z\n", "value=1", []string{"AMBER", "AMBER", "AMBER"}},
+		"Markdown below a title": {"# Report\n| IOC | TLP |\n|:----|-----|\n| a.example | AMBER |\n| b.example | gelb |\n", "value=2 (IOC), tlp=3 (TLP)", []string{"AMBER", "REFUSED line 5, column 3 (TLP): gelb is not*"}},
+		"severity":               {"ioc,severity\na.example,green\nb.example,red\n", "value=1 (ioc)", []string{"", ""}},
+		"a comment that is no":   {"# TLP:YELLOW\nioc,x\na.example,1\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 1)`}},
+		"a cell":                 {"ioc,x\na.example,\"see TLP:YELLOW\"\nb.example,tlp green\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 2, column 2 (x))`, "GREEN"}},
+		"a comment over a list":  {"# TLP:AMBER, from a friend\na.example,1,x\nb.example,2,y\nc.example,3,z\n", "value=1", []string{"AMBER", "AMBER", "AMBER"}},
 	} {
 		mapping := ""
 		_, found, err := read(c.file, csv.Options{Mapped: func(m string) { mapping = m }})

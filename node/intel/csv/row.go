@@ -31,6 +31,9 @@ func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yie
 			cells[i] = restore(c)
 		}
 	}
+	if t.comma == '|' && strings.Trim(strings.Join(cells, ""), "-: ") == "" { // the rule below a header in Markdown
+		return nil
+	}
 	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: marks.TLP, unclear: marks.Unclear, own: t.own}
 	cellAt := func(column int) string {
 		name := ""
