@@ -31,23 +31,26 @@ const (
 )
 
 // importFormats may be forced by --format.
-var importFormats = []string{intel.FormatMISP, intel.FormatSTIX, intel.FormatCSV, intel.FormatText}
+var importFormats = []string{intel.FormatMISP, intel.FormatSTIX, intel.FormatCSV, intel.FormatMail, intel.FormatText}
 
 func newImport() *cobra.Command {
 	var i importer
 	c := &cobra.Command{
 		Use:   "import FILE…|DIRECTORY…|-",
-		Short: "Take in what others have told you: bundles, MISP, STIX, CSV, lists, text with defanged values",
+		Short: "Take in what others have told you: bundles, MISP, STIX, CSV, lists, mails, text with defanged values",
 		Long: `Import what is known elsewhere, as indicators: it is not counted as seen here.
 What was imported stays on this node unless --share is given; then each value
 needs a marking: its own (a tlp: tag, a column), --tlp, or the node's default. A
-marking of the origin is never loosened. Importing a file again takes nothing, so
-an import that was cut off is simply repeated.
+marking of the origin is never loosened; what has one that is not understood
+("TLP:YELLOW") is not shared until --tlp says how far. Importing a file again takes
+nothing, so an import that was cut off is simply repeated.
 
 The format is found by looking: MISP events (JSON) and the directories of MISP
-feeds (manifest.json), STIX bundles, CSV, lists with one value a line, and text, Markdown or
-HTML with defanged values; in gzip or zip as well. For CSV it is shown which
-column is read as what; --columns puts it right: --columns value=2,type=1,tlp=4.
+feeds (manifest.json), STIX bundles, CSV, lists with one value a line, and text,
+Markdown, HTML or mails with defanged values; in gzip or zip as well. For CSV it is
+shown which column is read as what; --columns puts it right: --columns
+value=2,type=1,tlp=4. Of a mail (.eml) the subject and the texts are read; attachments
+are named and not read.
 
 A bundle (watchward export --bundle) brings what other hospitals of the region
 said and signed: it keeps its markings and arrives as if the network had brought it.
@@ -150,6 +153,7 @@ type importer struct {
 	reach   map[string]int // shared, by marking
 	several bool           // inputs: then a place names its file
 	feeds   map[string]*feed
+	whole   intel.Marks // of the file that is read
 
 	total  importResult
 	broken []string
@@ -193,6 +197,7 @@ func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 				if err := values.Decode(&batch[j]); err != nil {
 					return fmt.Errorf("read what was set aside: %w", err)
 				}
+				i.mark(&batch[j].S)
 			}
 			// The key makes a repeated request harmless, not a repeated import:
 			// that is the content key's work.

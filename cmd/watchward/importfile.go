@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,15 +17,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/archive"
 	"github.com/watchward/watchward/node/intel/csv"
+	"github.com/watchward/watchward/node/intel/mail"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/intel/stix"
 	"github.com/watchward/watchward/node/intel/text"
 	"github.com/watchward/watchward/node/notice"
 )
+
+// unreadShown is how many attachments of a mail are named.
+const unreadShown = 20
 
 // missingShown is how many files are named that a manifest lists and that are not there.
 const missingShown = 20
@@ -218,22 +224,32 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 		i.note(fmt.Sprintf("%s: read as %s", shown, encoding))
 	}
 	i.total.Read += read
+	if i.asks(i.whole.Unclear) {
+		return i.refuseAll(s)
+	}
 	return i.submit(ctx, s, hash)
 }
 
 // read takes a whole file before anything is submitted, so that a file that
 // breaks off leaves nothing behind.
-func (i *importer) read(shown, label string, f *archive.File, listed *misp.Listed, s *spool) (read int, hash string, err error) {
+func (i *importer) read(shown, label string, file *archive.File, listed *misp.Listed, s *spool) (read int, hash string, err error) {
 	sum := sha256.New()
-	in := io.TeeReader(f, sum)
+	in := io.TeeReader(file, sum)
 	prefix := ""
 	if label != "" {
 		prefix = label + ": "
 	}
 	i.pace.begin(0)
+	format, unclear := i.formatOf(file), ""
+	i.whole = intel.Marks{}
+	marked := func(m intel.Marks) { i.whole = m }
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
+		if f.Unclear != "" && f.Reason == "" {
+			unclear = cmp.Or(unclear, f.Unclear)
+			f = i.unclear(f, format)
+		}
 		if f.Notice == nil && f.Item == nil {
 			i.refuse(prefix+f.Place, f.Value, f.Reason, f.Skipped)
 			return nil
@@ -244,11 +260,11 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value, Skipped: f.Skipped})
 	}
 	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
-	switch format := i.formatOf(f); format {
+	switch format {
 	case intel.FormatMISP:
 		err = misp.Read(in, misp.Options{Indicator: options, All: i.all, Event: func(uuid string, changed int64) error {
 			timestamp = changed
-			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(f.Name, ".json") {
+			if listed != nil && uuid != "" && uuid != strings.TrimSuffix(file.Name, ".json") {
 				return fmt.Errorf("the event in it is %s", intel.Show(uuid))
 			}
 			return nil
@@ -256,19 +272,107 @@ func (i *importer) read(shown, label string, f *archive.File, listed *misp.Liste
 	case intel.FormatSTIX:
 		err = stix.Read(in, stix.Options{Indicator: options, Observables: i.all}, yield)
 	case intel.FormatCSV:
-		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Mapped: func(mapping string) {
+		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Marked: marked, Mapped: func(mapping string) {
 			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))
 		}}, yield)
+	case intel.FormatMail:
+		var unread []string
+		err = mail.Read(in, mail.Options{Indicator: options, Unread: func(what string) { unread = append(unread, what) }}, yield)
+		i.unread(shown, unread)
 	case intel.FormatText, intel.FormatHTML:
-		err = text.Read(in, text.Options{Indicator: options}, yield)
+		err = text.Read(in, text.Options{Indicator: options, Marked: marked}, yield)
 	default:
 		err = errors.New(intel.Unreadable(format))
+	}
+	switch unclear = cmp.Or(unclear, i.whole.Unclear); {
+	case unclear == "":
+	case i.share && i.say.tlp != "":
+		i.note(fmt.Sprintf("%s: its marking %s is not known: --tlp stands for it", shown, unclear))
+	case !i.share:
+		i.note(fmt.Sprintf("%s: its marking %s is not known: to share it will need --tlp", shown, unclear))
 	}
 	hash = hex.EncodeToString(sum.Sum(nil))
 	if err == nil && listed != nil {
 		err = listed.Check(hash, timestamp)
 	}
 	return read, hash, err
+}
+
+// unclear deals with a value whose marking nobody understands. It may stay here;
+// to share it a person has to say how far, and what is known of its marking is
+// not loosened by that.
+func (i *importer) unclear(f intel.Found, format string) intel.Found {
+	if i.asks(f.Unclear) {
+		f.Notice, f.Item = nil, nil
+		f.Reason = whyUnclear(f.Unclear)
+		if format == intel.FormatCSV {
+			f.Reason += "; a column that is no marking is left out by --columns"
+		}
+	}
+	f.TLP = notice.Stricter(f.TLP, i.told())
+	return f
+}
+
+// asks reports whether a marking that nobody understands stands in the way.
+func (i *importer) asks(unclear string) bool { return unclear != "" && i.share && i.say.tlp == "" }
+
+// told is what a person says of markings, 0 if nothing: the node refuses what is none.
+func (i *importer) told() notice.TLP {
+	tlp, _ := notice.ParseTLP(i.say.tlp)
+	return tlp
+}
+
+func whyUnclear(marking string) string {
+	return "its marking " + marking + " is not known, so nobody can say how far it may travel: say it with --tlp, or import without --share"
+}
+
+// refuseAll refuses what was read before the marking of its file was met.
+func (i *importer) refuseAll(s *spool) error {
+	values, err := s.values()
+	if err != nil {
+		return err
+	}
+	for range s.count {
+		var v found
+		if err := values.Decode(&v); err != nil {
+			return fmt.Errorf("read what was set aside: %w", err)
+		}
+		i.refuse(v.At, cmp.Or(v.Value, v.S.Value), cmp.Or(v.Why, whyUnclear(i.whole.Unclear)), v.Skipped)
+	}
+	return nil
+}
+
+// mark gives a value the marking of its file, which may have been met below it.
+func (i *importer) mark(s *api.Submission) {
+	if i.whole.TLP == 0 && i.whole.Unclear == "" {
+		return
+	}
+	stricter := func(text string, tlp notice.TLP) string {
+		own, _ := notice.ParseTLP(text) // "" is none
+		return notice.Stricter(own, tlp).String()
+	}
+	said := i.whole.TLP
+	if i.whole.Unclear != "" {
+		said = notice.Stricter(said, i.told())
+	}
+	s.TLP = stricter(s.TLP, said)
+	if s.Origin != nil {
+		s.Origin.TLP = stricter(s.Origin.TLP, i.whole.TLP)
+	}
+}
+
+// unread names the parts of a mail that were not read.
+func (i *importer) unread(shown string, parts []string) {
+	verb := "was"
+	if len(parts) > 1 {
+		verb = "were"
+	}
+	if more := len(parts) - unreadShown; more > 0 {
+		parts = append(parts[:unreadShown:unreadShown], fmt.Sprintf("… and %d more", more))
+	}
+	if len(parts) > 0 {
+		i.note(fmt.Sprintf("%s: %s %s not read", shown, strings.Join(parts, ", "), verb))
+	}
 }
 
 // formatOf says how a file is to be read.

@@ -30,6 +30,10 @@ type Found struct {
 	Item *crypto.ItemID
 	// TLP is the marking that the source gave, 0 if none.
 	TLP notice.TLP
+	// Unclear is a marking that the source has and that is not understood, with
+	// its place: it may be shared only when a person says how far. "" if there is
+	// none.
+	Unclear string
 	// Reason says why it is refused and what to do; "" if it is not.
 	Reason string
 	// Skipped says that nothing is wrong with what is refused: its source does
@@ -79,41 +83,6 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// A marking stands alone on a line, or anywhere in a sentence: CERTs put it in
-// the subject of a mail.
-var (
-	markingWord = regexp.MustCompile(`(?i)\bTLP\s*[:-]\s*(clear|white|green|amber(?:[+_ -]strict)?|red)\b`)
-	markingLine = regexp.MustCompile(`(?i)^[^\pL\pN]*(?:(?:marking|classification)[^\pL\pN]+)?TLP\s*[:-]\s*(?:clear|white|green|amber(?:[+_ -]strict)?|red)[^\pL\pN]*$`)
-)
-
-// Marking returns the strictest marking that a line of text has ("TLP:AMBER"),
-// and whether the line is nothing else.
-func Marking(line string) (tlp notice.TLP, alone bool) {
-	if !mayMark(line) {
-		return 0, false
-	}
-	for _, match := range markingWord.FindAllStringSubmatch(line, -1) {
-		if found, err := notice.ParseTLP(match[1]); err == nil {
-			tlp = notice.Stricter(tlp, found)
-		}
-	}
-	return tlp, tlp != 0 && len(line) <= 100 && markingLine.MatchString(line)
-}
-
-// mayMark spares most lines the expressions.
-func mayMark(line string) bool {
-	for {
-		at := strings.IndexAny(line, "tT")
-		if at < 0 || at+3 > len(line) {
-			return false
-		}
-		if strings.EqualFold(line[at:at+3], "tlp") {
-			return true
-		}
-		line = line[at+1:]
-	}
-}
-
 // The formats that Sniff and package csv tell apart. Those without a reader have
 // names so that a refusal can say what the file is.
 const (
@@ -121,6 +90,7 @@ const (
 	FormatText    = "text"
 	FormatCSV     = "csv" // told from text by csv.Sniff, which looks closer
 	FormatHTML    = "html"
+	FormatMail    = "mail" // RFC 5322, or an mbox
 	FormatSTIX    = "stix"
 	FormatJSON    = "json" // of a kind not known here
 	FormatUTF16   = "utf-16"
@@ -154,6 +124,9 @@ func Sniff(head []byte) (format string) {
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
 	if len(text) > 0 && text[0] == '<' {
 		return sniffMarkup(text)
+	}
+	if looksMail(text) {
+		return FormatMail
 	}
 	if !looksJSON(text) {
 		return FormatText
@@ -240,6 +213,36 @@ func looksJSON(text []byte) bool {
 		return after[0] == '"' || after[0] == '}'
 	}
 	return after[0] == '{' || after[0] == '"' || after[0] == ']'
+}
+
+// mailFields are header fields that tell a mail from a text with colons.
+var mailFields = words("received from to cc subject date message-id mime-version return-path delivered-to reply-to sender content-type dkim-signature authentication-results")
+
+// looksMail reports whether a text starts with the header of a mail: only
+// fields, two of them known, among those a From, Subject or Received.
+func looksMail(text []byte) bool {
+	if bytes.HasPrefix(text, []byte("From ")) { // an mbox
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	seen, folded := map[string]bool{}, false
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if folded && (line[0] == ' ' || line[0] == '\t') {
+			continue
+		}
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		if !ok || len(name) == 0 || bytes.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return false
+		}
+		if field := strings.ToLower(string(name)); mailFields[field] {
+			seen[field] = true
+		}
+		folded = true // it may go on in the next line
+	}
+	return len(seen) >= 2 && (seen["from"] || seen["subject"] || seen["received"])
 }
 
 func has(text []byte, key string) bool { return bytes.Contains(text, []byte(key)) }

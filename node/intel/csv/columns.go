@@ -28,7 +28,7 @@ type table struct {
 	commented bool       // the header is a comment line
 	headless  bool       // Options.NoHeader
 	own       bool       // Writer wrote it
-	tlp       notice.TLP
+	marks     intel.Marks
 	role      []role
 }
 
@@ -81,10 +81,10 @@ func (t *table) sample(head []byte, cut bool) (comment string) {
 		t.rows = t.rows[:len(t.rows)-1]
 	}
 	// The marking may stand below the rows looked at, anywhere in the head.
+	number := 0
 	for line := range bytes.Lines(head) {
-		if bytes.HasPrefix(line, []byte("#")) {
-			tlp, _ := intel.Marking(string(line[:min(len(line), 4<<10)]))
-			t.tlp = notice.Stricter(t.tlp, tlp)
+		if number++; bytes.HasPrefix(line, []byte("#")) {
+			t.marks.Line("line "+strconv.Itoa(number), string(line[:min(len(line), commentMax)]))
 		}
 	}
 	return comment
@@ -138,7 +138,7 @@ func readsAsHeader(cells []string) bool {
 		if len(c) > headerMax {
 			return false
 		}
-		if byHeader[normal(c)].name != "" {
+		if headed(c).name != "" {
 			known++
 		} else if i, err := notice.Detect(c, notice.Options{AllowSpecial: true}); err == nil && i.Type != notice.TypeFilename {
 			values++
@@ -176,17 +176,51 @@ func (t *table) guessed() error {
 	t.role = make([]role, max(t.width, len(t.header)))
 	if t.header == nil {
 		t.byContent()
+		t.findMarkings()
 		return nil
 	}
 	taken := map[role]bool{}
 	for i, name := range t.header {
-		if r := byHeader[normal(name)]; r.name != "" && !taken[r] {
-			t.role[i], taken[r] = r, true
+		if r := headed(name); r.name != "" && !taken[r] {
+			t.role[i], taken[r] = r, !isMarking(r)
 		}
+	}
+	if t.own {
+		return nil
 	}
 	t.dropForeignTypes()
 	t.dropContext()
+	t.findMarkings()
+	if !t.hasValue() && slices.ContainsFunc(t.role, isMarking) { // no list either: there the markings would be lost
+		t.byContent()
+	}
 	return nil
+}
+
+func isMarking(r role) bool { return r.name == "tlp" || r.name == "sharing" }
+
+// findMarkings takes the columns in which most cells are markings, whatever
+// they are called.
+func (t *table) findMarkings() {
+	for i, r := range t.role {
+		if r.name != "" && r.name != "sharing" {
+			continue
+		}
+		grade := i < len(t.header) && grades[normal(t.header[i])]
+		found, all := 0, 0
+		for _, row := range t.rows {
+			if i >= len(row) || empty(row[i]) {
+				continue
+			}
+			all++
+			if _, ok := intel.ParseMarking(row[i]); ok && (!grade || intel.Marking(row[i]).TLP != 0) {
+				found++
+			}
+		}
+		if 2*found > all {
+			t.role[i] = role{name: "tlp"}
+		}
+	}
 }
 
 // dropForeignTypes leaves out a column of types whose words are not types:
@@ -228,10 +262,13 @@ func (t *table) dropContext() {
 
 // byContent takes the columns in which at least four of five cells look like
 // values, the first where several have mostly the same type; and a column of
-// types or markings.
+// types.
 func (t *table) byContent() {
 	taken := map[string]bool{}
-	for i := range t.role {
+	for i, r := range t.role {
+		if r.name != "" {
+			continue
+		}
 		found := map[string]int{}
 		all, values := 0, 0
 		for _, row := range t.rows {
@@ -255,7 +292,7 @@ func (t *table) byContent() {
 		case most == "" || taken[most]:
 		case 5*values >= 4*all:
 			t.role[i], taken[most] = role{name: "value", kind: "value"}, true
-		case 5*found[most] >= 4*all && (most == "type" || most == "tlp"):
+		case 5*found[most] >= 4*all && most == "type":
 			t.role[i], taken[most] = role{name: most}, true
 		}
 	}
@@ -275,9 +312,6 @@ func looks(cell string) (what string, isValue bool) {
 		}
 		return i.Type.String(), true
 	}
-	if _, err := notice.ParseTLP(cell); err == nil {
-		return "tlp", false
-	}
 	return "", false
 }
 
@@ -294,7 +328,11 @@ func (t *table) String() string {
 		}
 		text := name + "=" + strconv.Itoa(i+1)
 		if i < len(t.header) {
-			text += " (" + intel.Show(t.header[i]) + ")"
+			text += " (" + intel.Show(t.header[i])
+			if r.name == "sharing" {
+				text += ": what is not TLP in it needs --tlp to be shared"
+			}
+			text += ")"
 		}
 		out = append(out, text)
 	}

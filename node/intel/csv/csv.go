@@ -14,6 +14,10 @@
 //   - A type that is none here, nor one of MISP's, refuses the row's value.
 //   - A marking in a comment line marks the file, one in a row that row; the
 //     strictest counts. A word in a marking column that is none refuses the row.
+//   - A column has markings if its name has TLP in it, or if most of its cells are
+//     markings. One with such a name ("distribution", "Einstufung") and other words
+//     says something about sharing that is not understood: Found.Unclear has it,
+//     for rows without a marking.
 //   - Cells that cannot be times, markings or kinds refuse their row by line and
 //     column; context that is not fit to be kept is left out.
 //   - Lines that start with # are comments, in front of a table also its header.
@@ -30,6 +34,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +46,8 @@ const (
 	rowMax  = 1 << 20  // bytes of one row
 	headMax = 64 << 10 // bytes looked at to guess the columns
 	bom     = "\xef\xbb\xbf"
+
+	commentMax = 4 << 10 // bytes of a comment that are looked at
 )
 
 // Options of Read.
@@ -56,6 +63,9 @@ type Options struct {
 	NoHeader bool
 	// Mapped is told once, before the first row, which column is what.
 	Mapped func(string)
+	// Marked is told, after the last row, what the comments mark the whole as. It
+	// may be nil.
+	Marked func(intel.Marks)
 }
 
 // Sniff reports whether text, of which head is the start, is a table and not a
@@ -70,6 +80,9 @@ func Sniff(head []byte) bool {
 		return len(t.header) == t.width
 	}
 	// "value comment" and "type value" are what lists look like as well.
+	if slices.ContainsFunc(t.role, isMarking) {
+		return true
+	}
 	return len(t.rows) >= 3 && (t.width > 2 || t.role[0].name == "")
 }
 
@@ -92,7 +105,7 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 	if bytes.HasPrefix(head, []byte(bom)) {
 		_, _ = in.Discard(len(bom))
 	}
-	src := &source{in: in, tlp: t.tlp}
+	src := &source{in: in, marks: t.marks}
 	rows := newRows(src, t.comma)
 	for first := true; ; first = false {
 		src.room = rowMax
@@ -101,18 +114,21 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		bad := (*csv.ParseError)(nil)
 		switch {
 		case errors.Is(err, io.EOF):
+			if o.Marked != nil {
+				o.Marked(src.marks)
+			}
 			return nil
 		case errors.As(err, &bad):
 			if errors.Is(bad.Err, csv.ErrQuote) && src.ended() {
 				return fmt.Errorf("read CSV: line %d: a quote that opens here is not closed", bad.StartLine)
 			}
-			err = yield(intel.Found{Place: fmt.Sprintf("line %d, column %d", bad.Line, bad.Column), TLP: src.tlp,
+			err = yield(intel.Found{Place: fmt.Sprintf("line %d, column %d", bad.Line, bad.Column), TLP: src.marks.TLP, Unclear: src.marks.Unclear,
 				Reason: "a quote in a cell without quotes around it: write it twice, in quotes"})
 		case err != nil:
 			return fmt.Errorf("read CSV: after line %d: %w", line, err)
 		case first && t.header != nil && !t.commented:
 		default:
-			err = t.row(cells, line, src.tlp, o, yield)
+			err = t.row(cells, line, &src.marks, o, yield)
 		}
 		if err != nil {
 			return err
@@ -153,7 +169,8 @@ type source struct {
 	begun   bool
 	started bool // the line is not at its start
 	room    int  // bytes that the present row may still take
-	tlp     notice.TLP
+	lines   int  // that ended
+	marks   intel.Marks
 	last    string // the last comment line
 }
 
@@ -183,7 +200,9 @@ func (s *source) Read(p []byte) (int, error) {
 	if end := bytes.IndexByte(ahead, '\n'); end >= 0 {
 		ahead = ahead[:end+1]
 	}
-	s.started = ahead[len(ahead)-1] != '\n'
+	if s.started = ahead[len(ahead)-1] != '\n'; !s.started {
+		s.lines++
+	}
 	s.room -= len(ahead)
 	n := copy(p, ahead)
 	return s.in.Discard(n)
@@ -194,7 +213,7 @@ func (s *source) comment() error {
 	var start []byte
 	for {
 		part, err := s.in.ReadSlice('\n')
-		if room := 4<<10 - len(start); room > 0 {
+		if room := commentMax - len(start); room > 0 {
 			start = append(start, part[:min(len(part), room)]...)
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -206,8 +225,8 @@ func (s *source) comment() error {
 		break
 	}
 	s.last = strings.TrimSpace(string(start))
-	tlp, _ := intel.Marking(s.last)
-	s.tlp = notice.Stricter(s.tlp, tlp)
+	s.lines++
+	s.marks.Line("line "+strconv.Itoa(s.lines), s.last)
 	return nil
 }
 

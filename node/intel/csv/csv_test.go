@@ -146,6 +146,62 @@ func TestMarkings(t *testing.T) {
 	}
 }
 
+// TestMarkingColumns: a column of markings is found by many names and by what
+// is in it, and a word in it that is none is never passed over.
+func TestMarkingColumns(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, mapping string
+		want          []string
+	}{
+		"German":                 {"ioc;Einstufung\na.example;bernstein\nb.example;grün\nc.example;rot\nd.example;weiß\ne.example;\n", "value=1 (ioc), tlp=2 (Einstufung)", []string{"AMBER", "GREEN", "RED", "CLEAR", ""}},
+		"one that is none":       {"ioc;Ampel\na.example;rot\nb.example;gelb\nc.example;rot\n", "value=1 (ioc), tlp=2 (Ampel)", []string{"RED", "REFUSED line 3, column 2 (Ampel): gelb is not a marking*leave the column out with --columns", "RED"}},
+		"unknown":                {"ioc,tlp\na.example,unknown\nb.example,n/a\n", "value=1 (ioc), tlp=2 (tlp)", []string{"REFUSED line 2, column 2 (tlp): unknown is not a marking*", ""}},
+		"TLP in its name":        {"ioc,Handling (TLP-Stufe)\na.example,yellow\nb.example,TLP AMBER STRICT\n", "value=1 (ioc), tlp=2 (Handling (TLP-Stufe))", []string{"REFUSED line 2, column 2 (Handling (TLP-Stufe)): yellow is not*", "AMBER+STRICT"}},
+		"an unknown name":        {"ioc,Wer darf\na.example,TLP:AMBER\nb.example,\nc.example,RED\n", "value=1 (ioc), tlp=2 (Wer darf)", []string{"AMBER", "", "RED"}},
+		"no name":                {"ioc,\na.example,AMBER\n", "value=1 (ioc), tlp=2 ()", []string{"AMBER"}},
+		"no header":              {"a.example,AMBER\nb.example,bernstein\nc.example,pink\n", "value=1, tlp=2", []string{"AMBER", "AMBER", "REFUSED line 3, column 2: pink is not*"}},
+		"two":                    {"ioc,tlp,Weitergabe\na.example,green,AMBER\n", "value=1 (ioc), tlp=2 (tlp), tlp=3 (Weitergabe)", []string{"AMBER"}},
+		"values of unknown name": {"Adresse,Einstufung\n198.51.100.7,AMBER\n", "value=1 (Adresse), tlp=2 (Einstufung)", []string{"AMBER"}},
+		"a remark":               {"ioc,tlp\na.example,\"TLP:AMBER, for us\"\n", "value=1 (ioc), tlp=2 (tlp)", []string{"AMBER"}},
+		"MISP's distribution": {"ioc,distribution\na.example,Your organisation only\nb.example,\nc.example,amber\n", "value=1 (ioc), sharing=2 (distribution: what is not TLP in it needs --tlp to be shared)",
+			[]string{` ? "Your organisation only" (line 2, column 2 (distribution))`, "", "AMBER"}},
+		"beside a marking": {"ioc,tlp,classification\na.example,green,phishing\nb.example,,c2\n", "value=1 (ioc), tlp=2 (tlp), sharing=3 (classification: what is not TLP in it needs --tlp to be shared)", []string{"GREEN", ` ? "c2" (line 3, column 3 (classification))`}},
+		"two that are not understood": {"ioc,distribution,Freigabe\na.example,,nur intern\n", "value=1 (ioc), sharing=2 (distribution: what is not TLP in it needs --tlp to be shared), sharing=3 (Freigabe: what is not TLP in it needs --tlp to be shared)",
+			[]string{` ? "nur intern" (line 2, column 3 (Freigabe))`}},
+		"Markdown below a title": {"# Report\n| IOC | TLP |\n|:----|-----|\n| a.example | AMBER |\n| b.example | gelb |\n", "value=2 (IOC), tlp=3 (TLP)", []string{"AMBER", "REFUSED line 5, column 3 (TLP): gelb is not*"}},
+		"severity":               {"ioc,severity\na.example,green\nb.example,red\n", "value=1 (ioc)", []string{"", ""}},
+		"a comment that is no":   {"# TLP:YELLOW\nioc,x\na.example,1\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 1)`}},
+		"a cell":                 {"ioc,x\na.example,\"see TLP:YELLOW\"\nb.example,tlp green\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 2, column 2 (x))`, "GREEN"}},
+		"a comment over a list":  {"# TLP:AMBER, from a friend\na.example,1,x\nb.example,2,y\nc.example,3,z\n", "value=1", []string{"AMBER", "AMBER", "AMBER"}},
+	} {
+		mapping := ""
+		_, found, err := read(c.file, csv.Options{Mapped: func(m string) { mapping = m }})
+		var got []string
+		for _, f := range found {
+			line := f.TLP.String()
+			if f.Unclear != "" {
+				line += " ? " + f.Unclear
+			}
+			if f.Reason != "" {
+				line = "REFUSED " + f.Place + ": " + f.Reason
+			}
+			got = append(got, line)
+		}
+		same := slices.EqualFunc(got, c.want, func(g, w string) bool {
+			before, after, cut := strings.Cut(w, "*")
+			return g == w || cut && strings.HasPrefix(g, before) && strings.HasSuffix(g, after)
+		})
+		if err != nil || !same || mapping != c.mapping || !csv.Sniff([]byte(c.file)) {
+			t.Errorf("%s: %v, sniffed %v, columns %q, want %q\n got %q\nwant %q", name, err, csv.Sniff([]byte(c.file)), mapping, c.mapping, got, c.want)
+		}
+	}
+	// A line below the start of the file is named by its number.
+	_, found, _ := read("ioc,x\n"+strings.Repeat("evil.example,1\n", 10_000)+"# TLP:YELLOW\nb.example,2\n", csv.Options{})
+	if len(found) != 10_001 || found[0].Unclear != "" || found[10_000].Unclear != `"TLP:YELLOW" (line 10002)` {
+		t.Errorf("%d, %q", len(found), found[len(found)-1].Unclear)
+	}
+}
+
 func TestSniff(t *testing.T) {
 	for file, want := range map[string]bool{
 		"ioc,type\nevil.example,domain\n":                                  true,

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // A role is what a column is for: a value (of any type, or of the one that kind
@@ -23,9 +24,11 @@ var fieldRoles = map[string]string{
 	"first_seen":  "first_seen firstseen first_seen_utc dateadded date_added erstmals_gesehen zuerst_gesehen datum",
 	"last_seen":   "last_seen lastseen last_seen_utc last_online zuletzt_gesehen",
 	"valid_until": "valid_until validuntil expires expiry expiration expiration_date valid_to gültig_bis gueltig_bis",
-	"tlp":         "tlp marking tlp_marking classification",
-	"family":      "family malware malware_family malware_printable malware_name signature schadprogramm schadsoftware",
-	"tool":        "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
+	"tlp":         "tlp", // and whatever has it in its name
+	"sharing": "sharing distribution marking classification kennzeichnung einstufung klassifizierung freigabe weitergabe ampel ampelfarbe verteiler " +
+		"vertraulichkeit vertraulichkeitsstufe handling schutzstufe verteilung sensitivity",
+	"family": "family malware malware_family malware_printable malware_name signature schadprogramm schadsoftware",
+	"tool":   "tool", "technique": "technique attack_technique mitre_technique mitre_attack ttp",
 	"cve": "cve cve_id vulnerability", "source": "source quelle provider feed", "id": "id uuid ioc_id",
 	"origin": "origin", "origin_id": "origin_id", "kind": "kind",
 	"to_ids": "to_ids", "retracted": "retracted", "notice": "notice",
@@ -62,6 +65,26 @@ var byHeader = func() map[string]role {
 	}
 	return out
 }()
+
+// grades are headers of columns that may have colours and are no markings.
+var grades = map[string]bool{
+	"severity": true, "schweregrad": true, "risk": true, "risiko": true, "priority": true, "priorität": true, "prioritaet": true, "status": true,
+	"confidence": true, "rating": true, "threat_level": true,
+}
+
+// headed finds the role of a column by its name.
+func headed(name string) role {
+	n := normal(name)
+	if r := byHeader[n]; r.name != "" {
+		return r
+	}
+	if strings.Contains(n, "tlp") && intel.Marking(name).TLP == 0 {
+		if _, err := notice.Detect(name, notice.Options{AllowSpecial: true}); err != nil {
+			return role{name: "tlp"}
+		}
+	}
+	return role{}
+}
 
 // told reads "value=2,type=1".
 func (t *table) told(text string) error {

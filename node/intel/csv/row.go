@@ -3,6 +3,7 @@ package csv
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -23,28 +24,44 @@ func newBuffered(text []byte) *bufio.Reader {
 }
 
 // row yields what one row says.
-func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield func(intel.Found) error) error {
+func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yield func(intel.Found) error) error {
 	if t.own {
 		cells = slices.Clone(cells)
 		for i, c := range cells {
 			cells[i] = restore(c)
 		}
 	}
-	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: tlp, own: t.own}
-	refusal := func(column int, value, reason string) intel.Found {
+	if t.comma == '|' && strings.Trim(strings.Join(cells, ""), "-: ") == "" { // the rule below a header in Markdown
+		return nil
+	}
+	f := fields{Notice: notice.Notice{Kind: notice.KindIndicator, Origin: &notice.Origin{Source: "csv"}}, tlp: marks.TLP, unclear: marks.Unclear, own: t.own}
+	cellAt := func(column int) string {
 		name := ""
 		if column < len(t.header) {
 			name = t.header[column]
 		}
-		return intel.Found{Place: place(line, column+1, name), Item: f.item, TLP: f.tlp, Value: intel.Show(value), Reason: reason}
+		return place(line, column+1, name)
+	}
+	refusal := func(column int, value, reason string) intel.Found {
+		return intel.Found{Place: cellAt(column), Item: f.item, TLP: f.tlp, Unclear: f.unclear, Value: intel.Show(value), Reason: reason}
 	}
 	if extra := len(t.role); len(cells) > extra && strings.Join(cells[extra:], "") != "" {
 		return yield(refusal(extra, cells[extra], fmt.Sprintf("the row has %d columns where the table has %d: put a cell with a delimiter in quotes", len(cells), extra)))
 	}
+	other := ""
 	for i, cell := range cells[:min(len(cells), len(t.role))] {
 		if reason := f.read(t.role[i].name, strings.TrimSpace(cell)); reason != "" {
 			return yield(refusal(i, cell, reason))
 		}
+		if f.strange != "" {
+			f.unclear, f.strange = cmp.Or(f.unclear, fmt.Sprintf("%q (%s)", f.strange, cellAt(i))), ""
+		}
+		if f.other != "" && other == "" {
+			other = fmt.Sprintf("%q (%s)", f.other, cellAt(i))
+		}
+	}
+	if f.tlp == 0 {
+		f.unclear = cmp.Or(f.unclear, other)
 	}
 	if f.gone {
 		return nil
@@ -83,7 +100,7 @@ func (t *table) row(cells []string, line int, tlp notice.TLP, o Options, yield f
 			if several > 1 {
 				at = place(line, i+1, "")
 			}
-			if err := yield(intel.Found{Place: at, Item: f.item, TLP: f.tlp, Value: intel.Show(v.Text), Notice: f.notice(v.Indicator)}); err != nil {
+			if err := yield(intel.Found{Place: at, Item: f.item, TLP: f.tlp, Unclear: f.unclear, Value: intel.Show(v.Text), Notice: f.notice(v.Indicator)}); err != nil {
 				return err
 			}
 		}
@@ -97,6 +114,9 @@ type fields struct {
 	context notice.Context
 	kind    string // the type of its values
 	tlp     notice.TLP
+	strange string // what a cell has as a marking that is none: "TLP:YELLOW"
+	other   string // what a column of another way of marking has: "Your organisation only"
+	unclear string // the first of those, with its place
 	noIDS   bool
 	gone    bool // its author has taken it back
 	own     bool // Writer wrote it: every word is meant
@@ -113,9 +133,12 @@ func (f *fields) read(name, cell string) (reason string) {
 	if name == "value" {
 		return ""
 	}
-	if name != "tlp" && !f.own {
-		tlp, _ := intel.Marking(cell)
-		f.tlp = notice.Stricter(f.tlp, tlp)
+	if name == "tlp" || name == "sharing" {
+		return f.marking(name, cell)
+	}
+	if !f.own {
+		mark := intel.Marking(cell)
+		f.tlp, f.strange = notice.Stricter(f.tlp, mark.TLP), mark.Unclear
 	}
 	if f.empty(cell) {
 		return ""
@@ -126,10 +149,6 @@ func (f *fields) read(name, cell string) (reason string) {
 		f.kind = cell
 	case "kind":
 		f.Notice.Kind, err = notice.ParseKind(cell)
-	case "tlp":
-		var tlp notice.TLP
-		tlp, err = notice.ParseTLP(cell)
-		f.tlp = notice.Stricter(f.tlp, tlp)
 	case "first_seen":
 		f.FirstSeen, err = parseTime(cell)
 	case "last_seen":
@@ -151,6 +170,28 @@ func (f *fields) read(name, cell string) (reason string) {
 		return intel.Reason(err)
 	}
 	return ""
+}
+
+// marking takes a cell of a column of markings.
+func (f *fields) marking(name, cell string) (reason string) {
+	switch strings.ToLower(cell) {
+	case "", "-", "none", "null", "n/a": // and not "unknown"
+		return ""
+	}
+	tlp, ok := intel.ParseMarking(cell)
+	if mark := intel.Marking(cell); !ok && mark.Unclear == "" {
+		tlp, ok = mark.TLP, mark.TLP != 0 // "TLP:AMBER, for us only"
+	}
+	f.tlp = notice.Stricter(f.tlp, tlp)
+	switch {
+	case ok:
+		return ""
+	case name == "sharing":
+		f.other = intel.Show(cell)
+		return ""
+	}
+	_, err := notice.ParseTLP(cell)
+	return intel.Reason(err) + ", or leave the column out with --columns"
 }
 
 // text takes a cell that is kept as it is, if it is fit to be.

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/watchward/watchward/node/intel"
 )
 
 // inline are the elements that do not end a line of text.
@@ -28,6 +29,14 @@ type page struct {
 	pre    int // open <pre>
 	skip   atom.Atom
 	linked bool // text in a link that works stands in the line
+}
+
+// htmlMarks looks for the marking in the start of a page: its markup apart, as
+// the cells of a table stand in lines of their own.
+func htmlMarks(head []byte, o Options) intel.Marks {
+	o.As = HTML
+	marks, _ := Marks(bytes.NewReader(head), o) // what is wrong with it is found again
+	return marks
 }
 
 // html reads a page as it streams by.
@@ -110,6 +119,9 @@ func (in *reader) open(p *page, z *html.Tokenizer) error {
 	for attributes {
 		var key, value []byte
 		key, value, attributes = z.TagAttr()
+		if tag == atom.Img && string(key) == "alt" { // a marking may be a picture
+			in.marks.Add(in.at(p.number), intel.Marking(string(value)))
+		}
 		if tag != atom.A || string(key) != "href" {
 			continue
 		}
@@ -146,7 +158,7 @@ func (in *reader) endLine(p *page) error {
 	if p.linked {
 		text = append(text, " (link)"...)
 	}
-	in.place = "line " + strconv.Itoa(p.start)
+	in.place = in.at(p.start)
 	err := error(nil)
 	if p.line.Len() > 0 {
 		err = in.line(text)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -29,6 +30,22 @@ func listValue(line string, o notice.Options) (string, notice.Indicator, error) 
 		return line, whole, nil
 	}
 	return word, i, err
+}
+
+// listMarking is the marking that ends a line of a list, 0 if none does:
+// "evil.example  AMBER". A word that would loosen is not taken for one.
+func listMarking(line string) notice.TLP {
+	if line == "" || line[len(line)-1] < 'A' || line[len(line)-1] > 'Z' {
+		return 0
+	}
+	at := strings.LastIndexAny(line, " \t,;#")
+	if at < 0 || len(line)-at > len(" AMBER+STRICT") {
+		return 0
+	}
+	if tlp, ok := intel.ParseMarking(line[at+1:]); ok && tlp >= notice.TLPAmber && line[at+1:] == strings.ToUpper(line[at+1:]) {
+		return tlp
+	}
+	return 0
 }
 
 // cutComment drops " # …" and " // …" from a line.

@@ -21,12 +21,15 @@
 // works is never looked at, one that is defanged is.
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
-// 64 KiB all of it, later what follows. The strictest counts.
+// 64 KiB all of it, later what follows (Options.Marked is told of all). The
+// strictest counts. One that is not understood ("TLP:YELLOW") does the same:
+// Found.Unclear has it.
 package text
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"html"
@@ -50,7 +53,28 @@ const (
 type Options struct {
 	// Indicator says which special addresses are taken.
 	Indicator notice.Options
+	// As says what the text is, for somebody who knows; the zero value looks.
+	As Kind
+	// Source is the origin of what is found, "text" if empty.
+	Source string
+	// Within is put before every place: "part 2: ".
+	Within string
+	// Marks is what is known of its marking before it is read.
+	Marks intel.Marks
+	// Marked is told, once all has been read, what the whole is marked as. It may
+	// be nil.
+	Marked func(intel.Marks)
 }
+
+// A Kind of text.
+type Kind int
+
+const (
+	Looked Kind = iota // found by looking
+	Plain              // a list or prose
+	HTML
+	Line // one line of prose
+)
 
 // Read calls yield for every indicator and every refusal in r, in order. An
 // error of yield ends the reading and is returned as it is; other errors are
@@ -62,6 +86,12 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		return fmt.Errorf("read text: %w", err)
 	}
 	format := intel.Sniff(head)
+	switch {
+	case o.As == HTML:
+		format = intel.FormatHTML
+	case o.As != Looked:
+		format = intel.FormatText
+	}
 	switch format {
 	case intel.FormatUTF16, intel.FormatZip, intel.FormatGzip, intel.FormatPDF, intel.FormatOffice, intel.FormatPacked, intel.FormatOpenIOC:
 		return fmt.Errorf("read text: %s", intel.Unreadable(format))
@@ -70,12 +100,32 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		_, _ = buffered.Discard(len(bom))
 		head = head[len(bom):]
 	}
-	in := &reader{options: o, yield: yield}
-	in.survey(head)
-	if format == intel.FormatHTML {
-		in.list = false // the words of a menu are no values
-		return in.html(buffered)
+	in := &reader{options: o, yield: yield, marks: o.Marks}
+	if format == intel.FormatHTML { // never a list: the words of a menu are no values
+		in.add(htmlMarks(head, o))
+		err = in.html(buffered)
+	} else {
+		in.survey(head)
+		err = in.lines(buffered)
 	}
+	if err == nil && o.Marked != nil {
+		o.Marked(in.marks)
+	}
+	return err
+}
+
+// Marks reads a text, whose kind is known, to its end and for its marking only.
+func Marks(r io.Reader, o Options) (intel.Marks, error) {
+	in := &reader{options: o, only: true}
+	if o.As == HTML {
+		return in.marks, in.html(r)
+	}
+	err := in.lines(bufio.NewReaderSize(r, headMax))
+	return in.marks, err
+}
+
+// lines reads plain text.
+func (in *reader) lines(buffered *bufio.Reader) error {
 	for number := 1; ; number++ {
 		line, long, err := readLine(buffered)
 		if errors.Is(err, io.EOF) {
@@ -84,7 +134,7 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 		if err != nil {
 			return fmt.Errorf("read text: line %d: %w", number, err)
 		}
-		in.place = "line " + strconv.Itoa(number)
+		in.place = in.at(number)
 		if long {
 			err = in.refuse(string(line), "the line is longer than 1 MiB: break it up")
 		} else {
@@ -100,8 +150,18 @@ type reader struct {
 	options Options
 	yield   func(intel.Found) error
 	list    bool // most lines are values
-	tlp     notice.TLP
+	marks   intel.Marks
+	only    bool // the marking is looked for, and nothing else
 	place   string
+}
+
+// at names a line.
+func (in *reader) at(number int) string { return in.options.Within + "line " + strconv.Itoa(number) }
+
+// add takes the marking that was found ahead.
+func (in *reader) add(m intel.Marks) {
+	in.marks.TLP = notice.Stricter(in.marks.TLP, m.TLP)
+	in.marks.Unclear = cmp.Or(in.marks.Unclear, m.Unclear)
 }
 
 // readLine returns the next line without its end, or the start of one that is
@@ -136,11 +196,10 @@ func (in *reader) survey(head []byte) {
 		lines = lines[:len(lines)-1] // cut in the middle
 	}
 	all, starting := 0, 0
-	for _, raw := range lines {
-		line := strings.TrimSpace(string(raw))
-		tlp, alone := intel.Marking(line)
-		in.tlp = notice.Stricter(in.tlp, tlp)
-		if alone {
+	marks, ending := intel.Marks{}, notice.TLP(0)
+	for i, raw := range lines {
+		line := unescape(strings.TrimSpace(string(raw)))
+		if marks.Line(in.at(i+1), line) {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -150,8 +209,13 @@ func (in *reader) survey(head []byte) {
 		if startsWithValue(line) {
 			starting++
 		}
+		ending = notice.Stricter(ending, listMarking(line))
 	}
-	in.list = 2*starting > all
+	in.list = 2*starting > all && in.options.As != Line
+	if in.list {
+		marks.TLP = notice.Stricter(marks.TLP, ending)
+	}
+	in.add(marks)
 }
 
 // startsWithValue reports whether a line looks like one of a list.
@@ -181,22 +245,19 @@ func comment(line string) bool {
 
 // line reads one line of any kind.
 func (in *reader) line(raw []byte) error {
-	if !utf8.Valid(raw) {
+	line := unescape(strings.TrimSpace(string(raw)))
+	if alone := in.marks.Line(in.place, line); in.only || line == "" {
+		return nil
+	} else if !utf8.Valid(raw) {
 		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
-	}
-	line := strings.TrimSpace(string(raw))
-	tlp, alone := intel.Marking(line)
-	if in.tlp = notice.Stricter(in.tlp, tlp); alone {
+	} else if alone || comment(line) {
 		return nil
 	}
-	if line == "" || comment(line) {
-		return nil
-	}
-	line = unescape(line)
 	if !in.list {
 		_, err := in.prose(line)
 		return err
 	}
+	in.marks.TLP = notice.Stricter(in.marks.TLP, listMarking(line))
 	value, indicator, err := listValue(line, in.options.Indicator)
 	if err == nil {
 		return in.take(value, indicator)
@@ -220,11 +281,14 @@ func unescape(line string) string {
 }
 
 func (in *reader) take(value string, indicator notice.Indicator) error {
-	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Notice: &notice.Notice{
-		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: "text", TLP: in.tlp},
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Notice: &notice.Notice{
+		Kind: notice.KindIndicator, Indicator: &indicator, Origin: &notice.Origin{Source: cmp.Or(in.options.Source, "text"), TLP: in.marks.TLP},
 	}})
 }
 
 func (in *reader) refuse(value, reason string) error {
-	return in.yield(intel.Found{Place: in.place, TLP: in.tlp, Value: intel.Show(value), Reason: reason})
+	if in.only {
+		return nil
+	}
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason})
 }

@@ -227,6 +227,34 @@ func TestMarking(t *testing.T) {
 	}
 }
 
+// TestUnclear: what a file is marked as and nobody understands is told of every
+// value, with its place; also where the marking stands below it.
+func TestUnclear(t *testing.T) {
+	for file, want := range map[string]string{
+		"TLP:AMBER\nevil.example":       "AMBER ",
+		"TLP:YELLOW\nevil.example":      ` "TLP:YELLOW" (line 1)`,
+		"TLP:&nbsp;AMBER\nevil.example": "AMBER ",
+		"evil.example  AMBER":           "AMBER ", "evil.example # seen RED": "RED ", "evil.example AMBER+STRICT": "AMBER+STRICT ", "evil.example seen by WHITE": " ", "evil.example red": " ",
+		"evil.example\n# TLP:GREEN\n\nTLP: gelb":                                                     `GREEN "TLP: gelb" (line 4)`,
+		"**TLP:** ORANGE\n\nIt is evil[.]example, nothing else.":                                     ` "TLP:** ORANGE" (line 1)`,
+		"| IOC | TLP |\n|---|---|\n| evil[.]example | RED |":                                         "RED ",
+		"<html><table>\n<tr><td>TLP:</td><td>AMBER</td></tr></table><p>evil[.]example":               "AMBER ",
+		"<html><p>evil[.]example</p><table><tr><td>TLP</td><td>\nAMBER</td></tr></table>":            "AMBER ",
+		"<html><p>evil[.]example</p>\n<td><b>TLP:</b></td>\n<td>YELLOW</td>":                         ` "YELLOW" (line 3)`,
+		"<html><p>evil[.]example</p><img src=x alt=\"TLP AMBER\">":                                   "AMBER ",
+		"<html><style>tlp:yellow{}</style><p>evil[.]example <a href='https://www.first.org/tlp'>TLP": " ",
+	} {
+		got := []string{}
+		err := text.Read(strings.NewReader(file), text.Options{}, func(f intel.Found) error {
+			got = append(got, f.TLP.String()+" "+f.Unclear)
+			return nil
+		})
+		if err != nil || !slices.Equal(got, []string{want}) {
+			t.Errorf("%q: %q, %v; want %q", file, got, err, want)
+		}
+	}
+}
+
 func TestNotText(t *testing.T) {
 	for file, word := range map[string]string{
 		"\xff\xfee\x00v\x00": "UTF-16", "\xfe\xff\x00e": "UTF-16", "PK\x03\x04...": "zip", "\x1f\x8b\x08": "gzip", "%PDF-1.7": "PDF",
