@@ -299,6 +299,25 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 	}
 }
 
+// Who holds a connection in silence does not hold up the end, nor make it fail.
+func TestSilentClientDoesNotFailTheEnd(t *testing.T) {
+	s := start(t, nil)
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.ask(t, "reader", "GET", "/healthz", ""); a.StatusCode != 200 { // the one before it has been accepted
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
 func TestSlowBodyIsCutOff(t *testing.T) {
 	s := start(t, func(c *api.Config) { c.Limits.BodyRead = 100 * time.Millisecond })
 	c, err := net.Dial("tcp", s.Addr().String())
