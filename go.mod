@@ -31,6 +31,7 @@ require (
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases
 	golang.org/x/text v0.43.0 // character encodings and normalisation
 	golang.org/x/time v0.15.0 // rate limits
+	google.golang.org/protobuf v1.36.12 // Badger's list of tables, to mend it after a failed write
 	pgregory.net/rapid v1.3.0 // tests: properties with replayable seeds
 )
 
@@ -124,6 +125,5 @@ require (
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/telemetry v0.0.0-20260924152758-ed294f943157 // indirect
 	golang.org/x/tools v0.51.0 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
 	lukechampine.com/blake3 v1.4.1 // indirect
 )

@@ -118,7 +118,7 @@ func Open(o Options) (*Store, error) {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	db, err := badger.Open(badgerOptions(o, s))
+	db, err := openBadger(badgerOptions(o, s))
 	if err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", o.Dir, err)
 	}
@@ -246,6 +246,7 @@ func (s *Store) latch(cause error) error {
 	defer s.mu.Unlock()
 	if s.broken == nil {
 		s.broken = fmt.Errorf("%w (%w)", ErrBroken, cause)
+		s.noteFailure(cause)
 		close(s.failed)
 	}
 	return s.broken

@@ -342,8 +342,9 @@ func (s *Store) collect() {
 }
 
 // badgerLog passes on what Badger logs. It also catches the failed writes that
-// Badger logs and does not return: the fsync of the value log, and tables that
-// it would write again for ever. A full disk is none of these: that passes.
+// Badger logs and does not return: the fsync of the value log, and of tables and
+// their list, which it would write again for ever. A full disk is none of these:
+// that passes.
 type badgerLog struct{ s *Store }
 
 func (l badgerLog) Errorf(format string, args ...any) {
@@ -355,7 +356,11 @@ func (l badgerLog) Errorf(format string, args ...any) {
 }
 
 func (l badgerLog) Warningf(format string, args ...any) {
-	l.s.log.Warn("badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	text := strings.TrimSpace(fmt.Sprintf(format, args...))
+	l.s.log.Warn("badger", "text", text)
+	if strings.Contains(format, "doCompact") && !strings.Contains(text, syscall.ENOSPC.Error()) {
+		l.s.latch(errors.New(text))
+	}
 }
 
 func (l badgerLog) Infof(format string, args ...any) {

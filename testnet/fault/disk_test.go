@@ -127,7 +127,6 @@ func ended(t *testing.T, n *proc.Node, i *proc.Injection, code int) {
 // The fsync of Badger's list of tables fails once, while the node stops.
 func TestFailedSyncOfTheTableList(t *testing.T) {
 	t.Parallel()
-	known(t, "Badger deletes the table that it could not list, and the list names it all the same: the store does not open any more")
 	d, n := hospitals(t, 2, nil, nil)
 	say(t, d, n[0], fault.Options{}, "before.example")
 	await(t, wordMax, n[1], "before.example")

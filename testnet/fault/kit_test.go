@@ -114,15 +114,6 @@ func hospitals(t *testing.T, n int, w *proc.Network, dirs map[int]string) (*faul
 	return fault.NewDriver(r), r.Nodes
 }
 
-// known skips a test, or the rest of it, that fails for a reason which is known
-// and stands in MATRIX.md. WATCHWARD_FAULT_KNOWN=1 runs it all the same.
-func known(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("WATCHWARD_FAULT_KNOWN") == "" {
-		t.Skipf("SKIPPED, fails: %s; WATCHWARD_FAULT_KNOWN=1 shows it", reason)
-	}
-}
-
 // check checks the invariants at the end of a scenario.
 func check(t *testing.T, d *fault.Driver) {
 	t.Helper()
