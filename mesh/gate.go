@@ -65,13 +65,15 @@ func (g *gate) member(id peer.ID) bool {
 	return ok
 }
 
-// InterceptPeerDial implements connmgr.ConnectionGater.
-func (g *gate) InterceptPeerDial(id peer.ID) bool {
+// seed reports whether a peer's address was configured.
+func (g *gate) seed(id peer.ID) bool {
 	g.mu.Lock()
-	seed := g.seeds[id]
-	g.mu.Unlock()
-	return seed || g.member(id)
+	defer g.mu.Unlock()
+	return g.seeds[id]
 }
+
+// InterceptPeerDial implements connmgr.ConnectionGater.
+func (g *gate) InterceptPeerDial(id peer.ID) bool { return g.seed(id) || g.member(id) }
 
 // InterceptAddrDial implements connmgr.ConnectionGater.
 func (g *gate) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }

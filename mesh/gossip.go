@@ -21,6 +21,7 @@ const (
 	validateQueue = 1024
 	outboundQueue = 512
 	subscription  = 1024 // checked envelopes that wait to be admitted
+	refusedMax    = 4096 // refused messages that are remembered, with who sent them
 	messageIDSize = 20
 	graftTime     = 3 * time.Second  // heartbeats graft once a second
 	seenTTL       = 12 * time.Minute // longer than the clock window, else messages loop (pubsub#573)
@@ -54,7 +55,7 @@ func (m *Mesh) newRouter() (*pubsub.PubSub, error) {
 		pubsub.WithPeerScore(m.scoring(), &pubsub.PeerScoreThresholds{
 			GossipThreshold: -500, PublishThreshold: -1000, GraylistThreshold: -2500, AcceptPXThreshold: 1000, OpportunisticGraftThreshold: 5,
 		}),
-		pubsub.WithRawTracer(tracer{m.metrics}),
+		pubsub.WithRawTracer(tracer{m}),
 	)
 }
 
@@ -190,9 +191,30 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 			return pubsub.ValidationAccept
 		}
 		if m.judge(err, message.Data, from) {
+			m.refused.Add(copied{id: messageID(message.Message)}, err)
 			return pubsub.ValidationReject
 		}
 		return pubsub.ValidationIgnore
+	}
+}
+
+// copied is a refused message and one of those who sent it; "" stands for the
+// message itself.
+type copied struct {
+	id   string
+	from peer.ID
+}
+
+// refusedAgain names who sends a copy of a message that was refused, once: it is
+// as much to blame as who was faster.
+func (m *Mesh) refusedAgain(message *pubsub.Message) {
+	id := messageID(message.Message)
+	err, refused := m.refused.Get(copied{id: id})
+	if !refused {
+		return
+	}
+	if named, _ := m.refused.ContainsOrAdd(copied{id, message.ReceivedFrom}, err); !named {
+		m.judge(err, message.Data, message.ReceivedFrom)
 	}
 }
 
@@ -271,6 +293,7 @@ func (m *Mesh) admit(batch []*Checked, from []peer.ID) {
 	}
 	m.metrics.results("accepted", len(batch))
 	for i, c := range batch {
+		m.useful(from[i])
 		m.forward([]*Checked{c}, from[i])
 		m.direct.gap(c, from[i])
 	}

@@ -3,7 +3,9 @@ package mesh_test
 import (
 	"crypto/ed25519"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/libp2p/go-libp2p"
@@ -161,6 +163,61 @@ func TestRelayCannotCensor(t *testing.T) {
 	if via := victim.came(genuine); via != mesh.ViaGossip {
 		t.Errorf("the genuine envelope came by way %d, want gossip", via)
 	}
+}
+
+// Gossip drops a copy of what it has seen before anything looks at it. Who sends
+// a copy of what was refused is named all the same.
+func TestWhoCopiesWhatWasRefusedIsNamed(t *testing.T) {
+	r := testkit.NewRegion(t, "victim", "relay", "copier")
+	var log lines
+	victim := start(t, r, 0, func(c *mesh.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for i, m := range r.Members[1:] {
+		topic := hostile(t, m.PeerSeed, victim, topicName(r, crypto.AudienceRegion))[0]
+		if err := topic.Publish(t.Context(), []byte("no envelope")); err != nil {
+			t.Fatal(err)
+		}
+		id, err := peer.IDFromBytes(m.Credential.Peer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, m.Credential.Name+" named", func() bool { return log.with("envelope refused", id.String()) > 0 })
+		if n := log.with("envelope refused"); n != i+1 {
+			t.Errorf("%d lines for %d peers", n, i+1)
+		}
+	}
+	if n := victim.refused("frame"); n != 1 {
+		t.Errorf("the copies were checked %d times", n)
+	}
+}
+
+// lines is a log that can be searched. It is safe for concurrent use.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(line))
+	return len(line), nil
+}
+
+// with counts the lines in which all words occur.
+func (l *lines) with(words ...string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+next:
+	for _, line := range l.text {
+		for _, word := range words {
+			if !strings.Contains(line, word) {
+				continue next
+			}
+		}
+		n++
+	}
+	return n
 }
 
 // What a member may not say on a topic never reaches the others.

@@ -130,6 +130,7 @@ type Mesh struct {
 	metrics *metrics
 	direct  *direct
 	links   *lru.Cache[peer.ID, *link]
+	refused *lru.Cache[copied, error]
 	redial  chan struct{}
 
 	ctx    context.Context
@@ -144,6 +145,7 @@ type Mesh struct {
 	mine      map[crypto.Audience]position
 	held      map[crypto.Audience]position // own places that a peer said it holds
 	told      map[peer.ID]telling
+	brought   map[peer.ID]time.Time // when a peer last brought something new
 	parked    parking
 	pulled    map[crypto.MemberID]int64 // bytes of each author today
 	day       int64
@@ -164,6 +166,18 @@ func (s syncState) off() time.Duration {
 		return off
 	}
 	return 0
+}
+
+// clocksOff counts the peers whose clock was far off when they were last heard.
+func (m *Mesh) clocksOff() (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.sync {
+		if s.off() != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // position is the end of one of this node's own chains as a peer holds it.
@@ -192,11 +206,14 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		told: map[peer.ID]telling{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, brought: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	var err error
 	if m.links, err = lru.New[peer.ID, *link](linksMax); err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
+	if m.refused, err = lru.New[copied, error](refusedMax); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.gate, m.topics = newGate(m), newTopics(m)

@@ -32,7 +32,9 @@ func newMetrics(m *Mesh, r prometheus.Registerer) (*metrics, error) {
 	}
 	peers := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "watchward_mesh_peers", Help: "Members connected now."},
 		func() float64 { return float64(len(m.connected())) })
-	x.all = []prometheus.Collector{x.envelopes, x.refused, x.sessions, x.bytes, peers}
+	clocks := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "watchward_mesh_clocks_off", Help: "Members met since the start whose clock was far off when they were last heard."},
+		func() float64 { return float64(m.clocksOff()) })
+	x.all = []prometheus.Collector{x.envelopes, x.refused, x.sessions, x.bytes, peers, clocks}
 	if r == nil {
 		return x, nil
 	}
@@ -61,18 +63,22 @@ func (x *metrics) transferred(in, out int64) {
 	x.bytes.WithLabelValues("out").Add(float64(out))
 }
 
-// tracer counts what gossip drops before or after validation.
-type tracer struct{ x *metrics }
+// tracer counts what gossip drops before or after validation, and names who
+// sends a copy of what was refused: gossip drops it without asking again.
+type tracer struct{ m *Mesh }
 
 func (t tracer) RejectMessage(_ *pubsub.Message, reason string) {
 	switch reason {
 	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
-		t.x.result("dropped")
+		t.m.metrics.result("dropped")
 	}
 }
-func (t tracer) UndeliverableMessage(*pubsub.Message) { t.x.result("dropped") }
-func (t tracer) DuplicateMessage(*pubsub.Message)     { t.x.result("repeated") }
-func (t tracer) DropRPC(*pubsub.RPC, peer.ID)         { t.x.result("dropped_outbound") }
+func (t tracer) UndeliverableMessage(*pubsub.Message) { t.m.metrics.result("dropped") }
+func (t tracer) DropRPC(*pubsub.RPC, peer.ID)         { t.m.metrics.result("dropped_outbound") }
+func (t tracer) DuplicateMessage(message *pubsub.Message) {
+	t.m.metrics.result("repeated")
+	t.m.refusedAgain(message)
+}
 
 func (tracer) OnNewOutboundStream(peer.ID, protocol.ID)             {}
 func (tracer) OnClosedOutboundStream(peer.ID)                       {}

@@ -47,6 +47,7 @@ const (
 	bookSave    = 10 * time.Second
 	pingEvery   = 15 * time.Second
 	tellEvery   = time.Second
+	changeEvery = 3 * time.Minute // then one of the chosen is changed for another
 )
 
 // book is the address book: where members were reached. It is kept on disk, so
@@ -374,6 +375,7 @@ type attempt struct {
 	next  time.Time
 	delay time.Duration
 	since time.Time // of the last success
+	tried time.Time // when it was last begun, or its connection given up
 }
 
 // after plans the next attempt: later and later after failures, and after
@@ -407,6 +409,7 @@ func (m *Mesh) supervise() {
 	tick := time.NewTicker(superviseIn)
 	defer tick.Stop()
 	var saved, pinged, told time.Time
+	c := changing{next: time.Now().Add(changeEvery/2 + rand.N(changeEvery))}
 	for {
 		select {
 		case <-m.ctx.Done():
@@ -417,6 +420,9 @@ func (m *Mesh) supervise() {
 			if r.err != nil {
 				m.log.Debug("dial", slog.String("peer", r.id.String()), slog.Any("err", r.err))
 			}
+			if r.id == c.to {
+				m.changed(&c, r, attempts)
+			}
 		case <-m.redial:
 		case <-tick.C:
 		}
@@ -426,7 +432,7 @@ func (m *Mesh) supervise() {
 				a.settle()
 			}
 		}
-		m.dialMore(connected, attempts, dialing, results)
+		m.dialMore(connected, attempts, dialing, results, &c)
 		if time.Since(saved) > bookSave {
 			saved = time.Now()
 			if err := m.book.save(); err != nil {
@@ -444,11 +450,107 @@ func (m *Mesh) supervise() {
 	}
 }
 
+// changing is when one more peer than needed is dialled, whom a peer that was
+// connected for long makes room for. Members that admit nobody else's words, or
+// crowd the address book, are thus never all that a node sees for long: each
+// address it knows gets its turn, every second time one of the seeds.
+type changing struct {
+	next   time.Time
+	to     peer.ID // the last that was dialled so
+	seeded bool    // the last was a seed
+}
+
+// due reports whether it is time, and plans the next time.
+func (c *changing) due() bool {
+	now := time.Now()
+	if now.Before(c.next) {
+		return false
+	}
+	c.next = now.Add(changeEvery/2 + rand.N(changeEvery))
+	return true
+}
+
+// choose returns whom of those that are not connected to dial: who was tried
+// longest ago.
+func (c *changing) choose(from []peer.ID, attempts map[peer.ID]*attempt, seed func(peer.ID) bool) []peer.ID {
+	seeds := slices.DeleteFunc(slices.Clone(from), func(id peer.ID) bool { return !seed(id) })
+	if c.seeded = !c.seeded && len(seeds) > 0; c.seeded {
+		from = seeds
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	c.to = slices.MinFunc(from, func(x, y peer.ID) int { return tried(attempts, x).Compare(tried(attempts, y)) })
+	return []peer.ID{c.to}
+}
+
+func tried(attempts map[peer.ID]*attempt, id peer.ID) time.Time {
+	if a := attempts[id]; a != nil {
+		return a.tried
+	}
+	return time.Time{}
+}
+
+// changed ends a change: with the next one soon, where it failed.
+func (m *Mesh) changed(c *changing, r dialled, attempts map[peer.ID]*attempt) {
+	if c.to = ""; r.err == nil {
+		if left := m.leave(r.id); attempts[left] != nil {
+			attempts[left].tried = time.Now() // the others have their turn first
+		}
+	} else if soon := time.Now().Add(backoffMax); soon.Before(c.next) {
+		c.next = soon
+	}
+}
+
+// leave closes the connection to one of the peers that this node chose long ago,
+// the one that brought nothing new for the longest time, since another has come. It
+// returns which, "" if there is none.
+func (m *Mesh) leave(newcomer peer.ID) peer.ID {
+	old := slices.DeleteFunc(m.ofRegion(m.c.Roster.Region(), m.connected()), func(id peer.ID) bool {
+		conns := m.host.Network().ConnsToPeer(id)
+		return id == newcomer || m.comparing(id) || len(conns) == 0 ||
+			conns[0].Stat().Direction != network.DirOutbound || time.Since(conns[0].Stat().Opened) < changeEvery/2
+	})
+	if len(old) == 0 {
+		return ""
+	}
+	rand.Shuffle(len(old), func(i, j int) { old[i], old[j] = old[j], old[i] })
+	m.mu.Lock()
+	least := slices.MinFunc(old, func(x, y peer.ID) int { return m.brought[x].Compare(m.brought[y]) })
+	delete(m.brought, least)
+	m.mu.Unlock()
+	m.log.Debug("changed for another", slog.String("peer", least.String()), slog.String("for", newcomer.String()))
+	_ = m.host.Network().ClosePeer(least)
+	return least
+}
+
+// ofRegion returns those of a region.
+func (m *Mesh) ofRegion(region crypto.Region, ids []peer.ID) (out []peer.ID) {
+	for _, id := range ids {
+		if m.regionOf(id) == region {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// useful notes that a peer brought something new.
+func (m *Mesh) useful(from peer.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.brought[from] = time.Now()
+}
+
 // dialMore begins to dial as many peers as are wanting and may be tried now:
 // those in places where nobody is connected first, so that no single failure
-// takes all away.
-func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dialing map[peer.ID]bool, results chan<- dialled) {
-	want := m.wanted(connected, dialing)
+// takes all away. Where none of the own region is wanting one is changed now and
+// then.
+func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dialing map[peer.ID]bool, results chan<- dialled, c *changing) {
+	own, want := m.c.Roster.Region(), m.wanted(connected, dialing)
+	change := want[own] == 0 && c.due()
+	if change {
+		want[own] = 1
+	}
 	if len(want) == 0 {
 		return
 	}
@@ -472,7 +574,11 @@ func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dial
 			beside = append(beside, id)
 		}
 	}
-	for _, id := range append(elsewhere, beside...) {
+	candidates := append(elsewhere, beside...)
+	if change {
+		candidates = append(c.choose(m.ofRegion(own, candidates), attempts, m.gate.seed), candidates...)
+	}
+	for _, id := range candidates {
 		if len(dialing) >= dialsMax {
 			return
 		}
@@ -484,6 +590,7 @@ func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dial
 		if attempts[id] == nil {
 			attempts[id] = &attempt{}
 		}
+		attempts[id].tried = time.Now()
 		dialing[id] = true
 		m.wait.Go(func() { results <- dialled{id, m.dial(id, known[id])} })
 	}

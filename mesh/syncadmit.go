@@ -78,6 +78,7 @@ func (d *driver) take(raws [][]byte) error {
 	}
 	d.result.EnvelopesIn += int64(len(batch))
 	d.m.metrics.results("synced", len(batch))
+	d.m.useful(d.id)
 	d.m.spend(batch)
 	d.m.forwardRecent(batch, d.id)
 	for _, c := range batch {

@@ -408,6 +408,7 @@ func (m *Mesh) heard(id peer.ID, s *session) {
 			continue
 		}
 		if err := m.direct.prove(id, own, h); err != nil {
+			m.metrics.rejected("claim")
 			m.log.Warn("a peer says that it holds more of this node, and does not show it", slog.String("peer", id.String()), slog.Any("err", err))
 			break // a proof takes time, and a liar gets no more of it
 		}

@@ -72,8 +72,11 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 		// "Gone" is the author's word, by expiry, never a peer's.
 		return nil, mesh.ErrStale
 	}
-	// 7: already stored.
-	if id, held := p.n.store.Slot(h.Chain(), h.Seq); held && id == e.ID {
+	// 7: already stored. Gossip asks once about the same bytes, so that what it
+	// brings of a stored envelope may be a broken copy, whose sender is to be named.
+	id, held := p.n.store.Slot(h.Chain(), h.Seq)
+	duplicate := held && id == e.ID
+	if duplicate && via != mesh.ViaGossip {
 		return nil, mesh.ErrDuplicate
 	}
 	// 8: both halves of the signature.
@@ -92,6 +95,9 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 			return nil, refuse("items", err)
 		}
 		checked.Items = items
+	}
+	if duplicate {
+		return nil, mesh.ErrDuplicate
 	}
 	if gone && !h.Urgent && p.n.clockCompared() {
 		// It still holds its chain together, and says nothing any more.

@@ -193,6 +193,11 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 	for _, via := range vias {
 		b.says(t, e.Raw, via, mesh.ErrDuplicate.Error())
 	}
+	// A relay that breaks what is here already is to be named.
+	broken := bytes.Clone(e.Raw)
+	broken[len(e.Signed)] ^= 1
+	b.says(t, broken, mesh.ViaGossip, "signature")
+	b.says(t, broken, mesh.ViaDirect, mesh.ErrDuplicate.Error())
 	if got := b.lookup(t, "evil.example", 0).Summary; got == nil || got.Sightings != 1 || got.Members != 1 {
 		t.Fatalf("one sighting that came five times counts as %+v", got)
 	}

@@ -22,17 +22,40 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// quickMembers is how many members a scenario may have in every run of the tests,
-// the race detector's included, which makes everything ten times slower. The
-// others want WATCHWARD_SIM=1 and some minutes.
-const quickMembers = 40
+// Members of a scenario at most, under the race detector, which makes everything
+// ten times slower, and in every run of the tests. What has more wants
+// WATCHWARD_SIM=1 and some minutes.
+const (
+	racedMembers = 20
+	usualMembers = 40
+)
 
-// bubble runs a scenario in virtual time and stops everything at its end.
+func largeAsked() bool { return os.Getenv("WATCHWARD_SIM") != "" || fullAsked() }
+
+// sized is the size of a scenario under the race detector, in every run of the
+// tests, and with WATCHWARD_SIM=1.
+func sized(raced, usual, large int) int {
+	switch {
+	case raceEnabled:
+		return raced
+	case largeAsked():
+		return large
+	}
+	return usual
+}
+
+// bubble runs a scenario in virtual time and stops everything at its end. Two
+// scenarios may run at once: a world keeps one core busy.
 func bubble(t *testing.T, c sim.Config, scenario func(t *testing.T, w *sim.World)) {
 	t.Helper()
-	large := os.Getenv("WATCHWARD_SIM") != "" || fullAsked()
-	if n := c.Hubs + c.Listeners + c.Spokes; testing.Short() || n > quickMembers && (raceEnabled || !large) {
-		t.Skipf("SKIPPED: %d members: run it with WATCHWARD_SIM=1, without -short and the race detector", n)
+	n := c.Hubs + c.Listeners + c.Spokes
+	switch {
+	case testing.Short():
+		t.Skip("SKIPPED: -short")
+	case raceEnabled && n > racedMembers:
+		t.Skipf("SKIPPED: %d members are too many for the race detector: run it without", n)
+	case n > usualMembers && !largeAsked():
+		t.Skipf("SKIPPED: %d members: run it with WATCHWARD_SIM=1", n)
 	}
 	began := time.Now()
 	defer func() {
@@ -96,6 +119,9 @@ func deliver(t *testing.T, w *sim.World, words int, most judged) sim.Delivery {
 	if d.Lost > 0 {
 		t.Errorf("seed %d: %d lost, first %s", d.Seed, d.Lost, d.FirstLost)
 	}
+	if raceEnabled {
+		return d // of so few times none is judged
+	}
 	if d.Stretch(.5) > most.p50 || d.Stretch(.99) > most.p99 {
 		t.Errorf("seed %d: p50 %.2f × and p99 %.2f × the flood bound, want at most %.2f and %.2f", d.Seed, d.Stretch(.5), d.Stretch(.99), most.p50, most.p99)
 	}
@@ -119,14 +145,18 @@ func total(all []int64) (n int64) {
 
 // Nine of ten hospitals dial out only.
 func TestDeliveryThroughHubsToOutboundOnlySpokes(t *testing.T) {
-	bubble(t, sim.Config{Seed: 1, Hubs: 15, Spokes: 135, Zones: 5}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 1, Hubs: sized(4, 8, 15), Spokes: sized(12, 32, 135), Zones: 5}, func(t *testing.T, w *sim.World) {
+		if len(w.Members) <= usualMembers { // of few hubs any detour shows
+			deliver(t, w, sized(10, 40, 40), judged{p50: 1.5, p99: 1.6})
+			return
+		}
 		deliver(t, w, 60, judged{p50: 1.25, p99: 1.25, duplicates: 6.5, payloads: 7.8}) // asked are 5.5 and 7: see DESIGN.md
 	})
 }
 
 // Hospitals that can all be dialled, without hubs.
 func TestDeliveryAmongListeners(t *testing.T) {
-	bubble(t, sim.Config{Seed: 2, Listeners: either(60, 100), Zones: 5}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 2, Listeners: 100, Zones: 5}, func(t *testing.T, w *sim.World) {
 		for _, m := range w.Members {
 			m.Change = func(c *mesh.Config) { c.Seeds = []string{w.Members[0].Addr(), w.Members[1].Addr()} }
 		}
@@ -136,42 +166,52 @@ func TestDeliveryAmongListeners(t *testing.T) {
 
 // One datagram in twenty is lost, under real QUIC.
 func TestDeliveryUnderFivePercentLoss(t *testing.T) {
-	bubble(t, sim.Config{Seed: 3, Hubs: either(5, 10), Spokes: either(45, 90), Zones: 5, Loss: 0.05, QUIC: true}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 3, Hubs: 10, Spokes: 90, Zones: 5, Loss: 0.05, QUIC: true}, func(t *testing.T, w *sim.World) {
 		deliver(t, w, 40, judged{p50: 1.5, p99: 1.8}) // asked are 1.4 at p99: see DESIGN.md
 	})
 }
 
 // Nearly a third of all segments is lost: nothing else is.
 func TestDeliveryUnderThirtyPercentLoss(t *testing.T) {
-	bubble(t, sim.Config{Seed: 17, Hubs: 6, Spokes: 34, Zones: 3, Loss: 0.3}, func(t *testing.T, w *sim.World) {
-		deliver(t, w, 40, judged{p50: 6, p99: 15})
+	bubble(t, sim.Config{Seed: 17, Hubs: sized(4, 6, 6), Spokes: sized(12, 34, 34), Zones: 3, Loss: 0.3}, func(t *testing.T, w *sim.World) {
+		deliver(t, w, sized(15, 40, 40), judged{p50: 6, p99: 15})
 	})
 }
 
 // Datagrams overtake one another, and a tenth is lost, under real QUIC.
 func TestDeliveryUnderReordering(t *testing.T) {
-	bubble(t, sim.Config{Seed: 18, Hubs: 5, Spokes: 25, Zones: 3, Loss: 0.1, Jitter: 40 * time.Millisecond, QUIC: true}, func(t *testing.T, w *sim.World) {
-		deliver(t, w, 40, judged{p50: 4, p99: 10})
+	bubble(t, sim.Config{Seed: 18, Hubs: sized(3, 5, 5), Spokes: sized(7, 25, 25), Zones: 3, Loss: 0.1, Jitter: 40 * time.Millisecond, QUIC: true}, func(t *testing.T, w *sim.World) {
+		deliver(t, w, sized(15, 20, 40), judged{p50: 4, p99: 10})
 		w.Equal(w.Members...)
 	})
 }
 
-// Members whose processors are forty times slower hold up nobody but themselves.
+// Members whose processors are forty times slower hold up nobody but themselves:
+// what the others say takes hardly longer than before those were slow.
 func TestSlowMembersHoldUpNobody(t *testing.T) {
 	bubble(t, sim.Config{Seed: 19, Hubs: 8, Spokes: 72, Zones: 4}, func(t *testing.T, w *sim.World) {
-		var quick []*sim.Member
+		var quick, slow []*sim.Member
 		for _, m := range w.Members {
 			if m.Index%10 == 3 { // a hub and seven spokes
-				m.Slow(40)
+				slow = append(slow, m)
 			} else {
 				quick = append(quick, m)
 			}
 		}
 		w.Start(w.Members...)
 		time.Sleep(warm)
+		before := speakOf(w, quick, 60, 250*time.Millisecond)
+		for _, m := range slow {
+			m.Slow(40)
+		}
 		said := speakOf(w, quick, 60, 250*time.Millisecond)
 		time.Sleep(2 * time.Minute)
-		unharmed(t, w, said, quick, 1.4)
+		was, is := sim.Measure(w, before, quick), sim.Measure(w, said, quick)
+		t.Logf("before: %s", was)
+		t.Logf("after:  %s", is)
+		if worse := is.Stretch(.99) / was.Stretch(.99); is.Lost > 0 || worse > 1.25 {
+			t.Errorf("seed %d: %d lost, p99 %.2f × what it was, want none and at most 1.25", is.Seed, is.Lost, worse)
+		}
 	})
 }
 
@@ -179,6 +219,9 @@ func TestSlowMembersHoldUpNobody(t *testing.T) {
 // words overtake what it catches up with, both ways. It has four hubs, all of
 // which send to it, over the one line; with a single peer it is 3 s (package mesh).
 func TestUrgentWordsOvertakeTheBacklogOfASlowMember(t *testing.T) {
+	if raceEnabled {
+		t.Skip("SKIPPED: what it measures is no matter of the race detector")
+	}
 	bubble(t, sim.Config{Seed: 20, Hubs: 4, Spokes: 8, Zones: 2}, func(t *testing.T, w *sim.World) {
 		slow, others := w.Members[11], w.Members[:11]
 		w.Slow(slow.Index, 64_000)
@@ -221,7 +264,7 @@ func TestUrgentWordsOvertakeTheBacklogOfASlowMember(t *testing.T) {
 // A region that was down as a whole starts again although every seed stays dead:
 // the members remember one another's addresses.
 func TestColdStartWithDeadSeeds(t *testing.T) {
-	bubble(t, sim.Config{Seed: 25, Hubs: 8, Spokes: 32, Zones: 3}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 25, Hubs: sized(4, 8, 8), Spokes: sized(12, 32, 32), Zones: 3}, func(t *testing.T, w *sim.World) {
 		dir := t.TempDir()
 		for _, m := range w.Members {
 			m.Change = func(c *mesh.Config) {
@@ -249,7 +292,7 @@ const modelRound = 247
 // What rounds of sync cost over real streams, beside the model's figure, and how
 // many of them differ while members speak over a lossy network.
 func TestSyncCostOfRounds(t *testing.T) {
-	bubble(t, sim.Config{Seed: 26, Hubs: 5, Spokes: 35, Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 26, Hubs: 5, Spokes: sized(35, 19, 35), Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
 		const sessions, bytes = "watchward_sync_sessions_total", "watchward_sync_bytes_total"
 		w.Start(w.Members...)
 		time.Sleep(time.Minute)
@@ -259,7 +302,7 @@ func TestSyncCostOfRounds(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		equal, spent := sim.Count(w, sessions, "equal", w.Members...), sim.Count(w, bytes, "", w.Members...)
 		other := sim.Count(w, sessions, "", w.Members...) - equal
-		quietFor := time.Duration(either(10, 30)) * time.Minute
+		quietFor := time.Duration(sized(0, 5, 10)) * time.Minute
 		time.Sleep(quietFor)
 		quiet := sim.Count(w, sessions, "equal", w.Members...) - equal
 		round := (sim.Count(w, bytes, "", w.Members...) - spent) / quiet // at one end of a session, in and out
@@ -272,7 +315,7 @@ func TestSyncCostOfRounds(t *testing.T) {
 		}
 		before := sim.Count(w, sessions, "different", w.Members...)
 		all := sim.Count(w, sessions, "", w.Members...)
-		for range either(60, 300) {
+		for range sized(0, 30, 100) {
 			w.Members[w.Rand.IntN(len(w.Members))].Speak(crypto.Header{}, 300)
 			time.Sleep(6 * time.Second)
 		}
@@ -298,12 +341,3 @@ func full(t *testing.T) {
 }
 
 func fullAsked() bool { return os.Getenv("WATCHWARD_SIM_FULL") != "" }
-
-// either is the size of a scenario in every run of the tests, or when all is
-// asked for.
-func either(usual, full int) int {
-	if fullAsked() {
-		return full
-	}
-	return usual
-}

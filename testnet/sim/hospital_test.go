@@ -29,14 +29,14 @@ func nodes(t *testing.T, c sim.Config, hostile int, scenario func(t *testing.T, 
 	})
 }
 
-// Whole nodes, 60 of them or 200: what one reports is known at all others.
+// Whole nodes, 200 of them where large scenarios run: what one reports is known at all others.
 func TestWholeNodesKnowWhatOneReports(t *testing.T) {
-	c := sim.Config{Seed: 21, Hubs: either(6, 20), Spokes: either(54, 180), Zones: 5}
+	c := sim.Config{Seed: 21, Hubs: sized(2, 4, 20), Spokes: sized(4, 16, 180), Zones: 5}
 	nodes(t, c, 0, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, _ []*sim.Member) {
 		time.Sleep(warm)
 		var said []sim.Word
 		var values []string
-		for i := range 40 {
+		for i := range sized(5, 20, 40) {
 			values = append(values, fmt.Sprintf("host-%d.evil.example", i))
 			said = append(said, hospitals[w.Rand.IntN(len(hospitals))].Speak(api.SubmitOptions{}, values[i]))
 			time.Sleep(2 * time.Second)
@@ -46,7 +46,7 @@ func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 		d := sim.Measure(w, said, hospitals)
 		t.Log(d)
 		most := 1.5 // few hubs, so that any detour shows
-		if fullAsked() {
+		if len(hospitals) >= 200 {
 			most = 1.25
 		}
 		if d.Lost > 0 || d.Stretch(.99) > most {
@@ -65,7 +65,7 @@ func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 // A member says far more than a hospital does: each node mutes it and says so;
 // what the others report comes as fast as ever.
 func TestFloodByAMemberIsMutedAndHarmsNobody(t *testing.T) {
-	c := sim.Config{Seed: 22, Hubs: 5, Spokes: 25, Zones: 3}
+	c := sim.Config{Seed: 22, Hubs: sized(2, 4, 5), Spokes: sized(3, 8, 25), Zones: 3}
 	nodes(t, c, 1, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, hostile []*sim.Member) {
 		loud := hostile[0]
 		w.Start(loud)
@@ -97,7 +97,7 @@ func TestFloodByAMemberIsMutedAndHarmsNobody(t *testing.T) {
 // An author that signs two envelopes with one number is named by alerts at
 // everybody, and both words stay visible.
 func TestForkIsNamedAtEveryNode(t *testing.T) {
-	c := sim.Config{Seed: 23, Hubs: 4, Spokes: 16, Zones: 2}
+	c := sim.Config{Seed: 23, Hubs: sized(2, 4, 4), Spokes: sized(5, 16, 16), Zones: 2}
 	nodes(t, c, 1, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, hostile []*sim.Member) {
 		forker := hostile[0]
 		w.Start(forker)
@@ -127,12 +127,12 @@ func TestForkIsNamedAtEveryNode(t *testing.T) {
 // Two members' clocks are a year off, one each way. The others keep their own
 // time, and hear of one another as ever.
 func TestClockLiarsDoNotMoveTheOthers(t *testing.T) {
-	c := sim.Config{Seed: 24, Hubs: 4, Spokes: 16, Zones: 2}
+	c := sim.Config{Seed: 24, Hubs: sized(2, 4, 4), Spokes: sized(6, 16, 16), Zones: 2}
 	nodes(t, c, 2, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, liars []*sim.Member) {
 		liars[0].Ahead, liars[1].Ahead = 365*24*time.Hour, -365*24*time.Hour
 		w.Start(liars...)
 		time.Sleep(warm)
-		said := []sim.Word{hospitals[6].Speak(api.SubmitOptions{}, "evil.example")}
+		said := []sim.Word{hospitals[3].Speak(api.SubmitOptions{}, "evil.example")}
 		time.Sleep(2 * time.Minute)
 		sim.Found(said, hospitals)
 		if d := sim.Measure(w, said, hospitals); d.Lost > 0 {

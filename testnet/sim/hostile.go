@@ -94,6 +94,39 @@ func (m *Member) LieAboutFrontiers() {
 	m.Change = func(c *mesh.Config) { c.Frontier = lie }
 }
 
+// Eclipse makes members know nobody but one another and those they want for
+// themselves: they tell everybody of their own addresses alone, dial whoever can
+// be dialled, answer as if nobody had said anything, and relay nothing. Hubs among
+// the members they want are dialled by all of them.
+func (w *World) Eclipse(hostile, victims []*Member) {
+	w.Helper()
+	for _, m := range hostile {
+		records := [][]byte{w.Region.Records[0]} // the charter
+		for _, o := range slices.Concat(hostile, victims) {
+			records = append(records, w.Region.Records[1+o.Index])
+		}
+		few := *w.Region
+		few.Records = records
+		m.Memory.roster = few.Roster(w)
+		m.ignore = func(*crypto.Envelope) bool { return true }
+		m.Change = func(c *mesh.Config) {
+			c.Path = content{m.Memory}
+			c.Seeds = nil
+			for _, o := range slices.Concat(hostile, victims) {
+				if o != m && o.Part != Spoke {
+					c.Seeds = append(c.Seeds, o.Addr())
+				}
+			}
+		}
+	}
+}
+
+// content is an accept order that learns of nobody.
+type content struct{ *Memory }
+
+// AddTrust implements mesh.Path.
+func (content) AddTrust(context.Context, [][]byte) error { return nil }
+
 // Fork makes a running member say two envelopes with one number: another one
 // beside the nth it has said, which is found by its number, and all that follows
 // the first stays as it is.

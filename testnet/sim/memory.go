@@ -79,7 +79,7 @@ func (p *Memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 	switch {
 	case p.ignore != nil && p.ignore(e), via == mesh.ViaGossip && old && !h.Urgent:
 		return nil, mesh.ErrStale
-	case p.Has(e):
+	case via != mesh.ViaGossip && p.Has(e):
 		return nil, mesh.ErrDuplicate
 	}
 	key, err := p.roster.Key(author)
@@ -92,6 +92,9 @@ func (p *Memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 	items, err := e.Split()
 	if err != nil {
 		return nil, p.refuse("items", err)
+	}
+	if p.Has(e) {
+		return nil, mesh.ErrDuplicate
 	}
 	if h.Time > now.Add(clockWindow).UnixMilli() && !h.Urgent {
 		return nil, mesh.ErrHeld

@@ -36,14 +36,25 @@ var cuts = map[string]func(from, to int) bool{
 // Whatever way the network breaks, both sides go on, and after it has healed all
 // hold the same: by ids, and by the roots of their frontiers.
 func TestPartitionsHealToEqualSets(t *testing.T) {
-	lengths := []time.Duration{10 * time.Minute}
-	if fullAsked() {
-		lengths = append(lengths, 15*time.Second)
-	}
 	for name, cut := range cuts {
+		lengths := []time.Duration{3 * time.Minute}
+		switch {
+		case raceEnabled:
+			lengths[0] = time.Minute
+		case largeAsked():
+			lengths[0] = 10 * time.Minute
+		case name == "in halves": // long enough for whoever dials to despair
+			lengths[0] = 10 * time.Minute
+		}
+		if fullAsked() {
+			lengths = append(lengths, 15*time.Second)
+		}
 		for _, lasts := range lengths {
 			t.Run(fmt.Sprintf("%s for %s", name, lasts), func(t *testing.T) {
-				bubble(t, sim.Config{Seed: 5, Hubs: 6, Spokes: 34, Zones: 3}, func(t *testing.T, w *sim.World) {
+				if raceEnabled && name != "one way" {
+					t.Skip("SKIPPED: under the race detector one shape has to do")
+				}
+				bubble(t, sim.Config{Seed: 5, Hubs: sized(4, 6, 6), Spokes: sized(8, 18, 34), Zones: 3}, func(t *testing.T, w *sim.World) {
 					w.Start(w.Members...)
 					time.Sleep(time.Minute)
 					said := speak(w, 5, time.Second)
@@ -103,12 +114,17 @@ func anyOf(members []*sim.Member) crypto.EnvelopeID {
 // Members come and go for virtual hours under loss; what they say reaches all,
 // and nothing grows.
 func TestChurnForHoursGrowsNothing(t *testing.T) {
-	bubble(t, sim.Config{Seed: 8, Hubs: 5, Spokes: 25, Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 8, Hubs: sized(3, 5, 5), Spokes: sized(7, 25, 25), Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
 		w.Start(w.Members...)
 		time.Sleep(2 * time.Minute)
 		var said []sim.Word
 		var goroutines, heap []int
-		for minute := range 60 * either(1, 12) {
+		minutes := sized(6, 15, 60)
+		if fullAsked() {
+			minutes = 12 * 60
+		}
+		sampled := min(20, minutes/3)
+		for minute := range minutes {
 			gone := slices.Compact([]*sim.Member{w.Members[w.Rand.IntN(len(w.Members))], w.Members[w.Rand.IntN(len(w.Members))]})
 			w.Stop(gone...)
 			running := w.Running()
@@ -118,7 +134,7 @@ func TestChurnForHoursGrowsNothing(t *testing.T) {
 			}
 			w.Start(gone...)
 			time.Sleep(15 * time.Second)
-			if minute%20 == 19 {
+			if minute%sampled == sampled-1 {
 				time.Sleep(2 * time.Minute)
 				runtime.GC()
 				var m runtime.MemStats
@@ -131,6 +147,9 @@ func TestChurnForHoursGrowsNothing(t *testing.T) {
 			t.Errorf("seed %d: %d of %d words lost, first %s", w.Config.Seed, d.Lost, d.Words, d.FirstLost)
 		}
 		t.Logf("goroutines %v, heap MiB %v", goroutines, heap)
+		if raceEnabled {
+			return // so few members and minutes show no growth
+		}
 		first, last := goroutines[0], goroutines[len(goroutines)-1]
 		if last > first+first/10 {
 			t.Errorf("goroutines grew from %d to %d", first, last)

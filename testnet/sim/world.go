@@ -308,7 +308,7 @@ func (w *World) AwaitEqual(patience time.Duration, members ...*Member) time.Dura
 	return time.Since(start)
 }
 
-// Count sums a counter over members, of one label value.
+// Count sums a counter or a gauge over members, of one label value or of all ("").
 func Count(w *World, name, value string, members ...*Member) (sum float64) {
 	w.Helper()
 	for _, m := range members {
@@ -319,7 +319,7 @@ func Count(w *World, name, value string, members ...*Member) (sum float64) {
 		for _, f := range families {
 			for _, x := range f.GetMetric() {
 				if f.GetName() == name && (value == "" || len(x.GetLabel()) > 0 && x.GetLabel()[0].GetValue() == value) {
-					sum += x.GetCounter().GetValue()
+					sum += x.GetCounter().GetValue() + x.GetGauge().GetValue()
 				}
 			}
 		}
