@@ -13,7 +13,7 @@ import (
 // everybody, also after a time in which no region heard another; what is for a
 // region stays in it.
 func TestRegionsHearEachOther(t *testing.T) {
-	bubble(t, sim.Config{Seed: 21, Regions: 3, Hubs: sized(3, 6, 12), Spokes: sized(6, 24, 138), Zones: 3}, func(t *testing.T, w *sim.World) {
+	bubble(t, sim.Config{Seed: 21, Regions: 3, Hubs: sized(3, 6, 9), Spokes: sized(6, 24, 81), Zones: 3}, func(t *testing.T, w *sim.World) {
 		w.Start(w.Members...)
 		time.Sleep(2 * time.Minute)
 		community := crypto.Header{Audience: crypto.AudienceCommunity, TLP: uint8(notice.TLPGreen)}
