@@ -44,9 +44,19 @@ func sized(raced, usual, large int) int {
 	return usual
 }
 
-// bubble runs a scenario in virtual time and stops everything at its end. Two
-// scenarios may run at once: a world keeps one core busy.
+// bubble runs a scenario in virtual time, beside others, since a world keeps one
+// core busy, and stops everything at its end.
 func bubble(t *testing.T, c sim.Config, scenario func(t *testing.T, w *sim.World)) {
+	t.Helper()
+	affordable(t, c)
+	if !raceEnabled { // which has one core
+		t.Parallel()
+	}
+	alone(t, c, scenario)
+}
+
+// affordable skips what is too large for this run.
+func affordable(t *testing.T, c sim.Config) {
 	t.Helper()
 	n := c.Hubs + c.Listeners + c.Spokes
 	switch {
@@ -57,6 +67,12 @@ func bubble(t *testing.T, c sim.Config, scenario func(t *testing.T, w *sim.World
 	case n > usualMembers && !largeAsked():
 		t.Skipf("SKIPPED: %d members: run it with WATCHWARD_SIM=1", n)
 	}
+}
+
+// alone is bubble for what measures the process: no other scenario runs meanwhile.
+func alone(t *testing.T, c sim.Config, scenario func(t *testing.T, w *sim.World)) {
+	t.Helper()
+	affordable(t, c)
 	began := time.Now()
 	defer func() {
 		var m runtime.MemStats
