@@ -140,8 +140,8 @@ func (m *Mesh) degree() pubsub.GossipSubParams {
 	switch {
 	case m.c.Hub:
 		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
-	case len(m.c.Listen) == 0:
-		p.D, p.Dlo, p.Dhi, p.Dout = 4, 3, 6, 1
+	case len(m.c.Listen) == 0: // 4 make a fifth fewer duplicates, and are later at p99 (testnet/sim)
+		p.D, p.Dlo, p.Dhi, p.Dout = 5, 4, 7, 1
 	}
 	return p
 }
