@@ -3,8 +3,10 @@ package mesh_test
 import (
 	"crypto/ed25519"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 )
 
@@ -180,5 +183,46 @@ func TestBadEnvelopesStop(t *testing.T) {
 	awaitGossip(t, victim, other)
 	if after := other.refused("frame") + other.refused("signature"); after != before {
 		t.Errorf("%d bad messages were relayed", after-before)
+	}
+}
+
+// A member whose role may not hear its region's own audience hears it by no way,
+// although it joins the topic, asks for what it lacks and takes what comes.
+func TestRoleDecidesWhoHears(t *testing.T) {
+	r := testkit.NewRegion(t, "speaker", "hospital")
+	r.AdmitAs(t, trust.RoleSupplier, "supplier")
+	speaker := start(t, r, 0, nil)
+	hospital, supplier := start(t, r, 1, spoke(speaker)), start(t, r, 2, spoke(speaker))
+	awaitPeers(t, 2, speaker)
+	say := func(a crypto.Audience) (all []*crypto.Envelope) {
+		all = append(all, speaker.sign(t, crypto.Header{Audience: a, Time: settled()}, []byte("for sync")))
+		for _, urgent := range []bool{false, true} {
+			all = append(all, speaker.say(t, crypto.Header{Audience: a, Urgent: urgent}, []byte("a word")))
+		}
+		return append(all, speaker.say(t, crypto.Header{Audience: a}, large(100<<10)...))
+	}
+	hears := func() {
+		t.Helper()
+		await(t, "gossip to the supplier", func() bool {
+			e := speaker.say(t, crypto.Header{Audience: crypto.AudienceCommunity}, []byte("are you there?"))
+			time.Sleep(100 * time.Millisecond)
+			return supplier.came(e) == mesh.ViaGossip
+		})
+	}
+	hears() // its subscriptions have come
+	secret, open := say(crypto.AudienceRegion), say(crypto.AudienceCommunity)
+	syncNow(t, hospital, speaker)
+	syncNow(t, supplier, speaker)
+	for _, e := range append(slices.Clone(secret), open...) {
+		awaitAll(t, e, hospital)
+	}
+	for _, e := range open {
+		awaitAll(t, e, supplier)
+	}
+	hears() // what was on the way before has come too
+	for i, e := range secret {
+		if supplier.has(e) {
+			t.Errorf("word %d of the region's hospitals came to a supplier, by way %d", i, supplier.came(e))
+		}
 	}
 }
