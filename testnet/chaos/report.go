@@ -42,6 +42,9 @@ func Report(path, out string) error {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return fmt.Errorf("report: %s: %w: run go run ./testnet chaos again", path, err)
 	}
+	if len(r.RegionOf) != r.Hospitals {
+		return fmt.Errorf("report: %s is of another version: run go run ./testnet chaos again", path)
+	}
 	html, err := render(r)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 // trial is a result made by hand: three hospitals, one fault, one word lost.
 var trial = chaos.Result{
-	Hospitals: 3, Seed: 7, Began: "2026-01-31T12:00:00Z", DurationMS: 60_000, Networks: true, Refused: 1,
+	Hospitals: 3, Regions: 1, RegionOf: []int{0, 0, 0}, Seed: 7, Began: "2026-01-31T12:00:00Z", DurationMS: 60_000, Networks: true, Refused: 1,
 	Words: []chaos.Word{
 		{AtMS: 1000, From: 0, Arrived: []int64{1000, 1010, 1020}},
 		{AtMS: 22_000, From: 1, Arrived: []int64{34_500, 22_000, 22_030}},
@@ -26,9 +28,24 @@ var trial = chaos.Result{
 }
 
 func TestSummarize(t *testing.T) {
-	want := chaos.Summary{Delivered: 5, Missing: 1, P50: 30 * time.Millisecond, P99: 40 * time.Millisecond}
-	if got := chaos.Summarize(trial); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	split := trial // the third hospital is of another region, and the last word GREEN
+	split.Regions, split.RegionOf, split.Words = 2, []int{0, 0, 1}, slices.Clone(trial.Words)
+	split.Words[2].Green = true
+	for _, c := range []struct {
+		result chaos.Result
+		want   chaos.Summary
+	}{
+		{trial, chaos.Summary{Own: chaos.Deliveries{Delivered: 5, Missing: 1, P50: ms(30), P99: ms(40)}}},
+		{split, chaos.Summary{
+			Own:    chaos.Deliveries{Delivered: 2, P50: ms(10), P99: ms(10)}, // 10 and 12,500 ms: the lower one
+			Across: chaos.Deliveries{Delivered: 1, Missing: 1, P50: ms(40), P99: ms(40)},
+			Stray:  2, // AMBER words at the third
+		}},
+	} {
+		if got := chaos.Summarize(c.result); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("got %+v, want %+v", got, c.want)
+		}
 	}
 }
 
