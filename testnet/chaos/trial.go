@@ -63,6 +63,9 @@ type Broken struct {
 	Nodes  []int  `json:"nodes"` // that missed something
 }
 
+// holds is the verdict when all is well.
+const holds = "every invariant holds"
+
 // Options of Run.
 type Options struct {
 	Hospitals int // in all
@@ -167,7 +170,7 @@ func (t *trial) run(ctx context.Context) error {
 			}
 		}
 	}
-	t.result.Verdict = "every invariant holds"
+	t.result.Verdict = holds
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		t.result.Verdict = err.Error()
 	}
