@@ -223,7 +223,7 @@ func quarter(most float64) float64 {
 // Size of a plot in pixels; the margins hold its labels.
 const (
 	plotWidth, plotHeight               = 640, 260
-	marginLeft, marginTop, marginBottom = 66, 20, 28
+	marginLeft, marginTop, marginBottom = 66, 20, 36
 	marginRight                         = 22
 )
 
@@ -265,7 +265,7 @@ func (p *plot) bar(from, to, y float64, label, text string) {
 	p.text((p.px(from)+p.px(to))/2, py(y)-5, "middle", label)
 }
 
-func (p *plot) tickX(x float64, text string) { p.text(p.px(x), plotHeight-6, "middle", text) }
+func (p *plot) tickX(x float64, text string) { p.text(p.px(x), plotHeight-8, "middle", text) }
 
 func (p *plot) tickY(y float64, text string) {
 	fmt.Fprintf(&p.body, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, marginLeft, plotWidth-marginRight, py(y), py(y))
