@@ -224,7 +224,7 @@ func quarter(most float64) float64 {
 const (
 	plotWidth, plotHeight               = 640, 260
 	marginLeft, marginTop, marginBottom = 66, 20, 36
-	marginRight                         = 22
+	marginRight                         = 34
 )
 
 // A plot is an SVG under way. x maps to 0 … 1, and so is y already.

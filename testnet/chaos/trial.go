@@ -66,6 +66,9 @@ type Broken struct {
 // holds is the verdict when all is well.
 const holds = "every invariant holds"
 
+// errStopped is the verdict after Ctrl-C.
+var errStopped = errors.New("stopped before all was healed: nothing was checked, and what was on its way counts as lost")
+
 // Options of Run.
 type Options struct {
 	Hospitals int // in all
@@ -95,6 +98,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
+	if ctx.Err() != nil {
+		return result, errStopped
+	}
 	if err != nil {
 		return result, err
 	}
@@ -171,7 +177,10 @@ func (t *trial) run(ctx context.Context) error {
 		}
 	}
 	t.result.Verdict = holds
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	if ctx.Err() != nil { // which also fails what was being done
+		err = errStopped
+	}
+	if err != nil {
 		t.result.Verdict = err.Error()
 	}
 	return err
