@@ -185,3 +185,27 @@ func TestEndorsedRegionIsHeardForTheCommunity(t *testing.T) {
 		t.Error("it knows what is for the other region alone, or not what is for all")
 	}
 }
+
+// A withdrawal in an admission takes what it ends out of it, so that the node
+// starts with what is left.
+func TestAdmissionWithAWithdrawal(t *testing.T) {
+	a, b := makeRegion(t, 1), makeRegion(t, 1)
+	a.endorse(t, b)
+	one := a.hospitals[0]
+	_, roster, err := node.ParseAdmission(a.admission(t, one.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := b.card(t)
+	before := roster.Endorsements(roster.Region())
+	if len(before.Regions) != 1 || before.Regions[0] != other {
+		t.Fatalf("it endorses %v, want %s", before.Regions, other)
+	}
+	if err := node.AddRecords(one.dir, [][]byte{a.endorsing(t, before)}); err != nil {
+		t.Fatal(err)
+	}
+	a.run(t)
+	if list := one.Endorsements(roster.Region()); list.Number != 2 || len(list.Regions) != 0 {
+		t.Errorf("it starts with list %d, which endorses %v", list.Number, list.Regions)
+	}
+}
