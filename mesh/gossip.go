@@ -85,8 +85,12 @@ func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 }
 
 // reunitePatience is how long a connection that was made or lost may take to
-// settle.
-const reunitePatience = time.Second
+// settle. A peer that has not learned yet which other regions are heard here is
+// in none of their topics; it gets longer, and is not disturbed more often.
+const (
+	reunitePatience = time.Second
+	reuniteAbroad   = time.Minute
+)
 
 // reunite mends what a change of connections to a peer may have torn. Pubsub has
 // one stream each way, not always on the same connection. What was on its way on
@@ -94,29 +98,58 @@ const reunitePatience = time.Second
 // which the peer, whose stream lives on, does not send again. pubsub's events do
 // not show it: a leave and a join in quick succession cancel each other.
 func (m *Mesh) reunite(id peer.ID) {
-	timer := time.NewTimer(reunitePatience)
-	defer timer.Stop()
-	select {
-	case <-m.ctx.Done():
-		return
-	case <-timer.C:
-	}
-	if m.host.Network().Connectedness(id) != network.Connected {
-		return
-	}
-	for _, t := range m.topics.all() {
-		if !m.mayHear(id, t.region, t.audience) {
-			continue
+	for again := true; again; {
+		timer := time.NewTimer(reunitePatience)
+		select {
+		case <-m.ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
 		}
-		// A peer may not know yet which other regions are heard here.
-		if m.regionOf(id) == t.region && !slices.Contains(t.topic.ListPeers(), id) { // only a new connection brings both to say it again
-			m.log.Info("connected and in no topic: connect again", slog.String("peer", id.String()))
+		if m.host.Network().Connectedness(id) != network.Connected {
+			return
+		}
+		torn := false
+		torn, again = m.torn(id)
+		if torn { // only a new connection brings both to say it again
+			m.log.Info("connected and not in every topic: connect again", slog.String("peer", id.String()))
 			_ = m.host.Network().ClosePeer(id)
 			m.nudge()
 			return
 		}
-		m.direct.catchUp(id, t.region, t.audience)
 	}
+	for _, t := range m.topics.all() {
+		if m.mayHear(id, t.region, t.audience) {
+			m.direct.catchUp(id, t.region, t.audience)
+		}
+	}
+}
+
+// torn reports whether a peer is missing in a topic that it may hear, or that it
+// has to be asked again, since a session may just be telling it of a region.
+func (m *Mesh) torn(id peer.ID) (torn, again bool) {
+	for _, t := range m.topics.all() {
+		if !m.mayHear(id, t.region, t.audience) || slices.Contains(t.topic.ListPeers(), id) {
+			continue
+		}
+		if m.regionOf(id) == t.region && t.region == m.c.Roster.Region() {
+			return true, false
+		}
+		if m.comparing(id) {
+			again = true
+			continue
+		}
+		m.mu.Lock()
+		due := time.Since(m.reunited[id]) > reuniteAbroad
+		if due {
+			m.reunited[id] = time.Now()
+		}
+		m.mu.Unlock()
+		if due {
+			return true, false
+		}
+	}
+	return false, again
 }
 
 // messageID is over the topic and the whole message. pubsub marks an id seen
