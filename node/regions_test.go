@@ -86,6 +86,9 @@ func TestRegionsThatEndorseEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the first hospitals have met", func() bool { return len(one.Mesh().Peers()) >= 2 && len(two.Mesh().Peers()) >= 2 })
+	for _, h := range []*hospital{a.hospitals[1], far} { // trust records spread by sync, which begins every half a minute
+		eventuallyIn(t, 4*patience, h.Name()+" hears both regions", func() bool { return len(h.Heard()) == 2 })
+	}
 
 	at := one.clock.now()
 	said := a.hospitals[1].submit(t, green, sighting("green.example", at))[0]
