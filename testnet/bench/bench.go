@@ -59,6 +59,9 @@ var Figures = []Figure{
 	{3, "Million", "… start to answering", "start-s", 2, false, "s", "", ""},
 	{3, "Bundle", "bundle of 1,000,000 sightings, export", "export-s", 60, false, "s", "copy-s", "copy and sync the same bytes"},
 	{3, "Bundle", "… import", "import-s", 60, false, "s", "", ""},
+	{4, "MonthOffline", "a month offline: 1,000,000 sightings of 200 authors from one peer", "month-s", 90, false, "s", "", ""},
+	{4, "MonthOffline", "… bytes of payload", "of-payload", 1.05, false, "×", "", ""},
+	{4, "MonthOffline", "… round trips before they flow", "round-trips", 3, false, "", "", ""},
 }
 
 // Options of Run.
