@@ -125,6 +125,7 @@ type importResult struct {
 	RefusedMore  int             `json:"refused_more,omitempty"` // beyond refusedMax
 	Withdrawn    int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
 	Absent       int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
+	Queries      int             `json:"queries,omitempty"`      // of Shared: URLs with a query
 	Unsure       int             `json:"unsure,omitempty"`       // read and sent, and no answer came: they may have been taken
 	Notes        []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
 	Errors       []string        `json:"errors,omitempty"`
@@ -296,6 +297,9 @@ func (i *importer) count(s sent) {
 		default:
 			i.total.Shared++
 			i.reach[v.TLP]++
+			if _, has := withoutQuery(v); has {
+				i.total.Queries++
+			}
 		}
 	}
 	for _, r := range s.answer.Refused {
@@ -444,6 +448,16 @@ func (i *importer) summary() {
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
 	}
+	if i.total.Queries > 0 {
+		is, queries := "is", fmt.Sprintf("%d URLs with a query are", i.total.Queries)
+		if i.total.Queries == 1 {
+			queries = "1 URL with a query is"
+		}
+		if i.say.dryRun {
+			is = "would be"
+		}
+		fmt.Fprintf(i.out, "%s among them: what follows the ? %s shared too, also where it names a session or a person.\n", queries, is)
+	}
 	if i.total.Unsure > 0 && !i.say.dryRun {
 		fmt.Fprintf(i.out, "Of %d more that were sent there is no answer: at least %d were taken and up to %d. The same command goes on from there.\n",
 			i.total.Unsure, i.total.Taken, i.total.Taken+i.total.Unsure)
@@ -497,7 +511,7 @@ func (i *importer) showWould() {
 		if tlp == "" {
 			tlp = "none"
 		}
-		t.add(w.Value, w.Type, w.Kind, tlp)
+		t.add(withUnicode(w.Value), w.Type, w.Kind, tlp)
 	}
 	t.print(i.out)
 	if more := i.total.Taken - wouldShown; more > 0 {

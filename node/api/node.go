@@ -115,6 +115,7 @@ type ExportCount struct {
 	Stricter int64 `json:"stricter"` // a higher ceiling takes them along
 	Never    int64 `json:"never"`    // for named people: in no export
 	Unmarked int64 `json:"unmarked"` // without a marking
+	Local    int64 `json:"local"`    // of Notices: kept on this node, and shared with nobody
 }
 
 // LookupOptions hold for all values of a lookup.
