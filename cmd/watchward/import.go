@@ -59,6 +59,7 @@ are named and not read.
 
 A bundle (watchward export --bundle) brings what other hospitals of the region
 said and signed: it keeps its markings and arrives as if the network had brought it.
+With --dry-run it is verified, and shown whose notices it would bring and which.
 
 Any other file is taken whole or, when it breaks off or is no such file, not at all;
 single bad values are refused by their place and stop nothing. A directory is read

@@ -61,6 +61,9 @@ type Node interface {
 	// ImportBundle takes in the parts of a bundle. It returns when what was taken
 	// is durable. An error means that nothing could be read.
 	ImportBundle(ctx context.Context, r io.Reader) (BundleAnswer, error)
+	// CheckBundle answers what ImportBundle would, and keeps nothing. Authors and
+	// Contents hold what is within the ceiling.
+	CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP) (BundleAnswer, error)
 }
 
 // FromNow makes Follow start with what arrives next.
