@@ -6,11 +6,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
 )
@@ -106,7 +109,8 @@ func TestMutedWordsAreNotRelayed(t *testing.T) {
 	}
 }
 
-// Whoever forwarded an envelope is asked for the ones before it.
+// Whoever forwarded an envelope is asked for the ones before it, which here are
+// too old for anybody to announce them.
 func TestGapIsAskedFor(t *testing.T) {
 	r := testkit.NewRegion(t, "a", "b")
 	a := start(t, r, 0, deaf(mesh.ViaSync))
@@ -114,7 +118,7 @@ func TestGapIsAskedFor(t *testing.T) {
 	awaitGossip(t, a, b)
 	var missed []*crypto.Envelope
 	for range 5 {
-		missed = append(missed, a.sign(t, crypto.Header{}, []byte("missed")))
+		missed = append(missed, a.sign(t, crypto.Header{Time: settled()}, []byte("missed")))
 	}
 	missed = append(missed, a.say(t, crypto.Header{}, []byte("heard")))
 	for _, e := range missed {
@@ -156,6 +160,43 @@ func TestClaimsNeedProof(t *testing.T) {
 	await(t, "told", func() bool { return b.Greeted() })
 	if epoch, seq, _ := b.Mine(crypto.AudienceRegion); epoch != 0 || seq != 0 {
 		t.Errorf("believes in epoch %d seq %d without proof", epoch, seq)
+	}
+}
+
+// Of what is too large for gossip those alone are told who may hear it.
+func TestAnnouncedToThoseWhoMayHear(t *testing.T) {
+	r := testkit.NewRegion(t, "speaker")
+	supplier := r.AdmitAs(t, trust.RoleSupplier, "supplier")[0]
+	speaker := start(t, r, 0, nil)
+	h := bare(t, supplier.PeerSeed)
+	told := make(chan crypto.Audience, 16)
+	h.SetStreamHandler("/watchward/direct/0", func(s network.Stream) {
+		for {
+			kind, body, err := wire.Read(s, wire.FrameMax)
+			if err != nil {
+				return
+			}
+			if m, err := wire.DecodeDirect(kind, body); err == nil {
+				if a, ok := m.(*wire.Announce); ok {
+					told <- a.Chain.Audience
+				}
+			}
+		}
+	})
+	if err := h.Connect(t.Context(), infoOf(t, speaker)); err != nil {
+		t.Fatal(err)
+	}
+	awaitPeers(t, 1, speaker)
+	for _, a := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
+		speaker.say(t, crypto.Header{Audience: a}, large(100<<10)...)
+	}
+	select {
+	case a := <-told: // in the order in which they were said
+		if a != crypto.AudienceCommunity {
+			t.Errorf("a supplier is told what is said to the %s", a)
+		}
+	case <-time.After(patience):
+		t.Fatal("told of nothing")
 	}
 }
 

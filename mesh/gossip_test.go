@@ -4,9 +4,11 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 )
 
@@ -237,5 +240,91 @@ func TestBadEnvelopesStop(t *testing.T) {
 	awaitGossip(t, victim, other)
 	if after := other.refused("frame") + other.refused("signature"); after != before {
 		t.Errorf("%d bad messages were relayed", after-before)
+	}
+}
+
+// Who may not hear an audience hears it by no way, although it joins the topic,
+// asks for what it lacks and takes what comes.
+func TestWhoMayNotHear(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		community bool // it may hear that
+		make      func(*testing.T) (speakers, listeners *testkit.Region, listener int, records [][]byte)
+	}{
+		{"a supplier", true, func(t *testing.T) (_, _ *testkit.Region, _ int, _ [][]byte) {
+			a := testkit.NewRegion(t, "speaker", "hospital")
+			a.AdmitAs(t, trust.RoleSupplier, "supplier")
+			return a, a, 2, nil
+		}},
+		{"a region that endorses", true, func(t *testing.T) (_, _ *testkit.Region, _ int, _ [][]byte) {
+			a, b := testkit.NewRegion(t, "speaker", "hospital"), testkit.NewRegionNamed(t, "elsewhere", "listener")
+			a.Endorse(t, nil, b)
+			b.Endorse(t, nil, a)
+			return a, b, 0, b.Records
+		}},
+		{"a region that does not", false, func(t *testing.T) (_, _ *testkit.Region, _ int, _ [][]byte) {
+			a, b := testkit.NewRegion(t, "speaker", "hospital"), testkit.NewRegionNamed(t, "elsewhere", "listener")
+			a.Endorse(t, nil, b)
+			known := slices.Clone(b.Records)
+			b.Endorse(t, nil, a) // as the listener alone knows
+			return a, b, 0, known
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, theirs, at, records := c.make(t)
+			knows := func(c *mesh.Config) {
+				p := newMemory(r.Roster(t))
+				if _, err := p.roster.AddAll(records); err != nil {
+					t.Fatal(err)
+				}
+				p.settled = true
+				c.Path = p
+			}
+			speaker := start(t, r, 0, knows)
+			hospital := start(t, r, 1, both(spoke(speaker), knows))
+			listener := start(t, theirs, at, both(seed(speaker), func(c *mesh.Config) {
+				if _, err := c.Roster.AddAll(r.Records); err != nil {
+					t.Fatal(err)
+				}
+			}))
+			awaitPeers(t, 2, speaker)
+			say := func(a crypto.Audience) (all []*crypto.Envelope) {
+				all = append(all, speaker.sign(t, crypto.Header{Audience: a, Time: settled()}, []byte("for sync")))
+				for _, urgent := range []bool{false, true} {
+					all = append(all, speaker.say(t, crypto.Header{Audience: a, Urgent: urgent}, []byte("a word")))
+				}
+				return append(all, speaker.say(t, crypto.Header{Audience: a}, large(100<<10)...))
+			}
+			hears := func() {
+				t.Helper()
+				await(t, "gossip to the listener", func() bool {
+					e := speaker.say(t, crypto.Header{Audience: crypto.AudienceCommunity}, []byte("are you there?"))
+					time.Sleep(100 * time.Millisecond)
+					return listener.came(e) == mesh.ViaGossip
+				})
+			}
+			if c.community {
+				hears() // its subscriptions have come
+			}
+			secret, open := say(crypto.AudienceRegion), say(crypto.AudienceCommunity)
+			syncNow(t, hospital, speaker)
+			syncNow(t, listener, speaker)
+			for _, e := range slices.Concat(secret, open) {
+				awaitAll(t, e, hospital)
+			}
+			if c.community {
+				for _, e := range open {
+					awaitAll(t, e, listener)
+				}
+				hears() // what was on the way before has come too
+			} else {
+				secret = append(secret, open...)
+			}
+			for i, e := range secret {
+				if listener.has(e) {
+					t.Errorf("word %d came by way %d", i, listener.came(e))
+				}
+			}
+		})
 	}
 }

@@ -145,6 +145,7 @@ type Mesh struct {
 	mine      map[crypto.Audience]position
 	held      map[crypto.Audience]position // own places that a peer said it holds
 	told      map[peer.ID]telling
+	reunited  map[peer.ID]time.Time // when a connection was made anew for the sake of another region's topic
 	brought   map[peer.ID]time.Time // when a peer last brought something new
 	parked    parking
 	pulled    map[crypto.MemberID]int64 // bytes of each author today
@@ -206,7 +207,7 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		told: map[peer.ID]telling{}, brought: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	var err error

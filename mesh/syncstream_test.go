@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
@@ -142,4 +144,70 @@ func TestHostileSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitAll(t, e, victim)
+}
+
+// Whoever asks, by a pull or in a session, gets what its role may hear and does
+// not learn of the rest, even if it leaves out its own checks.
+func TestAskingNeedsTheRight(t *testing.T) {
+	r := testkit.NewRegion(t, "speaker", "hospital")
+	r.AdmitAs(t, trust.RoleSupplier, "supplier")
+	speaker := start(t, r, 0, nil)
+	e := speaker.sign(t, crypto.Header{Time: settled()}, []byte("for hospitals"))
+	for i, may := range map[int]bool{1: true, 2: false} {
+		t.Run(r.Members[i].Credential.Name, func(t *testing.T) {
+			h := bare(t, r.Members[i].PeerSeed)
+			if err := h.Connect(t.Context(), infoOf(t, speaker)); err != nil {
+				t.Fatal(err)
+			}
+			open := func(p protocol.ID) io.ReadWriter {
+				s, err := h.NewStream(t.Context(), speaker.libp2pID(), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = s.Reset() })
+				if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
+					t.Fatal(err)
+				}
+				return speaker.Bulk(t.Context(), s)
+			}
+			pull := open("/watchward/pull/0")
+			if _, err := wire.Write(pull, wire.KindPull, &wire.Pull{Chain: e.Header.Chain(), Ranges: []wire.Range{{From: 1, To: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			_, body, err := wire.Read(pull, wire.FrameMax)
+			if got := err == nil && bytes.Contains(body, e.Raw); got != may {
+				t.Errorf("a pull gives it: %t, %v", got, err)
+			}
+
+			at := now() - 1000 // before the speaker's clock, so that both compare the same moment
+			var roots *wire.Roots
+			await(t, "a session", func() bool {
+				s := open("/watchward/sync/0")
+				if _, err := wire.Write(s, wire.KindHello, &wire.Hello{Versions: []uint8{0}, Clock: at, Trust: speaker.roster.Root()}); err != nil {
+					return false
+				}
+				if _, _, err := wire.Read(s, wire.FrameMax); err != nil {
+					return false
+				}
+				const step = 30_000
+				if _, err := wire.Write(s, wire.KindRoot, &wire.Root{At: (at - 60_000) / step * step}); err != nil {
+					return false
+				}
+				kind, body, err := wire.Read(s, wire.FrameMax)
+				if err != nil {
+					return false
+				}
+				message, err := wire.DecodeSync(kind, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				roots = message.(*wire.Roots)
+				return true
+			})
+			got := slices.ContainsFunc(roots.Scopes, func(s wire.ScopeRoot) bool { return s.Audience == crypto.AudienceRegion })
+			if got != may || len(roots.Scopes) == 0 {
+				t.Errorf("a session compares %+v", roots.Scopes)
+			}
+		})
+	}
 }

@@ -178,7 +178,11 @@ func AddRecords(dir string, records [][]byte) error {
 	if _, err := roster.AddAll(records); err != nil {
 		return err
 	}
-	a.Records = append(a.Records, records...)
+	a.Records = nil
+	for _, id := range roster.IDs() { // without the records of a region that is endorsed no longer
+		record, _ := roster.Record(id)
+		a.Records = append(a.Records, record)
+	}
 	return writeAdmission(dir, *a)
 }
 

@@ -179,7 +179,7 @@ func TestItemsThatCannotBeRead(t *testing.T) {
 }
 
 // An author's retraction counts from the author alone, and a word about another
-// may come first.
+// may come before it or after.
 func TestForeignRetractionIsIgnored(t *testing.T) {
 	b := newBench(t)
 	word := b.item(t, "evil.example")
@@ -191,6 +191,7 @@ func TestForeignRetractionIsIgnored(t *testing.T) {
 	b.takes(t, theirs, mesh.ViaGossip)
 	first := b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, nil, word)
 	b.takes(t, first, mesh.ViaGossip)
+	b.takes(t, b.other.Envelope(t, crypto.Header{Time: b.clock.now()}, theirs, retract(3)), mesh.ViaGossip)
 	if !b.knows(t, "evil.example") || b.marked(t, about.String(), "retracted") {
 		t.Fatal("somebody else took a word back")
 	}

@@ -22,6 +22,9 @@ func (n *Node) Store() *store.Store { return n.store }
 // Mesh is a node's place among its peers.
 func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
 
+// Heard are the regions that the node hears.
+func (n *Node) Heard() []crypto.Region { return n.roster.Regions() }
+
 // Endorsements is the list of a region that the node knows.
 func (n *Node) Endorsements(region crypto.Region) *trust.Endorsements {
 	return n.roster.Endorsements(region)

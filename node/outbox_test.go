@@ -37,8 +37,18 @@ func TestOutboxSurvivesAStop(t *testing.T) {
 			t.Fatalf("in round %d three words are in %d envelopes", round, len(held))
 		}
 	}
+	b.awaitSigned(t, b.submit(t, amber, sighting("four.example", b.clock.now()))[0].ID)
+	for _, e := range b.held(t, b.self.ID) {
+		h := &e.Header
+		if want := map[crypto.Audience]uint64{crypto.AudienceRegion: 2, crypto.AudienceCommunity: 1}[h.Audience]; h.Epoch != 1 || h.Seq > want {
+			t.Errorf("after a stop like any other it signs number %d of epoch %d for the %s", h.Seq, h.Epoch, h.Audience)
+		}
+	}
+	if chain := b.held(t, b.self.ID); len(chain) != 3 {
+		t.Errorf("%d envelopes, want 3", len(chain))
+	}
 	status, err := b.Status(t.Context(), 0)
-	if err != nil || status.Waiting != 0 || status.Notices != 3 {
+	if err != nil || status.Waiting != 0 || status.Notices != 4 {
 		t.Fatalf("%d wait, %d notices, error %v", status.Waiting, status.Notices, err)
 	}
 }

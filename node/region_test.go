@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -420,6 +421,27 @@ func TestNothingHeldIsLoosened(t *testing.T) {
 	if got := b.submit(t, api.SubmitOptions{}, sighting("other.example", at))[0]; got.TLP != "GREEN" {
 		t.Errorf("what is not held is shared as %s", got.TLP)
 	}
+	// Nor is what another hospital said, which a caller below it does not know of.
+	b.takes(t, b.other.Envelope(t, crypto.Header{Time: at}, nil, encode(t, b.sighting(t, "heard.example"))), mesh.ViaGossip)
+	if r := b.refuses(t, green, sighting("heard.example", at)); r.Field != "tlp" {
+		t.Errorf("it is refused for %+v", r)
+	}
+	b.refuses(t, green, api.Submission{Kind: "dispute", Value: "heard.example", Reason: "ours"})
+	below := green
+	below.Ceiling = notice.TLPGreen
+	if got := b.submit(t, below, sighting("heard.example", at))[0]; got.TLP != "GREEN" {
+		t.Errorf("who cannot see it shares it as %s", got.TLP)
+	}
+	free := green
+	free.KnownElsewhere = true
+	if got := b.submit(t, free, sighting("heard.example", at+1))[0]; got.TLP != "GREEN" {
+		t.Errorf("known from elsewhere it is shared as %s", got.TLP)
+	}
+	// What is unmarked and was never shared binds nobody.
+	b.submit(t, local, sighting("ours.example", at))
+	if got := b.submit(t, green, sighting("ours.example", at+1))[0]; got.TLP != "GREEN" {
+		t.Errorf("what is unmarked here is shared as %s", got.TLP)
+	}
 	// A source that itself allows more is believed.
 	open := copied
 	open.Origin = &api.Origin{Source: "misp:public", ID: "2", TLP: "CLEAR"}
@@ -435,5 +457,34 @@ func TestNothingHeldIsLoosened(t *testing.T) {
 	}
 	if got := b.submit(t, green, sighting("evil.example", at))[0]; got.TLP != "GREEN" {
 		t.Errorf("after the retraction it is shared as %s", got.TLP)
+	}
+}
+
+// A repeated import does not undo a retraction; a person who sees it again does,
+// and so does whoever says so.
+func TestRepeatedImportDoesNotUndoARetraction(t *testing.T) {
+	b := newBench(t)
+	imported := api.Submission{Kind: "indicator", Value: "evil.example", Origin: &api.Origin{Source: "csv", ID: "1"}}
+	first := b.submit(t, green, imported)[0]
+	b.submit(t, green, api.Submission{Kind: "retraction", Ref: first.ID})
+	trial := green
+	trial.DryRun = true
+	for _, o := range []api.SubmitOptions{green, trial, {Local: true}} {
+		if got := b.submit(t, o, imported)[0]; !got.Known || got.ID != first.ID || !slices.Contains(got.Marks, "retracted") {
+			t.Errorf("imported again it is %+v", got)
+		}
+	}
+	if b.knows(t, "evil.example") {
+		t.Error("it is known again")
+	}
+	again := green
+	again.Again = true
+	if got := b.submit(t, again, imported)[0]; got.Known || !b.knows(t, "evil.example") {
+		t.Errorf("asked to take it again: %+v", got)
+	}
+	seen := sighting("seen.example", b.clock.now())
+	b.submit(t, green, api.Submission{Kind: "retraction", Ref: b.submit(t, green, seen)[0].ID})
+	if got := b.submit(t, green, seen)[0]; got.Known {
+		t.Errorf("seen again it is %+v", got)
 	}
 }

@@ -1,13 +1,16 @@
 package node_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // card is what another region needs of this one to endorse it.
@@ -83,6 +86,9 @@ func TestRegionsThatEndorseEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the first hospitals have met", func() bool { return len(one.Mesh().Peers()) >= 2 && len(two.Mesh().Peers()) >= 2 })
+	for _, h := range []*hospital{a.hospitals[1], far} { // trust records spread by sync, which begins every half a minute
+		eventuallyIn(t, 4*patience, h.Name()+" hears both regions", func() bool { return len(h.Heard()) == 2 })
+	}
 
 	at := one.clock.now()
 	said := a.hospitals[1].submit(t, green, sighting("green.example", at))[0]
@@ -140,13 +146,69 @@ func TestOneSidedEndorsementIsNotHeard(t *testing.T) {
 	}
 	one.submit(t, green, sighting("evil.example", one.clock.now()))
 	two.submit(t, green, sighting("wicked.example", two.clock.now()))
+	one.clock.advance(4 * time.Second) // they wait no longer for somebody who knows how far they were
+	eventually(t, "both have signed", func() bool {
+		return len(one.held(t, one.member(t))) > 0 && len(two.held(t, two.member(t))) > 0
+	})
 	time.Sleep(time.Second)
 	if one.knows(t, "wicked.example") || two.knows(t, "evil.example") || len(two.Mesh().Peers()) > 0 {
 		t.Error("they hear each other")
 	}
-	for _, e := range one.held(t, one.member(t)) {
-		if _, err := two.Path().Check(e.Raw, mesh.ViaSync, crypto.Region{}, 0); verdict(err) != "region" {
-			t.Errorf("carried there by hand: %v", err)
+	for from, to := range map[*hospital]*hospital{one: two, two: one} {
+		for _, e := range from.held(t, from.member(t)) {
+			if _, err := to.Path().Check(e.Raw, mesh.ViaSync, crypto.Region{}, 0); verdict(err) != "region" {
+				t.Errorf("carried there by hand: %v", err)
+			}
 		}
+	}
+}
+
+// Of a region that is endorsed and endorses, what is for the community is taken,
+// and what is for that region alone is refused, whoever brings it.
+func TestEndorsedRegionIsHeardForTheCommunity(t *testing.T) {
+	b := newBench(t)
+	other := testkit.NewRegionNamed(t, "elsewhere", "them")
+	them, at := other.Members[0], b.clock.now()
+	open := them.Envelope(t, crypto.Header{Time: at, Audience: crypto.AudienceCommunity, TLP: uint8(notice.TLPGreen)}, nil, b.item(t, "open.example"))
+	secret := them.Envelope(t, crypto.Header{Time: at}, nil, b.item(t, "secret.example"))
+	learn := func(records ...[]byte) {
+		t.Helper()
+		if err := b.Path().AddTrust(t.Context(), records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	learn(append(slices.Clone(other.Records), b.region.Endorse(t, nil, other))...)
+	b.says(t, open.Raw, mesh.ViaSync, "region") // the other has not answered
+	learn(other.Endorse(t, nil, b.region))
+	for _, via := range []mesh.Via{mesh.ViaSync, mesh.ViaDirect} {
+		b.says(t, secret.Raw, via, "audience")
+	}
+	b.takes(t, open, mesh.ViaSync)
+	if b.knows(t, "secret.example") || !b.knows(t, "open.example") {
+		t.Error("it knows what is for the other region alone, or not what is for all")
+	}
+}
+
+// A withdrawal in an admission takes what it ends out of it, so that the node
+// starts with what is left.
+func TestAdmissionWithAWithdrawal(t *testing.T) {
+	a, b := makeRegion(t, 1), makeRegion(t, 1)
+	a.endorse(t, b)
+	one := a.hospitals[0]
+	_, roster, err := node.ParseAdmission(a.admission(t, one.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := b.card(t)
+	before := roster.Endorsements(roster.Region())
+	if len(before.Regions) != 1 || before.Regions[0] != other {
+		t.Fatalf("it endorses %v, want %s", before.Regions, other)
+	}
+	if err := node.AddRecords(one.dir, [][]byte{a.endorsing(t, before)}); err != nil {
+		t.Fatal(err)
+	}
+	a.run(t)
+	if list := one.Endorsements(roster.Region()); list.Number != 2 || len(list.Regions) != 0 {
+		t.Errorf("it starts with list %d, which endorses %v", list.Number, list.Regions)
 	}
 }

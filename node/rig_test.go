@@ -334,12 +334,17 @@ func (h *hospital) member(t testing.TB) crypto.MemberID {
 // eventually waits for what must become true.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	eventuallyIn(t, patience, what, holds)
+}
+
+func eventuallyIn(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("after %s it does not hold that %s", patience, what)
+			t.Fatalf("after %s it does not hold that %s", limit, what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -51,18 +51,17 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		return result, nil
 	}
 	if o.DryRun {
-		contents := make([][20]byte, len(batch.Items))
-		for i, item := range batch.Items {
-			contents[i] = item.Content
-		}
-		stated, err := n.store.Stated(contents)
+		stated, err := n.store.Stated(batch.Items)
 		if err != nil {
 			return result, err
 		}
 		for i, item := range batch.Items {
 			view := n.preview(item, now)
-			if id, ok := stated[item.Content]; ok {
-				view.ID, view.Known = id.String(), true
+			if r, ok := stated[item.Content]; ok {
+				if store.Visible(r.TLP, o.Ceiling) {
+					view = n.view(r, o.Ceiling)
+				}
+				view.ID, view.Known = r.ID.String(), true
 			}
 			if i < leavingMax {
 				if view.Leaves, err = n.leaving(item, now); err != nil {
@@ -128,7 +127,8 @@ func requestHash(items []api.Submission, o api.SubmitOptions) ([32]byte, error) 
 		Items []api.Submission
 		TLP   notice.TLP
 		Local bool
-	}{items, o.TLP, o.Local})
+		Again bool `json:",omitempty"`
+	}{items, o.TLP, o.Local, o.Again})
 	if err != nil {
 		return [32]byte{}, fmt.Errorf("hash request: %w", err)
 	}
@@ -168,6 +168,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	return store.LocalItem{
 		Raw: raw, Notice: word, TLP: tlp, Audience: audience, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
+		Again:  o.Again,
 		Urgent: s.Urgent && audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
 	}, nil
 }
@@ -236,9 +237,9 @@ func canonical(typ, value string, o notice.Options) (notice.Indicator, error) {
 
 // mark decides how far a word may travel: as far as the word it speaks of, else
 // by its own marking, the request's, its origin's or the node's default, and
-// never further than its origin allows. Where the origin says nothing, what this
-// hospital holds of the same indicator binds: a list copied out of a marked mail
-// is as much its author's as the mail.
+// never further than its origin allows. Where the origin says nothing, what is
+// held of the same indicator binds: a list copied out of a marked mail, or out of
+// what another hospital said, is as much its author's as that is.
 func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (notice.TLP, crypto.Audience, error) {
 	tlp := o.TLP
 	if s.TLP != "" {
@@ -264,9 +265,9 @@ func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (no
 	if o.Local {
 		return tlp, crypto.AudienceLocal, nil
 	}
-	if origin == 0 && w.Indicator != nil {
+	if origin == 0 && w.Indicator != nil && !o.KnownElsewhere {
 		var err error
-		if tlp, err = n.asHeld(w, tlp); err != nil {
+		if tlp, err = n.asHeld(w, tlp, o.Ceiling); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -276,11 +277,12 @@ func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (no
 	return n.shared(tlp)
 }
 
-// asHeld keeps a word that is to be shared from loosening what this hospital
-// holds: without a marking it takes the stricter one of that and the default,
-// with a looser one it is refused.
-func (n *Node) asHeld(w *notice.Notice, tlp notice.TLP) (notice.TLP, error) {
-	held, err := n.store.Marked(n.member, w.Indicator.Key())
+// asHeld keeps a word that is to be shared from loosening what is held here:
+// without a marking it takes the stricter one of that and the default, with a
+// looser one it is refused. What lies above a caller's ceiling it cannot have the
+// word from.
+func (n *Node) asHeld(w *notice.Notice, tlp, ceiling notice.TLP) (notice.TLP, error) {
+	held, err := n.store.Strictest(w.Indicator.Key(), ceiling)
 	if err != nil {
 		return 0, err
 	}
@@ -291,8 +293,8 @@ func (n *Node) asHeld(w *notice.Notice, tlp notice.TLP) (notice.TLP, error) {
 		return 0, nil
 	}
 	if tlp < held {
-		return 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("this hospital holds it as TLP:%s, which TLP:%s would loosen", held, tlp),
-			Fix: fmt.Sprintf("share it as TLP:%s or stricter; if what is held was marked too strictly, retract that first (watchward list --mine, watchward retract)", held)}
+		return 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("it is held here as TLP:%s, which TLP:%s would loosen", held, tlp),
+			Fix: fmt.Sprintf("share it as TLP:%s or stricter, or say --known-elsewhere if you have it from somebody who allows TLP:%s too", held, tlp)}
 	}
 	return tlp, nil
 }

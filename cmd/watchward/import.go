@@ -102,6 +102,8 @@ file could not be read. A dry run ends as the import would.`,
 	}
 	c.Flags().BoolVar(&i.share, "share", false, "share what is taken, as far as its marking allows")
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
+	c.Flags().BoolVar(&i.say.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
+	c.Flags().BoolVar(&i.again, "again", false, "take what was taken back here or by its source")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything and show what would be taken; store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
 	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false, and the names of files beside their hashes; STIX: observables that nothing calls bad)")
@@ -124,6 +126,7 @@ type importResult struct {
 	SkippedMore  int             `json:"skipped_more,omitempty"`
 	Refused      []importRefused `json:"refused"`
 	RefusedMore  int             `json:"refused_more,omitempty"` // beyond refusedMax
+	TakenBack    int             `json:"taken_back,omitempty"`   // not taken: the same was retracted here
 	Withdrawn    int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
 	Absent       int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
 	Queries      int             `json:"queries,omitempty"`      // of Shared: URLs with a query
@@ -154,6 +157,7 @@ type importer struct {
 	format   string
 	columns  string
 	noHeader bool
+	again    bool // take what was taken back
 	json     bool
 	out      io.Writer
 	errOut   io.Writer
@@ -270,6 +274,7 @@ func (i *importer) send(ctx context.Context, batch []found, key string) sent {
 	}
 	answer, err := i.client.Submit(ctx, submissions, client.SubmitOptions{
 		TLP: i.say.tlp, Local: i.say.local, DryRun: i.say.dryRun, AllowSpecial: i.say.allowSpecial, Idempotency: key,
+		Again: i.again, Elsewhere: i.say.elsewhere,
 	})
 	return sent{batch, answer, err}
 }
@@ -284,6 +289,9 @@ func (i *importer) count(s sent) {
 		switch {
 		case v.Kind == notice.KindRetraction.String():
 			i.total.Withdrawn++
+			continue
+		case v.Known && slices.Contains(v.Marks, "retracted"):
+			i.total.TakenBack++
 			continue
 		case v.Known:
 			i.total.Known++
@@ -472,6 +480,9 @@ func (i *importer) summary() {
 			would = "would be "
 		}
 		fmt.Fprintf(i.out, "Taken back by their source: %d %sretracted here, %d with nothing to withdraw.\n", i.total.Withdrawn, would, i.total.Absent)
+	}
+	if i.total.TakenBack > 0 {
+		fmt.Fprintf(i.out, "Left out: %d that was taken back here or by its source (--again takes it).\n", i.total.TakenBack)
 	}
 	if skipped := len(i.total.Skipped) + i.total.SkippedMore; skipped > 0 {
 		fmt.Fprintf(i.out, "Skipped: %d not meant for detection (--all takes what can be taken, --json lists them).\n", skipped)

@@ -17,11 +17,13 @@ type sayOptions struct {
 	local        bool
 	dryRun       bool
 	allowSpecial bool
+	elsewhere    bool
 }
 
 func (o *sayOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region)")
 	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node: no other hospital gets it; an export to a file has it if its marking allows")
+	c.Flags().BoolVar(&o.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
 }
 
@@ -118,7 +120,7 @@ func say(cmd *cobra.Command, submissions []api.Submission, o sayOptions) error {
 		return err
 	}
 	defer c.Close()
-	answer, err := c.Submit(cmd.Context(), submissions, client.SubmitOptions{TLP: o.tlp, Local: o.local, DryRun: o.dryRun, AllowSpecial: o.allowSpecial})
+	answer, err := c.Submit(cmd.Context(), submissions, client.SubmitOptions{TLP: o.tlp, Local: o.local, DryRun: o.dryRun, AllowSpecial: o.allowSpecial, Elsewhere: o.elsewhere})
 	if err != nil {
 		return err
 	}

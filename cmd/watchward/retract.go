@@ -53,8 +53,8 @@ func newRetract() *cobra.Command {
 		Long: `Take back what this hospital said, by its id; what others said is disputed instead.
 With --source, take back all that was imported from there, as show names it as origin
 ("csv:CERT"): on a terminal it asks before, elsewhere it needs --yes. One that was cut
-off is repeated and goes on. To state it after all, import it
-again.`,
+off is repeated and goes on. To state it after all:
+import --again.`,
 		Example: "  watchward retract 000ff21b27cf9b4d446b3d87191d3ea027e3f080 --reason \"a test\"\n" +
 			"  watchward retract --source csv:CERT --since 2h --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -127,36 +127,60 @@ func TestStreams(t *testing.T) {
 	})
 }
 
+// info is what the stanzas of sealed boxes are bound to.
+func info() []byte {
+	l := label()
+	bound := sha256.Sum256(l.Bound)
+	return append(append(crypto.Context("seal/test", l.Region), l.TLP), bound[:]...)
+}
+
+// unwrapped is the content key that a stanza of a box holds, as the standard
+// library's HPKE opens it.
+func unwrapped(t *testing.T, box []byte, index int, m member) (stanza, key []byte, private hpke.PrivateKey) {
+	t.Helper()
+	at := headSize + index*stanzaSize
+	stanza = box[at : at+stanzaSize]
+	private, err := hpke.MLKEM768X25519().NewPrivateKey(m.SealSeed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := hpke.NewRecipient(stanza[32:32+1120], private, hpke.HKDFSHA256(), hpke.AES256GCM(), info())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err = r.Open(stanza[:32], stanza[32+1120:]); err != nil || len(key) != 32 {
+		t.Fatalf("a stanza opens to %x, %v", key, err)
+	}
+	return stanza, key, private
+}
+
+// Whoever could open one box knows nothing of the next.
+func TestEveryBoxHasItsOwnKey(t *testing.T) {
+	to := members(t, "anna")
+	_, one, _ := unwrapped(t, sealed(t, to, []byte("hello")), 0, to[0])
+	_, other, _ := unwrapped(t, sealed(t, to, []byte("hello")), 0, to[0])
+	if bytes.Equal(one, other) {
+		t.Errorf("two boxes have one key, %x", one)
+	}
+}
+
 // The standard library's HPKE opens each stanza to one and the same key, and
 // wraps a key that this package unwraps.
 func TestStandardLibraryAgrees(t *testing.T) {
 	to := members(t, "anna", "riverside")
 	box := sealed(t, to, []byte("hello"))
-	l := label()
-	bound := sha256.Sum256(l.Bound)
-	info := append(append(crypto.Context("seal/test", l.Region), l.TLP), bound[:]...)
 	var key []byte
 	for i, m := range inOrder(to) {
-		at := headSize + i*stanzaSize
-		stanza := box[at : at+stanzaSize]
-		private, err := hpke.MLKEM768X25519().NewPrivateKey(m.SealSeed[:])
-		if err != nil {
-			t.Fatal(err)
-		}
+		stanza, opened, private := unwrapped(t, box, i, m)
 		if !bytes.Equal(private.PublicKey().Bytes(), m.SealKey()) {
 			t.Fatal("the two libraries derive different keys of one seed")
 		}
-		r, err := hpke.NewRecipient(stanza[32:32+1120], private, hpke.HKDFSHA256(), hpke.AES256GCM(), info)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opened, err := r.Open(stanza[:32], stanza[32+1120:])
-		if err != nil || len(opened) != 32 || key != nil && !bytes.Equal(key, opened) {
-			t.Fatalf("a stanza opens to %x, %v, another to %x", opened, err, key)
+		if key != nil && !bytes.Equal(key, opened) {
+			t.Fatalf("a stanza opens to %x, another to %x", opened, key)
 		}
 		key = opened
 		// The other way: another stanza for the same key.
-		enc, sender, err := hpke.NewSender(private.PublicKey(), hpke.HKDFSHA256(), hpke.AES256GCM(), info)
+		enc, sender, err := hpke.NewSender(private.PublicKey(), hpke.HKDFSHA256(), hpke.AES256GCM(), info())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,8 +188,8 @@ func TestStandardLibraryAgrees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := seal.Rebuild(t, l, box, i, append(append(bytes.Clone(stanza[:32]), enc...), wrapped...), key)
-		if got, err := seal.Open(l, m.id, m.SealSeed, other); err != nil || string(got) != "hello" {
+		other := seal.Rebuild(t, label(), box, i, append(append(bytes.Clone(stanza[:32]), enc...), wrapped...), key)
+		if got, err := seal.Open(label(), m.id, m.SealSeed, other); err != nil || string(got) != "hello" {
 			t.Errorf("a key that the standard library wrapped: %q, %v", got, err)
 		}
 	}

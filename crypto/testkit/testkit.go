@@ -31,7 +31,7 @@ type Region struct {
 	Members   []*Member          // in the order of their names' arguments
 }
 
-// A Member is a hospital that has been admitted.
+// A Member has been admitted, as a hospital unless by AdmitAs.
 type Member struct {
 	*keyfile.Identity
 	ID         crypto.MemberID
@@ -76,6 +76,12 @@ func NewRegionNamed(t testing.TB, region string, names ...string) *Region {
 // Admit adds hospitals to the region, in one batch, and returns them.
 func (r *Region) Admit(t testing.TB, names ...string) []*Member {
 	t.Helper()
+	return r.AdmitAs(t, trust.RoleHospital, names...)
+}
+
+// AdmitAs is Admit for members of another role.
+func (r *Region) AdmitAs(t testing.TB, role trust.Role, names ...string) []*Member {
+	t.Helper()
 	members := make([]*Member, len(names))
 	grants := make([]trust.Grant, len(names))
 	for i, name := range names {
@@ -92,7 +98,7 @@ func (r *Region) Admit(t testing.TB, names ...string) []*Member {
 			t.Fatal(err)
 		}
 		members[i] = &Member{Identity: id, ID: crypto.NewMemberID(id.Signing.Public())}
-		grants[i] = trust.Grant{Request: request, NotBefore: Founded, NotAfter: Forever}
+		grants[i] = trust.Grant{Request: request, Role: role, NotBefore: Founded, NotAfter: Forever}
 	}
 	records, err := trust.Admit(r.Charter, []*crypto.PrivateKey{r.Admission}, grants, Founded)
 	if err != nil {

@@ -78,6 +78,24 @@ func TestRegionsHearEachOtherWhereBothEndorse(t *testing.T) {
 	}
 }
 
+// Whether two others hear each other takes both of their words too.
+func TestMutualOfTwoOthers(t *testing.T) {
+	a, b, c := testkit.NewRegionNamed(t, "a", "anna"), testkit.NewRegionNamed(t, "b", "berta"), testkit.NewRegionNamed(t, "c", "cilli")
+	a.Endorse(t, nil, b, c)
+	b.Endorse(t, nil, a, c)
+	c.Endorse(t, nil, a)
+	roster := filled(t, a, b, c)
+	if roster.Mutual(b.ID, c.ID) || roster.Mutual(c.ID, b.ID) {
+		t.Error("b endorses c, which does not answer")
+	}
+	if _, err := roster.Add(c.Endorse(t, roster.Endorsements(c.ID), a, b)); err != nil {
+		t.Fatal(err)
+	}
+	if !roster.Mutual(b.ID, c.ID) || !roster.Mutual(c.ID, b.ID) {
+		t.Error("b and c endorse each other")
+	}
+}
+
 func TestWithdrawalForgets(t *testing.T) {
 	a, b, c := neighbours(t)
 	roster := filled(t, a, b, c)

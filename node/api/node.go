@@ -76,8 +76,12 @@ type SubmitOptions struct {
 	DryRun       bool       // check everything, store nothing
 	AllowSpecial bool       // take private and special-use addresses
 	Local        bool       // keep on this node, share with nobody
-	Ceiling      notice.TLP // a reference above it is not found
-	Caller       string     // name of the token, for the security log
+	Again        bool       // take imports again that were retracted
+	// KnownElsewhere says that the caller has it from somebody else too, so that
+	// what is held under a stricter marking does not bind.
+	KnownElsewhere bool
+	Ceiling        notice.TLP // a reference above it is not found
+	Caller         string     // name of the token, for the security log
 }
 
 // SubmitResult says what became of each submission: it is in Notices, in the

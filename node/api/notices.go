@@ -27,6 +27,8 @@ type submitInput struct {
 	Share        bool   `query:"share" default:"true" doc:"false: keep them on this node. To share, a marking is required"`
 	DryRun       bool   `query:"dry_run" doc:"Check everything, store nothing"`
 	AllowSpecial bool   `query:"allow_special" doc:"Take private and special-use addresses and names"`
+	Again        bool   `query:"again" doc:"Take what is imported also where the same was retracted here"`
+	Elsewhere    bool   `query:"known_elsewhere" doc:"The caller has it from somebody else too: what is held here under a stricter marking does not bind"`
 	Idempotency  string `header:"Idempotency-Key" maxLength:"128" doc:"The same key within 7 days returns the same ids"`
 }
 
@@ -64,6 +66,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	who := callerOf(ctx)
 	o := SubmitOptions{
 		Idempotency: in.Idempotency, DryRun: in.DryRun, AllowSpecial: in.AllowSpecial,
+		Again: in.Again, KnownElsewhere: in.Elsewhere,
 		Local: !in.Share, Ceiling: who.ceiling, Caller: who.name,
 	}
 	if err := checkIdempotency(in.Idempotency); err != nil {

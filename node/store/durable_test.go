@@ -152,6 +152,13 @@ func check(t *testing.T, was, is *store.Store, entries []store.Entry) {
 	}
 }
 
+// The test of the fsync itself, testnet/fault's, needs strace.
+func TestAcknowledgedIsOnDisk(t *testing.T) {
+	if !store.BadgerOptions(t.TempDir()).SyncWrites {
+		t.Error("Badger does not sync what it acknowledges")
+	}
+}
+
 func TestFailedWriteLatches(t *testing.T) {
 	s := open(t, store.Options{Dir: t.TempDir(), Now: newClock().Now})
 	w := writers(t, 1)[0]
@@ -185,9 +192,14 @@ func TestLoggedSyncFailureLatches(t *testing.T) {
 		if err := s.SetCursor(t.Context(), "x", 1); err != nil {
 			t.Fatal(err)
 		}
-		store.Logger(s).Errorf(said, syscall.EIO)
-		if err := s.SetCursor(t.Context(), "x", 1); !errors.Is(err, store.ErrBroken) {
-			t.Fatal(err)
+		store.SetCommit(s, func(txn *badger.Txn) error {
+			store.Logger(s).Errorf(said, syscall.EIO)
+			return txn.Commit()
+		})
+		for _, which := range []string{"the write under way", "the next"} {
+			if err := s.SetCursor(t.Context(), "x", 1); !errors.Is(err, store.ErrBroken) {
+				t.Fatalf("%s: %v", which, err)
+			}
 		}
 		if err := errors.Join(s.Close(), store.CloseFiles(s)); err != nil {
 			t.Fatal(err)

@@ -42,18 +42,23 @@ type LocalItem struct {
 	Content  [20]byte        // notice.ContentKey; two items with the same are one
 	Exercise bool
 	Urgent   bool
+	Again    bool // take it although the same was retracted; else what was imported is not
 }
+
+// takesAgain reports whether what states the same and was retracted gives way. An
+// import that is repeated must not undo a retraction; who saw it again says so.
+func (l *LocalItem) takesAgain() bool { return l.Again || l.Notice.Origin == nil }
 
 // Submitted says what became of a LocalItem.
 type Submitted struct {
 	ID       crypto.ItemID // of the notice that states it; an older one's if Known
-	Known    bool          // it was stated before, and still holds
+	Known    bool          // it was stated before, and still holds or was retracted
 	Promoted bool          // Known, and was local: it now waits in the outbox under the same id
 }
 
 // AppendLocal stores own items and returns when they are durable. What was
-// stated before, by its content, and neither expired nor was retracted, is not
-// taken again; but a local notice that is now to be shared goes to the outbox,
+// stated before, by its content, and neither expired nor was retracted (an
+// import: retracted or not), is not taken again; but a local notice that is now to be shared goes to the outbox,
 // under the id it has.
 //
 // Up to about 4,000 items are one transaction. A larger batch is split, and
@@ -148,7 +153,8 @@ func (b *batch) putLocal(w *localEntry, local uint64, id crypto.ItemID) error {
 	return b.put(entryKey(local), w.encode())
 }
 
-// stated returns the item that states the same, if it still holds.
+// stated returns the item that states the same and still holds, or was retracted
+// for good.
 func (b *batch) stated(l *LocalItem) (*item, error) {
 	id, ok := b.contents[l.Content]
 	if !ok {
@@ -159,7 +165,7 @@ func (b *batch) stated(l *LocalItem) (*item, error) {
 		id = crypto.ItemID(v)
 	}
 	it, err := b.item(id)
-	if err != nil || !it.here || it.state == itemReferred || it.flags&itemRetracted != 0 {
+	if err != nil || !it.here || it.state == itemReferred || it.flags&itemRetracted != 0 && l.takesAgain() {
 		return nil, err
 	}
 	if err := b.load(it); err != nil || it.evidence == nil || it.evidence.expiry <= b.now {
@@ -170,7 +176,7 @@ func (b *batch) stated(l *LocalItem) (*item, error) {
 
 // promote moves a local notice into the outbox when it is now to be shared.
 func (b *batch) promote(it *item, l *LocalItem, w *word) (bool, error) {
-	if it.state != itemLocal || l.Audience == crypto.AudienceLocal {
+	if it.state != itemLocal || l.Audience == crypto.AudienceLocal || it.flags&itemRetracted != 0 {
 		return false, nil
 	}
 	entry, err := b.localEntry(it.local)

@@ -268,19 +268,21 @@ func (s *Store) Evidence(key notice.Key, ceiling notice.TLP, limit int) ([]Recor
 	return out, nil
 }
 
-// Marked returns the strictest marking under which a member's own words of an
-// indicator that count now are held here: what it reported or imported, shared or
-// not. 0 if there is none, or none was marked.
-func (s *Store) Marked(by crypto.MemberID, key notice.Key) (strictest notice.TLP, err error) {
-	if !s.MayHave(key) {
-		return 0, nil
+// Strictest returns the strictest marking, up to a ceiling, of the words of an
+// indicator that count now: of anybody's, shared or not. 0 if there is none, or
+// none was marked.
+func (s *Store) Strictest(key notice.Key, ceiling notice.TLP) (strictest notice.TLP, err error) {
+	sums, err := s.Summaries([]notice.Key{key}, ceiling)
+	if err != nil || sums[0].TLP < notice.TLPAmberStrict {
+		return sums[0].TLP, err
 	}
+	// A summary counts what is unmarked as AMBER+STRICT; the evidence tells.
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	now := s.now()
 	err = scan(txn, evidencePrefix(key), func(_, value []byte) error {
 		e, err := decodeEvidence(value)
-		if err == nil && e.kind != notice.KindDispute && e.counts(now) && s.memberID(e.member) == by {
+		if err == nil && e.counts(now) && Visible(e.tlp, ceiling) {
 			strictest = notice.Stricter(strictest, e.tlp)
 		}
 		return err
@@ -291,15 +293,15 @@ func (s *Store) Marked(by crypto.MemberID, key notice.Key) (strictest notice.TLP
 	return strictest, nil
 }
 
-// Stated returns which notices state the same as these content keys and still
-// hold: those that AppendLocal would take for known.
-func (s *Store) Stated(contents [][20]byte) (map[[20]byte]crypto.ItemID, error) {
+// Stated returns which notices state the same as these items: those that
+// AppendLocal would take for known.
+func (s *Store) Stated(items []LocalItem) (map[[20]byte]Record, error) {
 	v := s.newView()
 	defer v.txn.Discard()
-	out := map[[20]byte]crypto.ItemID{}
+	out := map[[20]byte]Record{}
 	now := s.now()
-	for _, content := range contents {
-		id, err := get(v.txn, contentKey(content))
+	for i := range items {
+		id, err := get(v.txn, contentKey(items[i].Content))
 		if err == nil && len(id) != len(crypto.ItemID{}) {
 			continue // nobody stated it
 		}
@@ -311,8 +313,8 @@ func (s *Store) Stated(contents [][20]byte) (map[[20]byte]crypto.ItemID, error) 
 		case errors.Is(err, ErrUnknown):
 		case err != nil:
 			return nil, fmt.Errorf("stated: %w", err)
-		case !r.Retracted && r.Expiry > now:
-			out[content] = r.ID
+		case r.Expiry > now && !(r.Retracted && items[i].takesAgain()):
+			out[items[i].Content] = r
 		}
 	}
 	return out, nil

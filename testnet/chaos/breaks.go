@@ -68,15 +68,18 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // draw chooses the victims of the next kind of fault; every kind has its turn.
 func (t *trial) draw(kind int) breakage {
-	order := t.random.Perm(len(t.region.Nodes))
+	order := t.random.Perm(len(t.nodes))
 	kinds := []func([]int) breakage{t.kill, t.freeze}
 	if t.result.Networks {
 		kinds = []func([]int) breakage{t.split, t.kill, t.cut, t.freeze, t.oneWay, t.loss, t.slow}
+		if len(t.driver.Regions) > 1 {
+			kinds = append([]func([]int) breakage{t.apart}, kinds...)
+		}
 	}
 	return kinds[kind%len(kinds)](order)
 }
 
-func (t *trial) node(i int) *proc.Node { return t.region.Nodes[i] }
+func (t *trial) node(i int) *proc.Node { return t.nodes[i] }
 
 // some names the first victims: one in five, one at least.
 func (t *trial) some(order []int) (victims []int, names string) {
@@ -100,7 +103,7 @@ func (t *trial) each(nodes []int, do func(*proc.Node) error) func(context.Contex
 }
 
 func (t *trial) heal(context.Context) error {
-	t.region.Heal()
+	t.driver.Region.Heal()
 	return nil
 }
 
@@ -129,7 +132,17 @@ func (t *trial) split(order []int) breakage {
 		}
 	}
 	return breakage{fmt.Sprintf("cut in two: %d and %d", len(a), len(b)), order, false,
-		func(context.Context) error { return t.region.Split(a, b) }, t.heal}
+		func(context.Context) error { return t.driver.Region.Split(a, b) }, t.heal}
+}
+
+// apart cuts every region off from the others.
+func (t *trial) apart(order []int) breakage {
+	var groups [][]*proc.Node
+	for _, r := range t.driver.Regions {
+		groups = append(groups, r.Nodes)
+	}
+	return breakage{"regions cut off from each other", order, false,
+		func(context.Context) error { return t.driver.Region.Split(groups...) }, t.heal}
 }
 
 func (t *trial) cut(order []int) breakage {
@@ -147,11 +160,11 @@ func (t *trial) links(victims []int, both bool) func(context.Context) error {
 	return func(context.Context) error {
 		var errs []error
 		for _, v := range victims {
-			for _, other := range t.region.Nodes {
+			for _, other := range t.nodes {
 				if n := t.node(v); n != other {
-					errs = append(errs, t.region.Link(n, other, proc.Link{Cut: true}))
+					errs = append(errs, t.driver.Region.Link(n, other, proc.Link{Cut: true}))
 					if both {
-						errs = append(errs, t.region.Link(other, n, proc.Link{Cut: true}))
+						errs = append(errs, t.driver.Region.Link(other, n, proc.Link{Cut: true}))
 					}
 				}
 			}
@@ -162,7 +175,17 @@ func (t *trial) links(victims []int, both bool) func(context.Context) error {
 
 func (t *trial) loss(order []int) breakage {
 	return breakage{fmt.Sprintf("%.0f %% of all packets lost", 100*lossShare), order, false,
-		func(context.Context) error { return t.region.All(proc.Link{Loss: lossShare}) }, t.heal}
+		func(context.Context) error {
+			var errs []error
+			for _, from := range t.nodes {
+				for _, to := range t.nodes {
+					if from != to {
+						errs = append(errs, t.driver.Region.Link(from, to, proc.Link{Loss: lossShare}))
+					}
+				}
+			}
+			return errors.Join(errs...)
+		}, t.heal}
 }
 
 func (t *trial) slow(order []int) breakage {

@@ -43,23 +43,39 @@ const (
 // checks the invariants against that. Say may be called by several goroutines,
 // Check by one when nothing is broken any more.
 type Driver struct {
-	Region *proc.Region
+	Region  *proc.Region   // the first
+	Regions []*proc.Region // all, which endorse each other
 
 	mu    sync.Mutex
-	words []word
-	asked map[string]bool // values that were submitted, acknowledged or not
+	words []word            // acknowledged
+	asked map[string][]word // by value: what was submitted, acknowledged or not
 }
 
-// A word is what a hospital acknowledged.
+// A word is what a hospital was told.
 type word struct {
-	node  *proc.Node
-	id    string
-	value string
-	local bool // it must not leave the node
+	node     *proc.Node
+	id       string // "" before it is acknowledged
+	value    string
+	audience string // of api.NoticeView
 }
 
-// NewDriver returns a driver for a region to which nobody else talks.
-func NewDriver(r *proc.Region) *Driver { return &Driver{Region: r, asked: map[string]bool{}} }
+// isFor reports whether a word is for a node.
+func (w word) isFor(n *proc.Node) bool {
+	switch w.audience {
+	case "community":
+		return true
+	case "region":
+		return n.Region == w.node.Region
+	default:
+		return n == w.node
+	}
+}
+
+// NewDriver returns a driver for regions that endorse each other, or for one, to
+// which nobody else talks.
+func NewDriver(regions ...*proc.Region) *Driver {
+	return &Driver{Region: regions[0], Regions: regions, asked: map[string][]word{}}
+}
 
 // Options of Say.
 type Options struct {
@@ -72,9 +88,18 @@ type Options struct {
 // acknowledged. On an error nobody knows whether they are there: they may be
 // seen later, and need not.
 func (d *Driver) Say(ctx context.Context, n *proc.Node, o Options, values ...string) error {
+	submit, audience := client.SubmitOptions{TLP: o.TLP, Local: o.Local}, "region"
+	switch {
+	case o.Local:
+		audience = "local"
+	case o.TLP == "GREEN", o.TLP == "CLEAR":
+		audience = "community"
+	case o.TLP == "":
+		submit.TLP = "AMBER"
+	}
 	d.mu.Lock()
 	for _, v := range values {
-		d.asked[v] = true
+		d.asked[v] = append(d.asked[v], word{n, "", v, audience})
 	}
 	d.mu.Unlock()
 	c, err := n.Client()
@@ -86,10 +111,6 @@ func (d *Driver) Say(ctx context.Context, n *proc.Node, o Options, values ...str
 	for i, v := range values {
 		items[i] = api.Submission{Value: v, Urgent: o.Urgent}
 	}
-	submit := client.SubmitOptions{TLP: o.TLP, Local: o.Local}
-	if o.TLP == "" && !o.Local {
-		submit.TLP = "AMBER"
-	}
 	answer, err := c.Submit(ctx, items, submit)
 	if err != nil {
 		return fmt.Errorf("say %s at %s: %w", values[0], n.Name, err)
@@ -100,7 +121,7 @@ func (d *Driver) Say(ctx context.Context, n *proc.Node, o Options, values ...str
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, v := range answer.Notices {
-		d.words = append(d.words, word{n, v.ID, values[i], o.Local})
+		d.words = append(d.words, word{n, v.ID, values[i], audience})
 	}
 	return nil
 }
@@ -144,9 +165,11 @@ func (d *Driver) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, equalMax)
 	defer cancel()
 	var nodes []*proc.Node
-	for _, n := range d.Region.Nodes {
-		if n.Running() {
-			nodes = append(nodes, n)
+	for _, r := range d.Regions {
+		for _, n := range r.Nodes {
+			if n.Running() {
+				nodes = append(nodes, n)
+			}
 		}
 	}
 	// I1 to I3 become true while the nodes catch up, and stay true.
@@ -173,31 +196,43 @@ func (d *Driver) sets(ctx context.Context, nodes []*proc.Node) error {
 	defer d.mu.Unlock()
 	for i, n := range nodes {
 		for _, w := range d.words {
-			_, there := held[i][w.id]
-			switch {
-			case w.local && w.node != n && there:
-				return fmt.Errorf("I2: %s has %s, which %s kept to itself", n.Name, w.value, w.node.Name)
-			case (!w.local || w.node == n) && !there:
+			if _, there := held[i][w.id]; !there && w.isFor(n) {
 				return fmt.Errorf("I1: %s has not %s, which %s acknowledged", n.Name, w.value, w.node.Name)
 			}
 		}
 		for id, v := range held[i] {
+			said, err := d.whoSaid(n, v)
 			switch {
-			case v.Indicator == nil || !d.asked[v.Indicator.Value]:
-				return fmt.Errorf("I2: %s has notice %s, which nobody said", n.Name, id)
-			case v.Audience == "local":
+			case err != nil:
+				return err
+			case said.audience == "local":
 				continue
 			case v.State != api.StateSigned && v.State != api.StateSent:
 				return fmt.Errorf("I3: %s at %s is %s, not signed yet", v.Indicator.Value, n.Name, v.State)
 			}
 			for j, other := range nodes {
-				if _, there := held[j][id]; !there {
+				if _, there := held[j][id]; !there && said.isFor(other) {
 					return fmt.Errorf("I3: %s has %s and %s has not", n.Name, v.Indicator.Value, other.Name)
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// whoSaid returns the word that a node holds, and checks I2: that it was said,
+// with this audience, and is for this node.
+func (d *Driver) whoSaid(n *proc.Node, v api.NoticeView) (word, error) {
+	if v.Indicator == nil || len(d.asked[v.Indicator.Value]) == 0 {
+		return word{}, fmt.Errorf("I2: %s has notice %s, which nobody said", n.Name, v.ID)
+	}
+	said := d.asked[v.Indicator.Value]
+	for _, w := range said {
+		if w.audience == v.Audience && w.isFor(n) {
+			return w, nil
+		}
+	}
+	return word{}, fmt.Errorf("I2: %s of %s has %s for the audience %s, which %s of %s said for the audience %s", n.Name, n.Region.Name, v.Indicator.Value, v.Audience, said[0].node.Name, said[0].node.Region.Name, said[0].audience)
 }
 
 // notices returns all that a node holds, by id.
@@ -237,7 +272,7 @@ func (d *Driver) alone(ctx context.Context, nodes []*proc.Node) error {
 	values := d.known(n)
 	err := errors.Join(ready(ctx, n), Knows(ctx, n, values...), noPeers(ctx, n), alerts(ctx, n))
 	last := fmt.Sprintf("said-alone-%d.example", len(values))
-	if err = errors.Join(err, d.Say(ctx, n, Options{}, last), Knows(ctx, n, last)); err != nil {
+	if err = errors.Join(err, d.Say(ctx, n, Options{TLP: "GREEN"}, last), Knows(ctx, n, last)); err != nil {
 		return fmt.Errorf("I4: with zero peers: %w", err)
 	}
 	var group errgroup.Group
@@ -261,7 +296,7 @@ func (d *Driver) known(n *proc.Node) []string {
 	defer d.mu.Unlock()
 	var values []string
 	for _, w := range d.words {
-		if !w.local || w.node == n {
+		if w.isFor(n) {
 			values = append(values, w.value)
 		}
 	}

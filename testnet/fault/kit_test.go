@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -85,23 +86,39 @@ func network(t *testing.T) *proc.Network {
 // its processes with the test.
 func hospitals(t *testing.T, n int, w *proc.Network, dirs map[int]string) (*fault.Driver, []*proc.Node) {
 	t.Helper()
+	d := federation(t, w, dirs, n)
+	return d, d.Region.Nodes
+}
+
+// federation is hospitals for several regions that endorse each other, of so
+// many hospitals each; dirs are of the first.
+func federation(t *testing.T, w *proc.Network, dirs map[int]string, sizes ...int) *fault.Driver {
+	t.Helper()
 	// Not t.TempDir, which is too long for a socket's path.
 	dir, err := os.MkdirTemp("", "ww")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := proc.Config{Binary: binary(t), Dir: dir, Network: w, Dirs: dirs}
-	for i := range n {
-		c.Names = append(c.Names, fmt.Sprintf("Hospital %d", i+1))
-	}
-	r, err := proc.NewRegion(within(t, 2*time.Minute), c)
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
+	var configs []proc.Config
+	number := 0
+	for i, n := range sizes {
+		c := proc.Config{Binary: binary(t), Dir: filepath.Join(dir, strconv.Itoa(i)), Network: w, Dirs: dirs}
+		for range n {
+			number++
+			c.Names = append(c.Names, fmt.Sprintf("Hospital %d", number))
 		}
-		if t.Failed() {
+		configs, dirs = append(configs, c), nil
+	}
+	regions, err := proc.NewRegions(within(t, 2*time.Minute), configs...)
+	t.Cleanup(func() {
+		for _, r := range regions {
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
 			for _, n := range r.Nodes {
-				t.Logf("%s logged at the end: %s", n.Name, n.Log())
+				if t.Failed() {
+					t.Logf("%s logged at the end: %s", n.Name, n.Log())
+				}
 			}
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -111,7 +128,7 @@ func hospitals(t *testing.T, n int, w *proc.Network, dirs map[int]string) (*faul
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fault.NewDriver(r), r.Nodes
+	return fault.NewDriver(regions...)
 }
 
 // check checks the invariants at the end of a scenario.

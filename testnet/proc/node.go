@@ -31,9 +31,10 @@ const clockEnv = "WATCHWARD_TEST_CLOCK_OFFSET"
 // A Node is one hospital. It is used by one goroutine but for Client and Run,
 // which any may use.
 type Node struct {
-	Name  string
-	Dir   string
-	Clock time.Duration // how far its clock is ahead, from the next start on
+	Name   string
+	Dir    string
+	Region *Region       // nil of a node that At returned
+	Clock  time.Duration // how far its clock is ahead, from the next start on
 
 	binary  string
 	net     *Network

@@ -7,6 +7,7 @@ package proc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // regionKey is the name of the admission key's file in a region's directory.
@@ -65,10 +69,11 @@ func (b *Builder) Close() error {
 	return os.RemoveAll(b.dir)
 }
 
-// Config of a region. All fields but Network and Dirs are required.
+// Config of a region. Binary, Dir and Names are required.
 type Config struct {
 	Binary  string         // of Build
 	Dir     string         // an empty directory; each node's is in it
+	Name    string         // of the region, no other's; "" = Region and its number
 	Names   []string       // the hospitals; the first founds the region
 	Network *Network       // where the nodes are; nil = on ports of loopback
 	Dirs    map[int]string // another directory for the node with this index
@@ -77,54 +82,121 @@ type Config struct {
 // A Region is hospitals that run as processes on this machine. Close ends every
 // process it started, whatever has happened.
 type Region struct {
+	Name  string
 	Nodes []*Node
 
-	binary string
-	dir    string
+	dir string
 }
 
 // NewRegion makes a region as its coordinator would: init for each hospital,
 // region init at the first, which then runs, and admit and join for the others.
 // All nodes run when it returns; on an error none does.
-func NewRegion(ctx context.Context, c Config) (r *Region, err error) {
-	r = &Region{binary: c.Binary, dir: c.Dir}
+func NewRegion(ctx context.Context, c Config) (*Region, error) {
+	regions, err := NewRegions(ctx, c)
+	return regions[0], err
+}
+
+// NewRegions makes regions that endorse each other, each like NewRegion and with
+// a directory of its own. The first hospitals of the others are seeds of each.
+// It returns a region for each Config, also with an error: then no node runs.
+func NewRegions(ctx context.Context, configs ...Config) (regions []*Region, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.Close())
+			for _, r := range regions {
+				err = errors.Join(err, r.Close())
+			}
 		}
 	}()
-	for i, name := range c.Names {
-		n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), binary: c.Binary, net: c.Network}
-		if dir, ok := c.Dirs[i]; ok {
-			n.Dir = dir
+	for number, c := range configs {
+		r := &Region{Name: cmp.Or(c.Name, fmt.Sprintf("Region %d", number+1)), dir: c.Dir}
+		regions = append(regions, r)
+		for i, name := range c.Names {
+			n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), Region: r, binary: c.Binary, net: c.Network}
+			if dir, ok := c.Dirs[i]; ok {
+				n.Dir = dir
+			}
+			r.Nodes = append(r.Nodes, n)
 		}
-		if err := n.init(ctx); err != nil {
-			return r, err
-		}
-		r.Nodes = append(r.Nodes, n)
 	}
+	for _, r := range regions {
+		for _, n := range r.Nodes {
+			if err := n.init(ctx); err != nil {
+				return regions, err
+			}
+		}
+	}
+	if err := found(ctx, regions); err != nil {
+		return regions, err
+	}
+	var group errgroup.Group
+	for _, r := range regions {
+		group.Go(func() error { return r.fill(ctx) })
+	}
+	if err := group.Wait(); err != nil {
+		return regions, err
+	}
+	return regions, awaitOthers(ctx, regions)
+}
+
+// found makes the first hospital of each region its coordinator, who endorses
+// the other regions, and starts it.
+func found(ctx context.Context, regions []*Region) error {
+	for _, r := range regions {
+		args := []string{"region", "init", "--name", r.Name, "--key", r.keyPath()}
+		for _, other := range regions {
+			if other == r {
+				continue
+			}
+			seeds, err := other.Nodes[0].addresses()
+			if err != nil {
+				return err
+			}
+			for _, seed := range seeds {
+				args = append(args, "--seed", seed)
+			}
+		}
+		if _, err := r.Nodes[0].must(ctx, args...); err != nil {
+			return err
+		}
+	}
+	for _, r := range regions {
+		others := slices.DeleteFunc(slices.Clone(regions), func(other *Region) bool { return other == r })
+		if len(others) == 0 {
+			break
+		}
+		if err := r.Endorse(r.Nodes[0], others...); err != nil {
+			return err
+		}
+	}
+	for _, r := range regions {
+		if err := r.Nodes[0].Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill admits and starts all hospitals but the first. Their admissions have what
+// the first one's has: the endorsements and the seeds too.
+func (r *Region) fill(ctx context.Context) error {
 	first := r.Nodes[0]
-	if _, err := first.must(ctx, "region", "init", "--name", "Process region", "--key", filepath.Join(c.Dir, regionKey)); err != nil {
-		return r, err
-	}
-	if err := first.Start(ctx); err != nil {
-		return r, err
-	}
 	for i, n := range r.Nodes[1:] {
-		admission := filepath.Join(c.Dir, fmt.Sprintf("admission-%d.ww", i+2))
+		admission := filepath.Join(r.dir, fmt.Sprintf("admission-%d.ww", i+2))
 		// The first one runs, so that the admission names its addresses.
-		if _, err := first.must(ctx, "region", "admit", filepath.Join(n.Dir, "request.ww"), "--key", filepath.Join(c.Dir, regionKey), "--out", admission); err != nil {
-			return r, err
+		if _, err := first.must(ctx, "region", "admit", filepath.Join(n.Dir, "request.ww"), "--key", r.keyPath(), "--out", admission); err != nil {
+			return err
 		}
 		if _, err := n.must(ctx, "join", "--in", admission); err != nil {
-			return r, err
+			return err
 		}
 		if err := n.Start(ctx); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, r.AwaitPeers(ctx)
+	return r.AwaitPeers(ctx)
 }
+
+func (r *Region) keyPath() string { return filepath.Join(r.dir, regionKey) }
 
 // hears is how many others a node of a large region must hear: on loopback all
 // have one address, from which a node takes few connections.

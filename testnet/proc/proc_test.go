@@ -4,6 +4,7 @@ package proc_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -93,4 +94,39 @@ func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// Regions that endorse each other hear what is GREEN of each other, on loopback
+// too, where anybody can try it.
+func TestRegionsEndorseEachOther(t *testing.T) {
+	regions, err := proc.NewRegions(within(t, time.Minute),
+		proc.Config{Binary: binary(t), Dir: t.TempDir(), Names: []string{"St Anna"}},
+		proc.Config{Binary: binary(t), Dir: t.TempDir(), Names: []string{"Riverside General", "County Clinic"}})
+	t.Cleanup(func() {
+		for _, r := range regions {
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := regions[0].Nodes[0], regions[1].Nodes[1]
+	if a, err := a.Run(t.Context(), nil, "report", "evil.example", "--tlp", "GREEN"); err != nil || a.Code != 0 {
+		t.Fatalf("report: %+v, %v", a, err)
+	}
+	err = proc.Poll(within(t, time.Minute), func() error {
+		answer, err := b.Run(t.Context(), nil, "lookup", "evil.example")
+		if err == nil && answer.Code != 0 {
+			err = fmt.Errorf("%s of %s answers %d: %s%s", b.Name, b.Region.Name, answer.Code, answer.Out, answer.Err)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := regions[0].Endorse(a); err == nil {
+		t.Error("a hospital that runs is given an endorsement, which it does not read")
+	}
 }

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Link says what happens to packets from one node to another from now on.
+// Link says what happens to packets from one node to another from now on. Like
+// Split and Stop it takes nodes of any region.
 func (r *Region) Link(from, to *Node, l Link) error {
 	if from.port == nil || to.port == nil {
 		return fmt.Errorf("link %s to %s: %w", from.Name, to.Name, ErrNoNetwork)
@@ -52,7 +53,8 @@ func (r *Region) All(l Link) error {
 	return errors.Join(errs...)
 }
 
-// Heal makes every link perfect. Slow lines stay slow.
+// Heal makes every link of the network perfect, other regions' too. Slow lines
+// stay slow.
 func (r *Region) Heal() {
 	if n := r.Nodes[0]; n.port != nil {
 		n.net.heal()
@@ -79,7 +81,7 @@ func (r *Region) Clone(n *Node, dir string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clone %s: %w", n.Name, err)
 	}
-	clone := &Node{Name: n.Name + " (clone)", Dir: dir, binary: n.binary, net: n.net, port: port}
+	clone := &Node{Name: n.Name + " (clone)", Dir: dir, Region: r, binary: n.binary, net: n.net, port: port}
 	r.Nodes = append(r.Nodes, clone)
 	path := filepath.Join(dir, "config.toml")
 	text, err := os.ReadFile(path)

@@ -114,7 +114,7 @@ func anyOf(members []*sim.Member) crypto.EnvelopeID {
 // Members come and go for virtual hours under loss; what they say reaches all,
 // and nothing grows.
 func TestChurnForHoursGrowsNothing(t *testing.T) {
-	bubble(t, sim.Config{Seed: 8, Hubs: sized(3, 5, 5), Spokes: sized(7, 25, 25), Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
+	alone(t, sim.Config{Seed: 8, Hubs: sized(3, 5, 5), Spokes: sized(7, 25, 25), Zones: 3, Loss: 0.02}, func(t *testing.T, w *sim.World) {
 		w.Start(w.Members...)
 		time.Sleep(2 * time.Minute)
 		var said []sim.Word

@@ -21,6 +21,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 )
 
@@ -37,6 +38,7 @@ const (
 type Config struct {
 	Seed                    uint64 // of the latencies, the losses and Rand; it is printed
 	Hubs, Listeners, Spokes int
+	Regions                 int           // that members are dealt to and that endorse each other; 0 = 1. Whole nodes know one
 	Zones                   int           // places that members are spread over; 0 = 1
 	Within, Between         time.Duration // one-way latencies lie between these; 0 = 20 and 50 ms
 	Loss                    float64       // share of segments that are lost
@@ -45,12 +47,14 @@ type Config struct {
 	Costs                   *Costs        // nil = DefaultCosts
 }
 
-// A World is a region whose members live in one fabric. One goroutine drives it.
+// A World is a region, or several, whose members live in one fabric. One
+// goroutine drives it.
 type World struct {
 	testing.TB
 	*Fabric
 	Config  Config
-	Region  *testkit.Region
+	Region  *testkit.Region // the first
+	Regions []*testkit.Region
 	Members []*Member
 	Rand    *rand.Rand
 	Journal *Journal
@@ -63,40 +67,75 @@ type World struct {
 func New(t testing.TB, c Config) *World {
 	t.Helper()
 	n := c.Hubs + c.Listeners + c.Spokes
-	c.Zones = max(c.Zones, 1)
+	c.Zones, c.Regions = max(c.Zones, 1), max(c.Regions, 1)
 	if c.Within == 0 {
 		c.Within, c.Between = 20*time.Millisecond, 50*time.Millisecond
 	}
 	if c.Costs == nil {
 		c.Costs = &DefaultCosts
 	}
-	names := make([]string, n)
-	for i := range names {
-		names[i] = fmt.Sprintf("hospital-%04d", i)
-	}
-	w := &World{TB: t, Config: c, Region: testkit.NewRegion(t, names...), Rand: rand.New(rand.NewPCG(c.Seed, 1)), Journal: &Journal{}}
+	w := &World{TB: t, Config: c, Rand: rand.New(rand.NewPCG(c.Seed, 1)), Journal: &Journal{}}
 	zone := func(i int) int { return i % c.Zones }
 	w.Fabric = newFabric(2*n+256, c.Seed, c.Loss, Spread(c.Seed, zone, c.Within, c.Between))
 	if c.QUIC {
 		w.jitter = c.Jitter
 		w.quic = newPackets(w.Fabric)
 	}
-	roster := w.Region.Roster(t)
+	w.found(n)
+	rosters := w.rosters()
 	w.peers = map[string]int{}
-	for i, m := range w.Region.Members {
+	for i := range n {
+		home := w.Regions[i%c.Regions]
+		m := home.Members[i/c.Regions]
 		part := Spoke
 		if i < c.Hubs {
 			part = Hub
 		} else if i < c.Hubs+c.Listeners {
 			part = Listener
 		}
-		x := &Member{Member: m, World: w, Index: i, Part: part, Registry: prometheus.NewRegistry(), last: map[crypto.Audience]*crypto.Envelope{}}
-		x.Memory = newMemory(roster, *c.Costs, &x.cpu, x.Now)
+		x := &Member{Member: m, World: w, Home: home, Index: i, Part: part, Registry: prometheus.NewRegistry(), last: map[crypto.Audience]*crypto.Envelope{}}
+		x.Memory = newMemory(rosters[i%c.Regions], *c.Costs, &x.cpu, x.Now)
 		w.Members = append(w.Members, x)
 		w.peers[x.PeerID()] = i
 	}
-	t.Logf("seed %d: %d hubs, %d listeners, %d spokes in %d zones", c.Seed, c.Hubs, c.Listeners, c.Spokes, c.Zones)
+	t.Logf("seed %d: %d hubs, %d listeners, %d spokes in %d zones, %d regions", c.Seed, c.Hubs, c.Listeners, c.Spokes, c.Zones, c.Regions)
 	return w
+}
+
+// found makes the regions, with n members dealt to them, each of which endorses
+// all others.
+func (w *World) found(n int) {
+	for r := range w.Config.Regions {
+		var names []string
+		for i := r; i < n; i += w.Config.Regions {
+			names = append(names, fmt.Sprintf("hospital-%04d", i))
+		}
+		name := "test" // that of a world's one region
+		if r > 0 {
+			name = fmt.Sprintf("test %d", r+1)
+		}
+		w.Regions = append(w.Regions, testkit.NewRegionNamed(w, name, names...))
+	}
+	w.Region = w.Regions[0]
+	for r, region := range w.Regions {
+		if others := slices.Delete(slices.Clone(w.Regions), r, r+1); len(others) > 0 {
+			region.Endorse(w, nil, others...)
+		}
+	}
+}
+
+// rosters are what members of each region know: everybody.
+func (w *World) rosters() (out []*trust.Roster) {
+	for _, region := range w.Regions {
+		roster := region.Roster(w)
+		for _, other := range w.Regions {
+			if _, err := roster.AddAll(other.Records); err != nil {
+				w.Fatal(err)
+			}
+		}
+		out = append(out, roster)
+	}
+	return out
 }
 
 // A Member is one hospital's mesh over a memory.
@@ -104,6 +143,7 @@ type Member struct {
 	*testkit.Member
 	*Memory
 	World    *World
+	Home     *testkit.Region
 	Index    int
 	Part     Part
 	Mesh     *mesh.Mesh // nil while it is stopped
@@ -154,12 +194,22 @@ func (m *Member) start() {
 	m.Mesh = x
 }
 
-// seeds are four hubs, or all if there are fewer.
+// seeds are four hubs of the member's region, or all if there are fewer, and for a
+// hub one of each other region.
 func (m *Member) seeds() (seeds []string) {
 	w := m.World
-	for _, h := range w.Rand.Perm(w.Config.Hubs)[:min(4, w.Config.Hubs)] {
-		if h != m.Index {
-			seeds = append(seeds, w.Members[h].Addr())
+	left := map[*testkit.Region]int{m.Home: 4}
+	if m.Part == Hub {
+		for _, other := range w.Regions {
+			left[other] = max(left[other], 1)
+		}
+	}
+	for _, h := range w.Rand.Perm(w.Config.Hubs) {
+		if home := w.Members[h].Home; left[home] > 0 {
+			left[home]--
+			if h != m.Index {
+				seeds = append(seeds, w.Members[h].Addr())
+			}
 		}
 	}
 	return seeds
@@ -259,8 +309,8 @@ func (w *World) Running() []*Member {
 	return slices.DeleteFunc(slices.Clone(w.Members), func(m *Member) bool { return m.Mesh == nil })
 }
 
-// Equal fails the test unless members hold the same envelopes and their
-// frontiers say so. It compares history that has settled.
+// Equal fails the test unless members of one region hold the same envelopes and
+// their frontiers say so. It compares history that has settled.
 func (w *World) Equal(members ...*Member) {
 	w.Helper()
 	if err := w.differ(members); err != nil {
@@ -285,7 +335,7 @@ func (w *World) differ(members []*Member) error {
 			errs = append(errs, fmt.Errorf("%s holds %d envelopes, %s %d", m.Credential.Name, len(got), first.Credential.Name, len(want)))
 		}
 		for _, a := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
-			if x, y := first.frontier.Root(w.Region.ID, a, at), m.frontier.Root(w.Region.ID, a, at); x != y {
+			if x, y := first.frontier.Root(first.Home.ID, a, at), m.frontier.Root(first.Home.ID, a, at); x != y {
 				errs = append(errs, fmt.Errorf("the roots of %s and %s differ for the %s audience", first.Credential.Name, m.Credential.Name, a))
 			}
 		}

@@ -17,6 +17,8 @@ type SubmitOptions struct {
 	Local        bool   // keep them on the node
 	DryRun       bool
 	AllowSpecial bool
+	Again        bool // take imports again that were retracted
+	Elsewhere    bool // it is known from elsewhere too: what is held under a stricter marking does not bind
 	Idempotency  string
 }
 
@@ -35,6 +37,12 @@ func (c *Client) Submit(ctx context.Context, items []api.Submission, o SubmitOpt
 	}
 	if o.AllowSpecial {
 		query.Set("allow_special", "true")
+	}
+	if o.Again {
+		query.Set("again", "true")
+	}
+	if o.Elsewhere {
+		query.Set("known_elsewhere", "true")
 	}
 	header := http.Header{}
 	if o.Idempotency != "" {
