@@ -7,9 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"net/netip"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -25,6 +30,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
 	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // Limits of a host's connections by its part: outbound only, listening, hub.
@@ -112,11 +118,69 @@ func newHost(c Config, g *gate) (host.Host, error) {
 	} else {
 		options = append(options, libp2p.ListenAddrStrings(c.Listen...))
 	}
+	if c.Transports == nil {
+		if err := probe(c.Listen); err != nil {
+			return nil, err
+		}
+	}
 	h, err := libp2p.New(append(options, transports...)...)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %v: %w", c.Listen, err)
 	}
 	return h, nil
+}
+
+// probe reports why none of the addresses can be listened on. libp2p would say it
+// three times in its own log, and in no words for people.
+func probe(listen []string) error {
+	var failed error
+	for _, address := range listen {
+		m, err := multiaddr.NewMultiaddr(address)
+		if err != nil {
+			return fmt.Errorf("listen on %q: %w", address, err)
+		}
+		transport, _ := multiaddr.SplitFunc(m, func(c multiaddr.Component) bool {
+			return c.Protocol().Code != multiaddr.P_IP4 && c.Protocol().Code != multiaddr.P_IP6 &&
+				c.Protocol().Code != multiaddr.P_UDP && c.Protocol().Code != multiaddr.P_TCP
+		})
+		network, at, err := manet.DialArgs(transport)
+		if err != nil {
+			return nil // a name or a zone: libp2p knows better
+		}
+		if err = tryListen(network, at); err == nil {
+			return nil
+		}
+		failed = fmt.Errorf("cannot listen for other members on %s: %w: %s", at, err, listenFix(err))
+	}
+	return failed
+}
+
+func tryListen(network, at string) error {
+	var l io.Closer
+	var err error
+	if strings.HasPrefix(network, "udp") {
+		l, err = net.ListenPacket(network, at)
+	} else {
+		l, err = net.Listen(network, at)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err // the address is in our words
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// listenFix says what to do when an address cannot be listened on.
+func listenFix(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address: put one that it has, or 0.0.0.0, into mesh.listen of its configuration; the address of a router that forwards the port belongs into mesh.announce"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there: stop it, or choose another port in mesh.listen of the configuration"
+	}
+	return "choose another address or port in mesh.listen of the configuration"
 }
 
 // newTransports returns QUIC, TCP and WebSocket.

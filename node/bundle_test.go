@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,7 @@ func TestStickInsteadOfTheNetwork(t *testing.T) {
 
 	b.open(t) // nobody is there
 	b.start(t, nil)
+	b.surveys(t, r.clock.now(), append(green, amber...))
 	got := b.imports(t, append(green, amber...)...)
 	if got.Read != 20 || got.Taken != 20 || got.RefusedCount != 0 || got.Broken != "" || len(got.Parts) != 2 {
 		t.Fatalf("imported: %+v", got)
@@ -124,6 +126,26 @@ func TestStickInsteadOfTheNetwork(t *testing.T) {
 	}
 	if a.root(t, r.clock.now()) != b.root(t, r.clock.now()) {
 		t.Error("A and B hold different words")
+	}
+}
+
+// surveys asks what parts of ten GREEN and ten AMBER sightings by two members would
+// bring: all of them, each time, and only what the ceiling allows is told apart.
+func (h *hospital) surveys(t testing.TB, at int64, parts [][]byte) {
+	t.Helper()
+	before := h.root(t, at)
+	green, amber := api.BundleContent{Kind: "sighting", TLP: "GREEN", Notices: 10}, api.BundleContent{Kind: "sighting", TLP: "AMBER", Notices: 10}
+	for ceiling, want := range map[notice.TLP][]api.BundleContent{notice.TLPRed: {amber, green}, notice.TLPGreen: {green}} {
+		a, err := h.CheckBundle(t.Context(), bytes.NewReader(bytes.Join(parts, nil)), ceiling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Read != 20 || a.Taken != 20 || a.Known != 0 || a.RefusedCount != 0 || !slices.Equal(a.Contents, want) || len(a.Authors) != len(want) {
+			t.Errorf("up to %s: %+v", ceiling, a)
+		}
+	}
+	if h.root(t, at) != before {
+		t.Error("a dry run stored something")
 	}
 }
 

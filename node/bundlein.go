@@ -13,6 +13,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/seal"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/bundle"
@@ -38,8 +39,47 @@ func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer,
 	if n.roster == nil {
 		return api.BundleAnswer{}, errNoRegion
 	}
-	known := len(n.roster.Members(n.roster.Region()))
-	i := &importer{n: n, in: bundle.NewReader(r), unknown: map[crypto.MemberID]int64{}, ready: make(chan []*mesh.Checked, 1)}
+	i := newImporter(n, r, n.roster)
+	return i.run(ctx, i.admit)
+}
+
+// CheckBundle implements api.Node: everything is done that an import does, but with
+// a copy of the roster, and nothing is kept.
+func (n *Node) CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP) (api.BundleAnswer, error) {
+	if n.roster == nil {
+		return api.BundleAnswer{}, errNoRegion
+	}
+	roster := trust.NewRoster(n.roster.Region())
+	var records [][]byte
+	for _, id := range n.roster.IDs() {
+		if raw, ok := n.roster.Record(id); ok {
+			records = append(records, raw)
+		}
+	}
+	if _, err := roster.AddAll(records); err != nil {
+		return api.BundleAnswer{}, fmt.Errorf("copy the roster: %w", err)
+	}
+	i := newImporter(n, r, roster)
+	i.dry = newBundleSurvey(ceiling)
+	a, err := i.run(ctx, func(context.Context) error {
+		for batch := range i.ready {
+			for _, c := range batch {
+				i.survey(c)
+			}
+		}
+		return nil
+	})
+	a.Authors, a.Contents = i.dry.answer()
+	return a, err
+}
+
+func newImporter(n *Node, r io.Reader, roster *trust.Roster) *importer {
+	return &importer{n: n, roster: roster, in: bundle.NewReader(r), unknown: map[crypto.MemberID]int64{}, ready: make(chan []*mesh.Checked, 1)}
+}
+
+// run reads everything and hands it to admit by i.ready.
+func (i *importer) run(ctx context.Context, admit func(context.Context) error) (api.BundleAnswer, error) {
+	known := len(i.roster.Members(i.roster.Region()))
 	// Reading ends when admitting fails, but not the other way round: what was
 	// read before the stream failed is taken.
 	reading, stop := context.WithCancelCause(ctx)
@@ -50,7 +90,7 @@ func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer,
 		return i.read(reading)
 	})
 	group.Go(func() error {
-		err := i.admit(ctx)
+		err := admit(ctx)
 		stop(err)
 		return err
 	})
@@ -62,7 +102,7 @@ func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer,
 		return api.BundleAnswer{}, err
 	}
 	i.a.Taken, i.a.Expired, i.a.Known = i.taken, i.expired, i.a.Known+i.known
-	i.a.NewMembers = len(n.roster.Members(n.roster.Region())) - known
+	i.a.NewMembers = len(i.roster.Members(i.roster.Region())) - known
 	for member, count := range i.unknown {
 		i.a.Unknown = append(i.a.Unknown, api.BundleUnknown{Member: member.String(), Notices: count})
 	}
@@ -72,10 +112,12 @@ func (n *Node) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer,
 
 // An importer takes in one stream of parts.
 type importer struct {
-	n     *Node
-	in    *bundle.Reader
-	part  bundle.Header
-	ready chan []*mesh.Checked // from read to admit
+	n      *Node
+	roster *trust.Roster // the node's, or a copy
+	dry    *bundleSurvey // nil = take it in
+	in     *bundle.Reader
+	part   bundle.Header
+	ready  chan []*mesh.Checked // from read to admit
 
 	// read owns these
 	a         api.BundleAnswer
@@ -179,11 +221,11 @@ func (i *importer) readPart(ctx context.Context) error {
 
 // mine checks that the part is of a region whose members are heard here.
 func (i *importer) mine() error {
-	if i.n.roster.Endorses(i.part.Region) {
+	if i.roster.Endorses(i.part.Region) {
 		return nil
 	}
-	own := i.n.roster.Region().String()
-	if c := i.n.roster.Charter(); c != nil {
+	own := i.roster.Region().String()
+	if c := i.roster.Charter(); c != nil {
 		own = fmt.Sprintf("%q (%.12s…)", c.Name, own)
 	}
 	return &notice.FieldError{Field: "body",
@@ -228,7 +270,11 @@ func (i *importer) flush(ctx context.Context) error {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for j, item := range i.envelopes {
 		group.Go(func() error {
-			checked[j], errs[j] = path{i.n}.Check(item.Raw, mesh.ViaSync, crypto.Region{}, 0)
+			if i.dry != nil {
+				checked[j], _, errs[j] = path{i.n}.check(i.roster, item.Raw, mesh.ViaSync, crypto.Region{}, 0)
+			} else {
+				checked[j], errs[j] = path{i.n}.Check(item.Raw, mesh.ViaSync, crypto.Region{}, 0)
+			}
 			return nil
 		})
 	}
@@ -264,10 +310,16 @@ func (i *importer) addRecords(ctx context.Context) error {
 	for j, item := range i.records {
 		raws[j] = item.Raw
 	}
-	if err := (path{i.n}).AddTrust(ctx, raws); err != nil {
+	var err error
+	if i.dry != nil {
+		_, err = i.roster.AddAll(raws)
+	} else {
+		err = path{i.n}.AddTrust(ctx, raws)
+	}
+	if err != nil {
 		found := false
 		for _, item := range i.records {
-			if _, err := i.n.roster.Add(item.Raw); err != nil {
+			if _, err := i.roster.Add(item.Raw); err != nil {
 				i.refuse(item, "a credential", err.Error())
 				found = true
 			}
@@ -286,7 +338,7 @@ func (i *importer) judge(item bundle.Item, err error) {
 	e, parse := crypto.ParseEnvelope(item.Raw)
 	count, who := int64(1), ""
 	if parse == nil {
-		count, who = int64(e.Header.Count), i.n.memberName(e.Header.Author)
+		count, who = int64(e.Header.Count), i.name(&e.Header)
 	}
 	i.a.Read += count
 	var refusal *mesh.Refusal
@@ -306,6 +358,14 @@ func (i *importer) judge(item bundle.Item, err error) {
 	default:
 		i.refuse(item, who, err.Error())
 	}
+}
+
+// name is what the author of an envelope is called, "" if nobody knows.
+func (i *importer) name(h *crypto.Header) string {
+	if c, ok := i.roster.Member(h.Region, h.Author, h.Serial); ok {
+		return c.Name
+	}
+	return i.n.memberName(h.Author)
 }
 
 // refusals say to people what the accept order found, by its word.

@@ -134,7 +134,8 @@ func findMember(members []*trust.Credential, name string) (found *trust.Credenti
 	case 1:
 		return found, nil
 	case 0:
-		return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("no member of this region is called %.80q", name), Fix: "watchward members lists them"}
+		return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("no member of this region that is known here is called %.80q", name),
+			Fix: "watchward members lists those who are; one that was admitted is known once it has connected: let it connect once, or import a bundle of its own"}
 	}
 	return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("%d members are called %.80q", count, name), Fix: "give the id that watchward members --json shows"}
 }

@@ -29,6 +29,9 @@ func (n *Node) Export(ctx context.Context, q api.ExportQuery, yield func(intel.S
 			s, ok, err := n.exported(r, q, &count)
 			if err == nil && ok {
 				count.Notices++
+				if r.State == store.Local {
+					count.Local++
+				}
 				err = yield(s)
 			}
 			if err == nil {

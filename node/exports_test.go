@@ -113,10 +113,10 @@ func TestExportCounts(t *testing.T) {
 	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPAmber}, sighting("amber.example", at))
 	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPGreen}, sighting("green.example", at))
 	for sees, want := range map[notice.TLP]api.ExportCount{
-		notice.TLPGreen:       {Notices: 1},
-		notice.TLPAmber:       {Notices: 1, Stricter: 1},
-		notice.TLPAmberStrict: {Notices: 1, Stricter: 1, Unmarked: 1},
-		notice.TLPRed:         {Notices: 1, Stricter: 1, Unmarked: 1, Never: 1},
+		notice.TLPGreen:       {Notices: 1, Local: 1},
+		notice.TLPAmber:       {Notices: 1, Local: 1, Stricter: 1},
+		notice.TLPAmberStrict: {Notices: 1, Local: 1, Stricter: 1, Unmarked: 1},
+		notice.TLPRed:         {Notices: 1, Local: 1, Stricter: 1, Unmarked: 1, Never: 1},
 	} {
 		got, err := b.Export(t.Context(), api.ExportQuery{Ceiling: notice.TLPGreen, Sees: sees}, func(intel.Stated) error { return nil })
 		if err != nil || got != want {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -29,32 +30,42 @@ type path struct{ n *Node }
 // Check implements mesh.Path. The order is that of the design, cheapest first,
 // and nothing is remembered of an envelope before its signature verified.
 func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience crypto.Audience) (*mesh.Checked, error) {
+	checked, early, err := p.check(p.n.roster, raw, via, region, audience)
+	if early != nil {
+		p.n.held.add(early, early.Header.Time-clockWindow.Milliseconds())
+	}
+	return checked, err
+}
+
+// check is Check by any roster, and leaves no trace. early is an envelope whose time
+// has not come, with mesh.ErrHeld.
+func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypto.Region, audience crypto.Audience) (checked *mesh.Checked, early *crypto.Envelope, err error) {
 	// 1, 2: frame, canonical header, version, limits; region and audience of the topic.
 	e, err := crypto.ParseEnvelope(raw)
 	if err != nil {
-		return nil, refuse(parseReason(err), err)
+		return nil, nil, refuse(parseReason(err), err)
 	}
 	h := &e.Header
 	if region != (crypto.Region{}) && (h.Region != region || h.Audience != audience) {
-		return nil, refuse("region", fmt.Errorf("envelope of %s/%s in the topic of %s/%s", h.Region, h.Audience, region, audience))
+		return nil, nil, refuse("region", fmt.Errorf("envelope of %s/%s in the topic of %s/%s", h.Region, h.Audience, region, audience))
 	}
 	if h.Audience == crypto.AudienceNamed {
-		return nil, refuse("audience", errors.New("a sealed envelope travels by direct stream only"))
+		return nil, nil, refuse("audience", errors.New("a sealed envelope travels by direct stream only"))
 	}
 	// 3: the region is endorsed, the serial is in the roster.
-	if !p.n.roster.Endorses(h.Region) {
-		return nil, refuse("region", fmt.Errorf("region %s is not endorsed here", h.Region))
+	if !roster.Endorses(h.Region) {
+		return nil, nil, refuse("region", fmt.Errorf("region %s is not endorsed here", h.Region))
 	}
-	if h.Audience == crypto.AudienceRegion && h.Region != p.n.roster.Region() {
-		return nil, refuse("audience", fmt.Errorf("what is for region %s alone", h.Region))
+	if h.Audience == crypto.AudienceRegion && h.Region != roster.Region() {
+		return nil, nil, refuse("audience", fmt.Errorf("what is for region %s alone", h.Region))
 	}
-	author, known := p.n.roster.Member(h.Region, h.Author, h.Serial)
+	author, known := roster.Member(h.Region, h.Author, h.Serial)
 	if !known {
-		return nil, mesh.ErrUnknownAuthor
+		return nil, nil, mesh.ErrUnknownAuthor
 	}
 	// 4: the marking fits the audience.
 	if tlp := notice.TLP(h.TLP); !notice.Fits(tlp, h.Audience) {
-		return nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
+		return nil, nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
 	}
 	// 5 comes with revocation: a charter of one coordinator cannot revoke yet.
 	// 6: time.
@@ -62,55 +73,54 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 	// By sync an old envelope is history; otherwise it was just said.
 	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && h.Time < now-clockWindow.Milliseconds()
 	if !author.ValidAt(h.Time) && !h.Urgent {
-		return nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
+		return nil, nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
 	}
 	gone := h.Expiry <= now
 	if via == mesh.ViaGossip && !h.Urgent && (gone || h.Time < now-clockWindow.Milliseconds()) {
-		return nil, mesh.ErrStale
+		return nil, nil, mesh.ErrStale
 	}
 	if e.Erased() && !gone {
 		// "Gone" is the author's word, by expiry, never a peer's.
-		return nil, mesh.ErrStale
+		return nil, nil, mesh.ErrStale
 	}
 	// 7: already stored. Gossip asks once about the same bytes, so that what it
 	// brings of a stored envelope may be a broken copy, whose sender is to be named.
 	id, held := p.n.store.Slot(h.Chain(), h.Seq)
 	duplicate := held && id == e.ID
 	if duplicate && via != mesh.ViaGossip {
-		return nil, mesh.ErrDuplicate
+		return nil, nil, mesh.ErrDuplicate
 	}
 	// 8: both halves of the signature.
-	key, err := p.n.roster.Key(author)
+	key, err := roster.Key(author)
 	if err != nil {
-		return nil, refuse("signature", err)
+		return nil, nil, refuse("signature", err)
 	}
 	if err := e.Verify(key); err != nil {
-		return nil, refuse("signature", err)
+		return nil, nil, refuse("signature", err)
 	}
 	// 9: the items are the ones that were signed.
-	checked := &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent, Muted: p.n.floods.muted(h.Author, h.Urgent, p.n.now())}
+	checked = &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent, Muted: p.n.floods.muted(h.Author, h.Urgent, p.n.now())}
 	if !e.Erased() {
 		items, err := e.Split()
 		if err != nil {
-			return nil, refuse("items", err)
+			return nil, nil, refuse("items", err)
 		}
 		checked.Items = items
 	}
 	if duplicate {
-		return nil, mesh.ErrDuplicate
+		return nil, nil, mesh.ErrDuplicate
 	}
 	if gone && !h.Urgent && p.n.clockCompared() {
 		// It still holds its chain together, and says nothing any more.
 		if checked.Envelope, err = crypto.ParseEnvelope(e.Bare()); err != nil {
-			return nil, refuse("items", err)
+			return nil, nil, refuse("items", err)
 		}
 		checked.Items = nil
 	}
 	if off && !h.Urgent && h.Time > now {
-		p.n.held.add(e, h.Time-clockWindow.Milliseconds())
-		return nil, mesh.ErrHeld
+		return nil, e, mesh.ErrHeld
 	}
-	return checked, nil
+	return checked, nil, nil
 }
 
 func refuse(reason string, err error) error { return &mesh.Refusal{Reason: reason, Err: err} }

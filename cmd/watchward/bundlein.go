@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,12 +38,13 @@ func importBundles(cmd *cobra.Command, c *client.Client, args []string) (bool, e
 	if len(others) > 0 {
 		return true, usage("%s is a bundle and %s is none: import them one after the other", found[0], others[0])
 	}
-	for _, name := range []string{"share", "tlp", "dry-run", "allow-special", "all"} {
+	for _, name := range []string{"share", "tlp", "allow-special", "all"} {
 		if cmd.Flags().Changed(name) {
 			return true, usage("--%s says nothing about a bundle: what is in it stays as its authors signed it", name)
 		}
 	}
 	i := bundleImport{client: c, cmd: cmd}
+	i.result.DryRun, _ = cmd.Flags().GetBool("dry-run")
 	err := i.all(found)
 	i.summary()
 	if err == nil && (len(i.result.Refused) > 0 || len(i.result.Unknown) > 0 || len(i.result.Errors) > 0) {
@@ -102,6 +104,9 @@ type bundleResult struct {
 	Unknown    []api.BundleUnknown `json:"unknown"`
 	NewMembers int                 `json:"new_members"`
 	Errors     []string            `json:"errors,omitempty"`
+	DryRun     bool                `json:"dry_run,omitempty"` // taken would be; authors and contents say whose and what
+	Authors    []api.BundleAuthor  `json:"authors,omitempty"`
+	Contents   []api.BundleContent `json:"contents,omitempty"`
 }
 
 // all imports files one by one: one that is no good stops none of the others.
@@ -139,9 +144,39 @@ func (i *bundleImport) add(path string, a api.BundleAnswer, several bool) {
 	r.refused += a.RefusedCount
 	r.Unknown = append(r.Unknown, a.Unknown...)
 	i.read = append(i.read, a.Parts...)
-	if a.Broken != "" {
-		r.Errors = append(r.Errors, fmt.Sprintf("%s: %s; what came before was taken", path, a.Broken))
+	for _, author := range a.Authors {
+		r.addAuthor(author)
 	}
+	for _, content := range a.Contents {
+		r.addContent(content)
+	}
+	if a.Broken != "" {
+		was := "was"
+		if r.DryRun {
+			was = "would be"
+		}
+		r.Errors = append(r.Errors, fmt.Sprintf("%s: %s; what came before %s taken", path, a.Broken, was))
+	}
+}
+
+// addAuthor adds what another file would bring of an author.
+func (r *bundleResult) addAuthor(a api.BundleAuthor) {
+	at := slices.IndexFunc(r.Authors, func(b api.BundleAuthor) bool { return b.Member == a.Member })
+	if at < 0 {
+		r.Authors = append(r.Authors, a)
+		return
+	}
+	r.Authors[at].Notices += a.Notices
+}
+
+// addContent adds what another file would bring of a kind and marking.
+func (r *bundleResult) addContent(c api.BundleContent) {
+	at := slices.IndexFunc(r.Contents, func(b api.BundleContent) bool { return b.Kind == c.Kind && b.TLP == c.TLP })
+	if at < 0 {
+		r.Contents = append(r.Contents, c)
+		return
+	}
+	r.Contents[at].Notices += c.Notices
 }
 
 func (i *bundleImport) file(path string) (api.BundleAnswer, error) {
@@ -164,7 +199,11 @@ func (i *bundleImport) file(path string) (api.BundleAnswer, error) {
 		in = f
 	}
 	count := &counter{r: in, progress: func(bytes int64, rate float64, done bool) { showRate(i.cmd, bytes, total, rate, done) }}
-	a, err := i.client.ImportBundle(i.cmd.Context(), count)
+	post := i.client.ImportBundle
+	if i.result.DryRun {
+		post = i.client.CheckBundle
+	}
+	a, err := post(i.cmd.Context(), count)
 	count.end()
 	return a, err
 }
@@ -182,10 +221,18 @@ func (i *bundleImport) summary() {
 		return
 	}
 	t := table{header: []string{"READ", "TAKEN", "KNOWN BEFORE", "EXPIRED", "REFUSED"}}
+	became := "became"
+	if r.DryRun {
+		t.header[1], became = "WOULD TAKE", "would become"
+	}
 	t.add(fmt.Sprint(r.Read), fmt.Sprint(r.Taken), fmt.Sprint(r.Known), fmt.Sprint(r.Expired), fmt.Sprint(r.refused))
 	t.print(out)
+	if r.DryRun {
+		fmt.Fprintln(out, "Dry run: nothing was stored.")
+		r.showContents(out)
+	}
 	if r.NewMembers > 0 {
-		fmt.Fprintf(out, "%s of the region became known.\n", plural(int64(r.NewMembers), "new member"))
+		fmt.Fprintf(out, "%s of the region %s known.\n", plural(int64(r.NewMembers), "new member"), became)
 	}
 	if r.Held > 0 {
 		fmt.Fprintf(out, "%s from the future: a clock is wrong there, or here. They are shown when their time comes.\n", plural(r.Held, "notice"))
@@ -209,6 +256,28 @@ func (i *bundleImport) summary() {
 	}
 	for _, e := range r.Errors {
 		fmt.Fprintf(errOut, "%s %s\n", paint(errOut, "31", "error"), plain(e))
+	}
+}
+
+// showContents says what a bundle would bring, and of whom.
+func (r *bundleResult) showContents(out io.Writer) {
+	if len(r.Authors) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	t := table{header: []string{"WOULD TAKE", "KIND", "TLP"}}
+	for _, c := range r.Contents {
+		t.add(fmt.Sprint(c.Notices), c.Kind, c.TLP)
+	}
+	t.print(out)
+	fmt.Fprintln(out)
+	t = table{header: []string{"WOULD TAKE", "OF"}}
+	for _, a := range r.Authors[:min(len(r.Authors), wouldShown)] {
+		t.add(fmt.Sprint(a.Notices), a.Name)
+	}
+	t.print(out)
+	if more := len(r.Authors) - wouldShown; more > 0 {
+		fmt.Fprintf(out, "… and %d more (--json lists them)\n", more)
 	}
 }
 

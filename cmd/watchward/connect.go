@@ -65,6 +65,8 @@ func stopped(cmd *cobra.Command) error {
 		text = "Stopped: nothing was stored."
 	case cmd.Name() == "import":
 		text = "Stopped: what was taken stays; give the same command again and it goes on."
+	case cmd.Name() == "retract":
+		text = "Stopped: what was taken back stays so; give the same command again and it goes on."
 	case cmd.Name() == "export":
 		text = "Stopped: of what it was writing no file is left; what is there is whole."
 	}

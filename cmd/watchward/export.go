@@ -27,7 +27,9 @@ func newExport() *cobra.Command {
 		Short: "Write what is known: for other programs (STIX 2.1, MISP, CSV), or as bundles for other hospitals",
 		Long: `Export what this node knows and may pass on, as one file for other programs. Each
 notice keeps its marking, and nothing stricter than --tlp is in it: GREEN unless
-you say AMBER. What is marked AMBER+STRICT or RED is for named people and never
+you say AMBER. What was kept on this node (--local, or imported without --share) is
+in it as well, as far as its marking allows; the closing line says how much. What is
+marked AMBER+STRICT or RED is for named people and never
 leaves in an export; drills and what has expired are left out. What its author
 took back is in it as revoked, so that whoever had it takes it back as well. What
 has no marking stays out, since nobody has said how far it may travel: --unmarked
@@ -123,7 +125,7 @@ func (f *fileExport) run(cmd *cobra.Command, c *client.Client) error {
 		wrote = fmt.Sprintf("Wrote %s (%s): ", plain(f.out), size(p.bytes))
 	}
 	if jsonFlag(cmd) {
-		result := map[string]any{"notices": count.Notices, "left_out": map[string]int64{"stricter": count.Stricter, "never": count.Never, "unmarked": count.Unmarked}}
+		result := map[string]any{"notices": count.Notices, "local": count.Local, "left_out": map[string]int64{"stricter": count.Stricter, "never": count.Never, "unmarked": count.Unmarked}}
 		if err == nil {
 			result["file"], result["bytes"] = f.out, p.bytes
 		}
@@ -148,6 +150,9 @@ func (f *fileExport) said(wrote string, count api.ExportCount) string {
 		text = "Nothing to export"
 	case 1:
 		text = wrote + "1 notice"
+	}
+	if count.Local > 0 {
+		text += fmt.Sprintf(", %s of them kept here only and shared with nobody", thousands(count.Local))
 	}
 	var left []string
 	add := func(n int64, why string) {

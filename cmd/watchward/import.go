@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,14 +23,15 @@ import (
 
 // Bounds of an import.
 const (
-	importBatch    = 2_000       // notices in one request
-	importFlying   = 2           // requests at once
-	importItemsMax = 2_000_000   // notices of one file
-	refusedMax     = 100_000     // refusals that are remembered
-	refusedShown   = 20          // refusals in the closing table; --json has all
-	wouldMax       = 100_000     // values that a dry run remembers
-	wouldShown     = 20          // of them shown; --json has all
-	notesMax       = 1_000       // remarks about files
+	importBatch    = 2_000     // notices in one request
+	importFlying   = 2         // requests at once
+	importItemsMax = 2_000_000 // notices of one file
+	refusedMax     = 100_000   // refusals that are remembered
+	refusedShown   = 20        // refusals in the closing table; --json has all
+	wouldMax       = 100_000   // values that a dry run remembers
+	wouldShown     = 20        // of them shown; --json has all
+	notesMax       = 1_000     // remarks about files
+	importPatience = 10 * time.Second
 	progressEvery  = time.Second // on a terminal
 )
 
@@ -34,7 +39,7 @@ const (
 var importFormats = []string{intel.FormatMISP, intel.FormatSTIX, intel.FormatCSV, intel.FormatMail, intel.FormatText}
 
 func newImport() *cobra.Command {
-	var i importer
+	i := importer{patience: importPatience}
 	c := &cobra.Command{
 		Use:   "import FILE…|DIRECTORY…|-",
 		Short: "Take in what others have told you: bundles, MISP, STIX, CSV, lists, mails, text with defanged values",
@@ -54,6 +59,7 @@ are named and not read.
 
 A bundle (watchward export --bundle) brings what other hospitals of the region
 said and signed: it keeps its markings and arrives as if the network had brought it.
+With --dry-run it is verified, and shown whose notices it would bring and which.
 
 Any other file is taken whole or, when it breaks off or is no such file, not at all;
 single bad values are refused by their place and stop nothing. A directory is read
@@ -123,6 +129,8 @@ type importResult struct {
 	TakenBack    int             `json:"taken_back,omitempty"`   // not taken: the same was retracted here
 	Withdrawn    int             `json:"withdrawn,omitempty"`    // notices retracted, since their source took them back
 	Absent       int             `json:"absent,omitempty"`       // withdrawals of what was never taken here
+	Queries      int             `json:"queries,omitempty"`      // of Shared: URLs with a query
+	Unsure       int             `json:"unsure,omitempty"`       // read and sent, and no answer came: they may have been taken
 	Notes        []string        `json:"notes,omitempty"`        // how files were read: columns, encoding
 	Errors       []string        `json:"errors,omitempty"`
 }
@@ -162,6 +170,8 @@ type importer struct {
 	total  importResult
 	broken []string
 	pace   pace
+
+	patience time.Duration // for what is on its way when a person stops the import
 }
 
 // found is one value to submit, with its place.
@@ -175,27 +185,30 @@ type found struct {
 }
 
 // submit sends what was read of a file. While the node makes one batch durable
-// the next is on its way; answers are taken in order.
+// the next is on its way; answers are taken in order. Whoever stops it still
+// learns what became of the batches on their way.
 func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 	values, err := s.values()
 	if err != nil {
 		return err
 	}
 	i.pace.begin(s.count)
-	ctx, cancel := context.WithCancel(ctx)
+	sending, giveUp := i.outlive(ctx)
 	var under []chan sent // way, oldest first
+	start, done := 0, 0
 	defer func() {
-		cancel()
 		for _, answer := range under {
-			<-answer
+			i.count(<-answer)
 		}
+		giveUp()
+		i.total.Read -= s.count - start
 	}()
 	verb := "stored"
 	if i.share {
 		verb = "sent"
 	}
-	for start, done := 0, 0; done < s.count; {
-		for len(under) < importFlying && start < s.count {
+	for done < s.count {
+		for ctx.Err() == nil && len(under) < importFlying && start < s.count {
 			batch := make([]found, min(importBatch, s.count-start))
 			for j := range batch {
 				if err := values.Decode(&batch[j]); err != nil {
@@ -209,18 +222,41 @@ func (i *importer) submit(ctx context.Context, s *spool, hash string) error {
 			start += len(batch)
 			answer := make(chan sent, 1)
 			under = append(under, answer)
-			go func() { answer <- i.send(ctx, batch, key) }()
+			go func() { answer <- i.send(sending, batch, key) }()
+		}
+		if len(under) == 0 {
+			return ctx.Err()
 		}
 		got := <-under[0]
 		under = under[1:]
-		if got.err != nil {
+		if i.count(got); got.err != nil {
 			return got.err
 		}
-		i.count(&got)
 		done += len(got.batch)
 		i.progress(done, verb)
 	}
 	return nil
+}
+
+// outlive returns a context that ends a while after ctx does, or when a person
+// asks for the second time: the node may have stored what is on its way.
+func (i *importer) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		again, ended := signal.NotifyContext(later, os.Interrupt, syscall.SIGTERM)
+		defer ended()
+		if _, _, ok := terminal(i.errOut); ok && !i.json {
+			fmt.Fprint(i.errOut, "\r\x1b[KStopping: what is on its way is waited for; Ctrl-C again does not wait.\n")
+		}
+		patience := time.NewTimer(i.patience)
+		defer patience.Stop()
+		select {
+		case <-again.Done():
+		case <-patience.C:
+		}
+		cancel()
+	})
+	return later, func() { stop(); cancel() }
 }
 
 // sent is what became of a batch.
@@ -244,7 +280,10 @@ func (i *importer) send(ctx context.Context, batch []found, key string) sent {
 }
 
 // count adds what became of a batch to the whole.
-func (i *importer) count(s *sent) {
+func (i *importer) count(s sent) {
+	if answered := (*client.Error)(nil); s.err != nil && (!errors.As(s.err, &answered) || answered.Problem == nil) {
+		i.total.Unsure += len(s.batch)
+	}
 	i.total.Absent += len(s.answer.Absent)
 	for _, v := range s.answer.Notices {
 		switch {
@@ -267,6 +306,9 @@ func (i *importer) count(s *sent) {
 		default:
 			i.total.Shared++
 			i.reach[v.TLP]++
+			if _, has := withoutQuery(v); has {
+				i.total.Queries++
+			}
 		}
 	}
 	for _, r := range s.answer.Refused {
@@ -415,6 +457,20 @@ func (i *importer) summary() {
 	case i.total.Taken > 0 && i.say.local:
 		fmt.Fprintln(i.out, "It stays on this node; --share shares it.")
 	}
+	if i.total.Queries > 0 {
+		is, queries := "is", fmt.Sprintf("%d URLs with a query are", i.total.Queries)
+		if i.total.Queries == 1 {
+			queries = "1 URL with a query is"
+		}
+		if i.say.dryRun {
+			is = "would be"
+		}
+		fmt.Fprintf(i.out, "%s among them: what follows the ? %s shared too, also where it names a session or a person.\n", queries, is)
+	}
+	if i.total.Unsure > 0 && !i.say.dryRun {
+		fmt.Fprintf(i.out, "Of %d more that were sent there is no answer: at least %d were taken and up to %d. The same command goes on from there.\n",
+			i.total.Unsure, i.total.Taken, i.total.Taken+i.total.Unsure)
+	}
 	if i.total.SharedBefore > 0 && !i.say.dryRun {
 		fmt.Fprintf(i.out, "%d of them were shared before.\n", i.total.SharedBefore)
 	}
@@ -467,7 +523,7 @@ func (i *importer) showWould() {
 		if tlp == "" {
 			tlp = "none"
 		}
-		t.add(w.Value, w.Type, w.Kind, tlp)
+		t.add(withUnicode(w.Value), w.Type, w.Kind, tlp)
 	}
 	t.print(i.out)
 	if more := i.total.Taken - wouldShown; more > 0 {

@@ -117,7 +117,7 @@ func ownRow(v api.NoticeView, sending bool) []string {
 	if v.State == api.StateSigned && sending {
 		state = "signed, being sent"
 	}
-	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), v.TLP, reach(v.Audience), state, notesOf(v)}
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, withUnicode(subject(v)), v.TLP, reach(v.Audience), state, notesOf(v)}
 }
 
 // notesOf is what a reader should know of a notice, in one cell.
@@ -148,7 +148,7 @@ func noticeRow(v api.NoticeView) []string {
 	if v.Audience == "local" {
 		tlp = strings.TrimSpace(tlp + " local")
 	}
-	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, subject(v), tlp, by, notesOf(v)}
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, withUnicode(subject(v)), tlp, by, notesOf(v)}
 }
 
 func stamp(t api.Time) time.Time {

@@ -174,11 +174,11 @@ func lookupRow(a api.LookupAnswer) []string {
 		return []string{a.Value, "?", "", "", "", "", "", reason}
 	}
 	if !a.Known {
-		return []string{a.Value, "no", "", "", "", "", "", ""}
+		return []string{withUnicode(a.Value), "no", "", "", "", "", "", ""}
 	}
 	matched := ""
 	if a.Matched != nil {
-		matched = a.Matched.Type + " " + a.Matched.Value
+		matched = a.Matched.Type + " " + withUnicode(a.Matched.Value)
 	}
 	s := a.Summary
 	last := "never"
@@ -189,5 +189,5 @@ func lookupRow(a api.LookupAnswer) []string {
 	if s.Members > 0 {
 		seen = plural(int64(s.Members), "hospital")
 	}
-	return []string{a.Value, "YES", seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+	return []string{withUnicode(a.Value), "YES", seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
 }

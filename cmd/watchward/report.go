@@ -22,7 +22,7 @@ type sayOptions struct {
 
 func (o *sayOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region)")
-	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node")
+	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node: no other hospital gets it; an export to a file has it if its marking allows")
 	c.Flags().BoolVar(&o.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
 }
@@ -83,29 +83,6 @@ only the author can retract. A dispute of a notice travels as far as the notice.
 	}
 	o.flags(c)
 	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	c.Flags().StringVar(&reason, "reason", "", "why")
-	return c
-}
-
-func newRetract() *cobra.Command {
-	var o sayOptions
-	var reason string
-	c := &cobra.Command{
-		Use:   "retract ID…",
-		Short: "Take your own words back, everywhere",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			submissions := make([]api.Submission, len(args))
-			for i, id := range args {
-				if !isID(id) {
-					return usage("%q is not an id: copy one of 40 hexadecimal digits, all of it, from watchward list --mine", id)
-				}
-				submissions[i] = about("retraction", id, reason)
-			}
-			return say(cmd, submissions, o)
-		},
-	}
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it, store nothing")
 	c.Flags().StringVar(&reason, "reason", "", "why")
 	return c
 }
@@ -173,7 +150,7 @@ func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
 			case v.Known:
 				note = "said before"
 			}
-			t.add(v.ID, v.Kind, subject(v), v.TLP, reach(v.Audience), note)
+			t.add(v.ID, v.Kind, withUnicode(subject(v)), v.TLP, reach(v.Audience), note)
 		}
 		t.print(out)
 	}
@@ -184,12 +161,29 @@ func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
 			showLeaving(out, v)
 		}
 	}
+	for _, v := range answer.Notices {
+		if bare, has := withoutQuery(v); has && !o.dryRun {
+			fmt.Fprintf(errOut, "note: %s: what follows the ? is shared with it. If it names a session or a person: watchward retract %s, and report %s\n", plain(v.Indicator.Value), v.ID, plain(bare))
+		} else if has {
+			fmt.Fprintf(errOut, "note: %s: what follows the ? would be shared with it. If it names a session or a person, report %s\n", plain(v.Indicator.Value), plain(bare))
+		}
+	}
 	for _, r := range answer.Refused {
 		fmt.Fprintf(errOut, "%s %s: %s\n", paint(errOut, "31", "refused"), plain(r.Value), plain(r.Reason))
 		if r.Fix != "" {
 			fmt.Fprintf(errOut, "  %s\n", plain(r.Fix))
 		}
 	}
+}
+
+// withoutQuery returns the URL of a notice without its query, and whether it has one
+// that others get to read.
+func withoutQuery(v api.NoticeView) (bare string, has bool) {
+	if v.Indicator == nil || v.Indicator.Type != "url" || v.Audience == "local" || v.Kind == "dispute" {
+		return "", false
+	}
+	bare, _, has = strings.Cut(v.Indicator.Value, "?")
+	return bare, has
 }
 
 // showLeaving shows what would leave with a notice, field by field.

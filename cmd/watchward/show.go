@@ -58,7 +58,7 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 	line("notice", v.ID)
 	line("kind", v.Kind)
 	if v.Indicator != nil {
-		line("about", v.Indicator.Type+" "+v.Indicator.Value)
+		line("about", v.Indicator.Type+" "+withUnicode(v.Indicator.Value))
 	}
 	line("about notice", v.Ref)
 	line("by", fmt.Sprintf("%s (member %s…)", v.AuthorName, v.Author[:min(16, len(v.Author))]))
@@ -114,7 +114,7 @@ func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 	if jsonFlag(cmd) {
 		return printJSON(out, v)
 	}
-	fmt.Fprintf(out, "%s %s\n", v.Indicator.Type, plain(v.Indicator.Value))
+	fmt.Fprintf(out, "%s %s\n", v.Indicator.Type, plain(withUnicode(v.Indicator.Value)))
 	if v.Matched != nil {
 		fmt.Fprintf(out, "matched by %s %s\n", v.Matched.Type, plain(v.Matched.Value))
 	}

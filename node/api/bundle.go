@@ -25,6 +25,7 @@ const (
 	BundleBytesMax    = int64(64) << 30  // of one POST: several parts one after the other
 	BundlePartsMax    = 10_000           // parts of one POST
 	BundleRefusedMax  = 1_000            // refusals named in an answer; all are counted
+	BundleAuthorsMax  = 1_000            // authors named in the answer of a dry run
 	bundlesMax        = 2                // exports and imports at once; more get 503
 	BundleType        = "application/vnd.watchward.bundle"
 	BundleTrailer     = "Watchward-Bundle" // of GET: a BundlePart in JSON
@@ -66,6 +67,8 @@ type BundleAnswer struct {
 	Unknown      []BundleUnknown `json:"unknown" doc:"Authors whose credential is neither here nor in the bundle"`
 	NewMembers   int             `json:"new_members" doc:"Members that this node heard of by it"`
 	Parts        []BundleRead    `json:"parts" doc:"The parts that were read"`
+	Authors      []BundleAuthor  `json:"authors,omitempty" doc:"Of a dry run: whose notices would be stored, within the token's ceiling; at most 1,000"`
+	Contents     []BundleContent `json:"contents,omitempty" doc:"Of a dry run: what would be stored, by kind and marking, within the token's ceiling"`
 	Broken       string          `json:"broken,omitempty" doc:"Why and where reading stopped; what came before was taken"`
 }
 
@@ -80,6 +83,20 @@ type BundleRefused struct {
 type BundleUnknown struct {
 	Member  string `json:"member" doc:"Its id"`
 	Notices int64  `json:"notices" doc:"Its notices in the bundle"`
+}
+
+// BundleAuthor is a member whose notices a bundle would bring.
+type BundleAuthor struct {
+	Member  string `json:"member" doc:"Its id"`
+	Name    string `json:"name"`
+	Notices int64  `json:"notices"`
+}
+
+// BundleContent is how much of a kind and marking a bundle would bring.
+type BundleContent struct {
+	Kind    string `json:"kind"`
+	TLP     string `json:"tlp"`
+	Notices int64  `json:"notices"`
 }
 
 // BundleRead is a part that was read.
@@ -114,7 +131,8 @@ func (s *Server) registerBundle() {
 	add(s, route{need: token.Reader, stream: true}, export, s.exportBundle)
 	take := answering(operation(http.MethodPost, "import-bundle", "/v1/bundle", "Take in a bundle: one part, or several one after the other"), "application/json", s.schema(BundleAnswer{}))
 	take.Description = "Each notice is verified as if it had come from a peer. What cannot be taken is named in refused and stops nothing; broken says where the file ends too early. " +
-		"422: it is no bundle, of another region, or sealed for others. Importing it again takes nothing."
+		"422: it is no bundle, of another region, or sealed for others. Importing it again takes nothing. " +
+		"With dry_run, taken says what would be stored, authors and contents whose and what it is, and nothing is."
 	take.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{BundleType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
 	add(s, route{need: token.Reporter, stream: true}, take, s.importBundle)
 }
@@ -170,12 +188,23 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 	}), nil
 }
 
-func (s *Server) importBundle(context.Context, *struct{}) (*huma.StreamResponse, error) {
+type importBundleInput struct {
+	DryRun bool `query:"dry_run" doc:"Check everything, store nothing"`
+}
+
+func (s *Server) importBundle(c context.Context, q *importBundleInput) (*huma.StreamResponse, error) {
+	ceiling := callerOf(c).ceiling
 	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // it is set anew before the answer
 		in := &bundleReader{ctx: ctx, r: http.MaxBytesReader(w, r.Body, BundleBytesMax), rc: rc, timeout: s.c.Limits.Answer}
-		answer, err := s.c.Node.ImportBundle(ctx, in)
+		var answer BundleAnswer
+		var err error
+		if q.DryRun {
+			answer, err = s.c.Node.CheckBundle(ctx, in, ceiling)
+		} else {
+			answer, err = s.c.Node.ImportBundle(ctx, in)
+		}
 		var body []byte
 		if err != nil && in.cut {
 			err = errCutOff

@@ -115,6 +115,9 @@ func TestImportBundle(t *testing.T) {
 			t.Errorf("%s is missing: %s", list, a.body)
 		}
 	}
+	if a := s.ask(t, "reporter", "POST", "/v1/bundle?dry_run=true", "x"); !strings.Contains(a.body, `"contents":[{"kind":"","tlp":"`) {
+		t.Errorf("a dry run: %s", a.body)
+	}
 	s.node.fail = &notice.FieldError{Field: "body", Reason: "this is no bundle", Fix: "give one"}
 	if p := s.ask(t, "reporter", "POST", "/v1/bundle", body).problem(t); p.Status != 422 || p.Detail != "this is no bundle" {
 		t.Errorf("no bundle: %+v", p)

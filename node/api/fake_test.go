@@ -109,6 +109,12 @@ func (f *fakeNode) ExportBundle(_ context.Context, w io.Writer, q api.BundleQuer
 	return api.BundlePart{Notices: 3, Next: 7}, err
 }
 
+// CheckBundle says with what ceiling it was asked.
+func (f *fakeNode) CheckBundle(_ context.Context, r io.Reader, ceiling notice.TLP) (api.BundleAnswer, error) {
+	n, err := io.Copy(io.Discard, r)
+	return api.BundleAnswer{Read: n, Contents: []api.BundleContent{{TLP: ceiling.String()}}}, err
+}
+
 // ImportBundle counts the bytes, or fails after some.
 func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
 	if f.importing != nil {

@@ -61,6 +61,9 @@ type Node interface {
 	// ImportBundle takes in the parts of a bundle. It returns when what was taken
 	// is durable. An error means that nothing could be read.
 	ImportBundle(ctx context.Context, r io.Reader) (BundleAnswer, error)
+	// CheckBundle answers what ImportBundle would, and keeps nothing. Authors and
+	// Contents hold what is within the ceiling.
+	CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP) (BundleAnswer, error)
 }
 
 // FromNow makes Follow start with what arrives next.
@@ -119,6 +122,7 @@ type ExportCount struct {
 	Stricter int64 `json:"stricter"` // a higher ceiling takes them along
 	Never    int64 `json:"never"`    // for named people: in no export
 	Unmarked int64 `json:"unmarked"` // without a marking
+	Local    int64 `json:"local"`    // of Notices: kept on this node, and shared with nobody
 }
 
 // LookupOptions hold for all values of a lookup.

@@ -80,10 +80,19 @@ func (r *reading) Read(p []byte) (int, error) {
 
 // ImportBundle hands a bundle to the node: one part, or several one after the
 // other. There is no time limit: ctx is one.
-func (c *Client) ImportBundle(ctx context.Context, bundle io.Reader) (out api.BundleAnswer, err error) {
+func (c *Client) ImportBundle(ctx context.Context, bundle io.Reader) (api.BundleAnswer, error) {
+	return c.postBundle(ctx, bundle, nil)
+}
+
+// CheckBundle asks what ImportBundle would do.
+func (c *Client) CheckBundle(ctx context.Context, bundle io.Reader) (api.BundleAnswer, error) {
+	return c.postBundle(ctx, bundle, url.Values{"dry_run": {"true"}})
+}
+
+func (c *Client) postBundle(ctx context.Context, bundle io.Reader, query url.Values) (out api.BundleAnswer, err error) {
 	from := &reading{r: bundle}
 	header := http.Header{"Content-Type": {api.BundleType}}
-	res, err := c.send(ctx, http.MethodPost, "/v1/bundle", nil, header, from)
+	res, err := c.send(ctx, http.MethodPost, "/v1/bundle", query, header, from)
 	if err != nil {
 		if from.err != nil {
 			return out, from.err

@@ -85,6 +85,9 @@ func ExitCode(err error) int {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return ExitUsage
 	case http.StatusServiceUnavailable:
+		if e.Problem.Word() == "unavailable" { // it answered, and asking again does not help
+			return ExitNo
+		}
 		return ExitUnreachable
 	}
 	return ExitNo
