@@ -266,6 +266,9 @@ func TestSubmissionsAreTakenOnce(t *testing.T) {
 
 	// Shared later, a local word keeps its id.
 	kept := b.submit(t, local, sighting("later.example", at))[0]
+	if got := b.submit(t, trial, sighting("later.example", at))[0]; !got.Known || !got.Promoted || got.ID != kept.ID || got.TLP != "GREEN" {
+		t.Fatalf("a dry run of sharing it shows %+v", got)
+	}
 	shared := b.submit(t, green, sighting("later.example", at))[0]
 	if !shared.Known || shared.ID != kept.ID || shared.State != api.StateWaiting || shared.TLP != "GREEN" {
 		t.Fatalf("a local word, shared later, is shown as %+v", shared)

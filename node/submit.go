@@ -58,7 +58,8 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		for i, item := range batch.Items {
 			view := n.preview(item, now)
 			if r, ok := stated[item.Content]; ok {
-				if store.Visible(r.TLP, o.Ceiling) {
+				view.Promoted = r.State == store.Local && item.Audience != crypto.AudienceLocal && !r.Retracted
+				if !view.Promoted && store.Visible(r.TLP, o.Ceiling) {
 					view = n.view(r, o.Ceiling)
 				}
 				view.ID, view.Known = r.ID.String(), true
