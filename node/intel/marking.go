@@ -348,10 +348,19 @@ type Marks struct {
 }
 
 // Line adds a line, and reports whether it is a marking and nothing else.
-func (m *Marks) Line(place, line string) (alone bool) {
+func (m *Marks) Line(place, line string) (alone bool) { return m.line(place, line, false) }
+
+// Text is Line for what may be the row of a table that was not recognised as one:
+// a cell that looks like a marking, or like the name of a column of them, is unclear.
+func (m *Marks) Text(place, line string) (alone bool) { return m.line(place, line, true) }
+
+func (m *Marks) line(place, line string, cells bool) (alone bool) {
 	mark := Marking(line)
 	if m.labelled && mark == (Mark{}) {
 		mark = m.cells(line)
+	}
+	if cells && mark == (Mark{}) {
+		mark = lostCells(line)
 	}
 	m.Add(place, mark)
 	if mark.open {
@@ -390,6 +399,35 @@ func (m *Marks) cells(line string) (mark Mark) {
 		case one && strangers[w], one && next && !row && m.colon && w != "" && !noMarking[w] && strings.IndexFunc(w, unicode.IsDigit) < 0:
 			mark.unclear(strings.TrimSpace(cell))
 			mark.Alone = !row
+		}
+	}
+	return mark
+}
+
+// lostCells reads a line as a row of a table that nobody recognised: of a cell that
+// is a colour, or the name of a column of markings, nobody can say what it marks.
+func lostCells(line string) (mark Mark) {
+	const cellMax = 60
+	at := strings.IndexAny(line, ";\t|")
+	if at < 0 && (strings.IndexByte(line, ',') < 0 || strings.Contains(line, ", ")) { // commas of a sentence
+		return mark
+	}
+	delimiters := ";\t|"
+	if at < 0 {
+		delimiters = ","
+	}
+	for cell := range strings.FieldsFuncSeq(line, func(r rune) bool { return strings.ContainsRune(delimiters, r) }) {
+		cell = strings.Trim(cell, " \"'\r")
+		if len(cell) < 3 || len(cell) > cellMax || len(cell) == len(line) {
+			continue
+		}
+		word := nextWord(cell, 0)
+		w := strings.ToLower(cell[word.from:word.to])
+		_, colour := ParseMarking(cell)
+		one := bare(cell[:word.from]) && bare(cell[word.to:])
+		if colour || one && (strangers[w] || labels[w]) || strings.HasPrefix(w, "tlp") && (one || labels[w] || Marking(cell).open) {
+			mark.unclear(cell)
+			return mark
 		}
 	}
 	return mark

@@ -22,8 +22,8 @@
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
 // 64 KiB all of it, later what follows (Options.Marked is told of all). The
-// strictest counts. One that is not understood ("TLP:YELLOW") does the same:
-// Found.Unclear has it.
+// strictest counts. One that is not understood ("TLP:YELLOW") does the same, and so
+// does one in a cell of a table that was not recognised: Found.Unclear has it.
 package text
 
 import (
@@ -199,7 +199,7 @@ func (in *reader) survey(head []byte) {
 	marks, ending := intel.Marks{}, notice.TLP(0)
 	for i, raw := range lines {
 		line := unescape(strings.TrimSpace(string(raw)))
-		if marks.Line(in.at(i+1), line) {
+		if in.mark(&marks, in.at(i+1), line) {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -216,6 +216,15 @@ func (in *reader) survey(head []byte) {
 		marks.TLP = notice.Stricter(marks.TLP, ending)
 	}
 	in.add(marks)
+}
+
+// mark adds what a line says of the marking, and reports whether it is nothing
+// else. The cells of HTML have lines of their own.
+func (in *reader) mark(marks *intel.Marks, place, line string) (alone bool) {
+	if in.options.As == HTML {
+		return marks.Line(place, line)
+	}
+	return marks.Text(place, line)
 }
 
 // startsWithValue reports whether a line looks like one of a list.
@@ -246,7 +255,7 @@ func comment(line string) bool {
 // line reads one line of any kind.
 func (in *reader) line(raw []byte) error {
 	line := unescape(strings.TrimSpace(string(raw)))
-	if alone := in.marks.Line(in.place, line); in.only || line == "" {
+	if alone := in.mark(&in.marks, in.place, line); in.only || line == "" {
 		return nil
 	} else if !utf8.Valid(raw) {
 		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
