@@ -64,6 +64,9 @@ type span struct{ from, to int }
 // AMBER", "**TLP:** AMBER", "Einstufung: bernstein".
 func Marking(line string) Mark {
 	if !mayMark(line) {
+		if mayClass(line) {
+			return classMark(line)
+		}
 		return Mark{}
 	}
 	m, first, end := Mark{}, -1, 0
@@ -76,6 +79,11 @@ func Marking(line string) Mark {
 			first = label.from
 		}
 		end = m.after(line, label, ours)
+	}
+	if m.TLP == 0 && m.Unclear == "" { // Einstufung: VS-NfD
+		if class := classMark(line); class != (Mark{}) {
+			return class
+		}
 	}
 	if first < 0 {
 		return m
