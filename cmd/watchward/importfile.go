@@ -246,6 +246,7 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
+		f = file.Mark(f)
 		if f.Unclear != "" && f.Reason == "" {
 			unclear = cmp.Or(unclear, f.Unclear)
 			f = i.unclear(f, format)

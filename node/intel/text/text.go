@@ -13,12 +13,13 @@
 // In prose only what nobody writes by chance is taken: defanged URLs, names and
 // e-mail addresses, IP addresses, hashes, JA4 fingerprints and Bitcoin
 // addresses, and a name that stands alone on its line. A link that still works
-// is refused with its line: in prose it mostly leads to the report, not to the
-// attacker. Lines that give nothing are no refusals.
+// is skipped: in prose it mostly leads to the report, not to the attacker. Lines that give nothing are no refusals.
 //
 // HTML is prose whose lines are its paragraphs, cells and items; a name that
 // stands alone in one counts, unless it is a link. The target of a link that
-// works is never looked at, one that is defanged is.
+// works is never looked at, one that is defanged is. Comments, what stands for a
+// picture, names of styles and <meta> are looked at for a marking. A page that
+// breaks off is an error: its marking may be in the part that is missing.
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
 // 64 KiB all of it, later what follows (Options.Marked is told of all). The
@@ -295,9 +296,14 @@ func (in *reader) take(value string, indicator notice.Indicator) error {
 	}})
 }
 
-func (in *reader) refuse(value, reason string) error {
+func (in *reader) refuse(value, reason string) error { return in.leave(value, reason, false) }
+
+// pass leaves out what is not meant, with which nothing is wrong.
+func (in *reader) pass(value, reason string) error { return in.leave(value, reason, true) }
+
+func (in *reader) leave(value, reason string, skipped bool) error {
 	if in.only {
 		return nil
 	}
-	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason})
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason, Skipped: skipped})
 }
