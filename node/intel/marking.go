@@ -430,7 +430,13 @@ func lostCells(line string) (mark Mark) {
 			continue
 		}
 		word := nextWord(cell, 0)
+		if word.to-word.from > 21 {
+			continue
+		}
 		w := strings.ToLower(cell[word.from:word.to])
+		if colours[w] == 0 && !strangers[w] && !labels[w] && !strings.HasPrefix(w, "tlp") && w != "traffic" {
+			continue
+		}
 		_, colour := ParseMarking(cell)
 		one := bare(cell[:word.from]) && bare(cell[word.to:])
 		if colour || one && (strangers[w] || labels[w]) || strings.HasPrefix(w, "tlp") && (one || labels[w] || Marking(cell).open) {

@@ -219,6 +219,9 @@ func (in *reader) marking(o *object) marking {
 	if len(o.granular) > 0 && len(o.markings) == 0 && m.unclear == "" {
 		m.unclear = fmt.Sprintf("%q (%s)", "granular_markings", o.at())
 	}
+	if max(len(o.markings), len(o.granular)) >= refsMax && m.unclear == "" { // not all are known
+		m.unclear = fmt.Sprintf("%q (%s)", "object_marking_refs of too many", o.at())
+	}
 	if m == (marking{}) {
 		return in.all.and(in.within[o.id])
 	}

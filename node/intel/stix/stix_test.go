@@ -137,6 +137,7 @@ func TestMarkingsInOtherPlaces(t *testing.T) {
 		"a well-known one":              {file(amber), "AMBER "},
 		"granular":                      {file(amber + `,"granular_markings":[{"selectors":["pattern"],"marking_ref":"marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1"}]`), "RED "},
 		"granular alone":                {file(`,"granular_markings":[{"selectors":["description"],"marking_ref":"marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"}]`), `CLEAR "granular_markings" ` + at},
+		"markings without end":          {file(`,"object_marking_refs":["marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"` + strings.Repeat(`,"marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"`, 10_000) + `]`), `GREEN "object_marking_refs of too many" ` + at},
 		"a report":                      {file("", none+amber+to), "AMBER "},
 		"a report by its name":          {file("", none+`,"name":"[RED] wave"`+to), "RED "},
 		"a note":                        {file("", `{"type":"note","id":"note--00000003-0000-4000-8000-000000000000","content":"TLP:AMBER"`+to), "AMBER "},
