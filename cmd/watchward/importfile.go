@@ -246,6 +246,7 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 	yield := func(f intel.Found) error {
 		read++
 		i.progress(read, "read")
+		f = file.Mark(f)
 		if f.Unclear != "" && f.Reason == "" {
 			unclear = cmp.Or(unclear, f.Unclear)
 			f = i.unclear(f, format)
@@ -270,7 +271,13 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 			return nil
 		}}, yield)
 	case intel.FormatSTIX:
-		err = stix.Read(in, stix.Options{Indicator: options, Observables: i.all}, yield)
+		err = stix.Read(in, stix.Options{Indicator: options, Observables: i.all, Apart: func(patterns int) {
+			what := fmt.Sprintf("%d patterns ask", patterns)
+			if patterns == 1 {
+				what = "one pattern asks"
+			}
+			i.note(fmt.Sprintf("%s: %s for several values together (AND, FOLLOWEDBY): each was taken by itself", shown, what))
+		}}, yield)
 	case intel.FormatCSV:
 		err = csv.Read(in, csv.Options{Indicator: options, All: i.all, Columns: i.columns, NoHeader: i.noHeader, Marked: marked, Mapped: func(mapping string) {
 			i.note(fmt.Sprintf("%s: columns %s (--columns changes it)", shown, mapping))

@@ -64,6 +64,9 @@ type span struct{ from, to int }
 // AMBER", "**TLP:** AMBER", "Einstufung: bernstein".
 func Marking(line string) Mark {
 	if !mayMark(line) {
+		if mayClass(line) {
+			return classMark(line)
+		}
 		return Mark{}
 	}
 	m, first, end := Mark{}, -1, 0
@@ -76,6 +79,11 @@ func Marking(line string) Mark {
 			first = label.from
 		}
 		end = m.after(line, label, ours)
+	}
+	if m.TLP == 0 && m.Unclear == "" { // Einstufung: VS-NfD
+		if class := classMark(line); class != (Mark{}) {
+			return class
+		}
 	}
 	if first < 0 {
 		return m
@@ -348,10 +356,19 @@ type Marks struct {
 }
 
 // Line adds a line, and reports whether it is a marking and nothing else.
-func (m *Marks) Line(place, line string) (alone bool) {
+func (m *Marks) Line(place, line string) (alone bool) { return m.line(place, line, false) }
+
+// Text is Line for what may be the row of a table that was not recognised as one:
+// a cell that looks like a marking, or like the name of a column of them, is unclear.
+func (m *Marks) Text(place, line string) (alone bool) { return m.line(place, line, true) }
+
+func (m *Marks) line(place, line string, cells bool) (alone bool) {
 	mark := Marking(line)
 	if m.labelled && mark == (Mark{}) {
 		mark = m.cells(line)
+	}
+	if cells && mark == (Mark{}) {
+		mark = lostCells(line)
 	}
 	m.Add(place, mark)
 	if mark.open {
@@ -390,6 +407,41 @@ func (m *Marks) cells(line string) (mark Mark) {
 		case one && strangers[w], one && next && !row && m.colon && w != "" && !noMarking[w] && strings.IndexFunc(w, unicode.IsDigit) < 0:
 			mark.unclear(strings.TrimSpace(cell))
 			mark.Alone = !row
+		}
+	}
+	return mark
+}
+
+// lostCells reads a line as a row of a table that nobody recognised: of a cell that
+// is a colour, or the name of a column of markings, nobody can say what it marks.
+func lostCells(line string) (mark Mark) {
+	const cellMax = 60
+	at := strings.IndexAny(line, ";\t|")
+	if at < 0 && (strings.IndexByte(line, ',') < 0 || strings.Contains(line, ", ")) { // commas of a sentence
+		return mark
+	}
+	delimiters := ";\t|"
+	if at < 0 {
+		delimiters = ","
+	}
+	for cell := range strings.FieldsFuncSeq(line, func(r rune) bool { return strings.ContainsRune(delimiters, r) }) {
+		cell = strings.Trim(cell, " \"'\r")
+		if len(cell) < 3 || len(cell) > cellMax || len(cell) == len(line) {
+			continue
+		}
+		word := nextWord(cell, 0)
+		if word.to-word.from > 21 {
+			continue
+		}
+		w := strings.ToLower(cell[word.from:word.to])
+		if colours[w] == 0 && !strangers[w] && !labels[w] && !strings.HasPrefix(w, "tlp") && w != "traffic" {
+			continue
+		}
+		_, colour := ParseMarking(cell)
+		one := bare(cell[:word.from]) && bare(cell[word.to:])
+		if colour || one && (strangers[w] || labels[w]) || strings.HasPrefix(w, "tlp") && (one || labels[w] || Marking(cell).open) {
+			mark.unclear(cell)
+			return mark
 		}
 	}
 	return mark

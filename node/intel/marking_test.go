@@ -45,6 +45,9 @@ func TestMarking(t *testing.T) {
 		"TLP:GREEN\nTLP:YELLOW": `GREEN ? "TLP:YELLOW" (line 2)`, "TLP:AMBER+FOO": `? "TLP:AMBER+FOO" (line 1)`, "TLP: for internal use only": `? "TLP: for" (line 1)`, "TLP:REDISH": `? "TLP:REDISH" (line 1)`,
 		"TLP: A M B E R": `? "TLP: A" (line 1)`, "TLP:\u0410MBER": "? \"TLP:\u0410MBER\" (line 1)", "[TLP ABMER]": `? "TLP ABMER" (line 1)`, "TLP ABMER": `? "TLP ABMER" (line 1)`, "TLP:\ngelb": `? "gelb" (line 2)`, "**TLP:**\n\nABMER": `? "ABMER" (line 3)`, "TLP:\nABMER": `? "ABMER" (line 2)`, "TLPYELLOW": `? "TLPYELLOW" (line 1)`, "Traffic Light Protocol: YELLOW": `? "Traffic Light Protocol: YELLOW" (line 1)`,
 		"| IOC | TLP |\n| evil[.]example | gelb |": `? "gelb" (line 2)`,
+		// Other ways of marking.
+		"VS-NfD": `? "VS-NfD" (line 1)`, "x\n** Verschlusssache – nur für den Dienstgebrauch **": `? "** Verschlusssache – nur für den Dienstgebrauch **" (line 2)`, "VERTRAULICH": `? "VERTRAULICH" (line 1)`, "Nur fuer den Dienstgebrauch!": `? "Nur fuer den Dienstgebrauch!" (line 1)`, "Einstufung: VS-NfD": `? "Einstufung: VS-NfD" (line 1)`,
+		"Das ist vertraulich zu behandeln": "", "Vertrauliche Daten flossen ab": "", "nur vertraulich gesagt": "", "vs code": "", "verschlusssache.example": "",
 		// Prose about it, and what only looks like it.
 		"the TLP of this mail": "", "TLP definitions: https://www.first.org/tlp": "", "what does TLP mean": "", "What does TLP mean?": "", "TLP: what it means": "", "TLP: https://www.first.org/tlp/": "", "see https://www.first.org/tlp/red and /tlp": "",
 		"TLP:EX:CHR": "", "TLP: none": "", "TLP: n/a": "", "TLP: -": "", "TLP:": "", "a TLP white paper": "", "TLP rules apply": "", "mtlp:red": "", "TLPs: red": "", "tlp.red.example": "", "tlp-red.example": "", "http://tlp-amber.example/": "", "tlp.example": "",

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // Bounds of one input.
@@ -41,6 +42,10 @@ type File struct {
 	Name string
 	// Format is what intel.Sniff says of it, decoded.
 	Format string
+	// Named is what its path says of its marking, and the name of the input: "TLP_AMBER_list.csv".
+	Named intel.Marks
+	// Beside is what a README in the archive says, for what has no other marking.
+	Beside intel.Marks
 	// Head is the start of it, up to intel.SniffBytes; it is read again by Read.
 	Head []byte
 
@@ -62,6 +67,20 @@ func (f *File) Encoding() string {
 	return f.from
 }
 
+// Mark gives what was found in the file the marking that its name has, and where
+// neither has one that of the archive's notes.
+func (f *File) Mark(found intel.Found) intel.Found {
+	m := f.Named
+	if found.TLP == 0 && found.Unclear == "" && m.TLP == 0 && m.Unclear == "" {
+		m = f.Beside
+	}
+	found.TLP, found.Unclear = notice.Stricter(found.TLP, m.TLP), cmp.Or(found.Unclear, m.Unclear)
+	if n := found.Notice; n != nil && n.Origin != nil {
+		n.Origin.TLP = notice.Stricter(n.Origin.TLP, m.TLP)
+	}
+	return found
+}
+
 // Open calls yield for each file in an input, in the order of their paths; the
 // manifest.json of a directory comes first in it. An error of yield ends the
 // opening and is returned as it is. The name is that of the input's file, for
@@ -72,7 +91,7 @@ func (f *File) Encoding() string {
 // Open returns it as well.
 func Open(name string, in io.Reader, yield func(*File) error) error {
 	b := &budget{in: in}
-	o := &opener{budget: b, yield: yield}
+	o := &opener{budget: b, yield: yield, name: path.Base(name)}
 	if f, ok := in.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 			o.plain, b.size, b.file = f, info.Size(), true
@@ -128,8 +147,10 @@ func (c counted) Read(p []byte) (int, error) {
 
 type opener struct {
 	*budget
-	plain *os.File // the input, if it can be seeked
-	yield func(*File) error
+	plain  *os.File // the input, if it can be seeked
+	yield  func(*File) error
+	name   string      // of the input
+	beside intel.Marks // what the notes of the archives say that are open
 }
 
 // open yields what a reader holds: one file, or those of an archive.
@@ -144,7 +165,10 @@ func (o *opener) open(at, name string, r io.Reader, depth int) error {
 	case format == intel.FormatZip:
 		return o.zip(at, in, depth)
 	}
-	f := &File{Path: at, Name: name, in: in, Head: head}
+	f := &File{Path: at, Name: name, in: in, Head: head, Beside: o.beside}
+	for _, part := range strings.FieldsFunc(o.name+"/"+at, func(r rune) bool { return r == '/' }) {
+		f.Named.Add("the name "+intel.Show(part), intel.FileName(part))
+	}
 	f.decode()
 	return o.yield(f)
 }
@@ -191,6 +215,11 @@ func (o *opener) zip(at string, in *bufio.Reader, depth int) error {
 	if err != nil {
 		return fmt.Errorf("%s%w", prefix(at), err)
 	}
+	outer := o.beside
+	defer func() { o.beside = outer }()
+	if err := o.notes(prefix(at), members); err != nil {
+		return err
+	}
 	for _, m := range members {
 		if err := o.member(prefix(at)+m.Name, m, depth); err != nil {
 			return err
@@ -209,6 +238,49 @@ func (o *opener) member(at string, m *zip.File, depth int) error {
 	}
 	defer r.Close()
 	return o.open(at, path.Base(m.Name), counted{r, o.budget}, depth+1)
+}
+
+// noteNames are how the names of notes to an archive start.
+var noteNames = []string{"readme", "read_me", "read-me", "read me", "liesmich", "lies_mich", "lies-mich", "lies mich", "hinweis", "note", "about",
+	"handling", "marking", "tlp", "einstufung", "kennzeichnung", "weitergabe", "disclaimer"}
+
+const notesMax = 20 // of an archive that are looked at, in the order of their paths
+
+// notes looks into the start of an archive's notes for a marking of all that has
+// no other. They are read again in their turn.
+func (o *opener) notes(at string, members []*zip.File) error {
+	seen := 0
+	for _, m := range members {
+		base := strings.ToLower(path.Base(m.Name))
+		switch path.Ext(base) {
+		case "", ".txt", ".md", ".adoc", ".rst", ".nfo", ".1st":
+		default:
+			continue
+		}
+		if !slices.ContainsFunc(noteNames, func(start string) bool { return strings.HasPrefix(base, start) }) {
+			continue
+		}
+		if seen++; seen > notesMax { // one of them may have it
+			o.beside.Add(at+m.Name, intel.Mark{Unclear: fmt.Sprintf("more than %d notes", notesMax)})
+			return nil
+		}
+		r, err := m.Open()
+		if err != nil {
+			return fmt.Errorf("%s%s: %w: unpack it yourself", at, m.Name, err)
+		}
+		note := &File{in: bufio.NewReaderSize(counted{r, o.budget}, intel.SniffBytes)}
+		note.Head = peek(note.in)
+		note.decode()
+		if note.Format == intel.FormatText {
+			number := 0
+			for line := range strings.Lines(string(note.Head)) {
+				number++
+				o.beside.Line(fmt.Sprintf("%s%s: line %d", at, m.Name, number), strings.TrimSpace(line))
+			}
+		}
+		_ = r.Close()
+	}
+	return nil
 }
 
 // members returns the files of a zip, or why it is not opened.

@@ -19,6 +19,7 @@ import (
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/archive"
 	"github.com/watchward/watchward/node/intel/inteltest"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // open returns what lies in an input as "path=content", with formats and
@@ -125,6 +126,49 @@ func TestOpen(t *testing.T) {
 			if got, err := open("in", in); err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%s, seekable %v: %.300q, %v; want %.300q", name, seekable, got, err, c.want)
 			}
+		}
+	}
+}
+
+// TestMarkings: what the name of a file says marks it, what a note in an archive
+// says marks what has no other marking.
+func TestMarkings(t *testing.T) {
+	many := []member{}
+	for i := range 25 {
+		many = append(many, member{fmt.Sprintf("readme%02d.txt", i), "x"})
+	}
+	for name, c := range map[string]struct {
+		name, in string
+		own      notice.TLP
+		want     string // of the last file
+	}{
+		"nothing":                  {"x.zip", zipped(t, member{"a.txt", "TLP:AMBER"}, member{"x.csv", "x"}), 0, " "},
+		"a note":                   {"x.zip", zipped(t, member{"LIESMICH.txt", "Hallo,\r\nTLP:AMBER\r\n"}, member{"x.csv", "x"}), 0, "AMBER "},
+		"a note in UTF-16":         {"x.zip", zipped(t, member{"README", utf16Text("TLP:RED\n", binary.LittleEndian)}, member{"x.csv", "x"}), 0, "RED "},
+		"a note behind it":         {"x.zip", zipped(t, member{"a.csv", "x"}, member{"z/readme.md", "TLP:AMBER"}, member{"z/x.csv", "x"}), 0, "AMBER "},
+		"a note that is unclear":   {"x.zip", zipped(t, member{"README", "x\nTLP:YELLOW"}, member{"x.csv", "x"}), 0, ` "TLP:YELLOW" (README: line 2)`},
+		"a note, and its own":      {"x.zip", zipped(t, member{"README", "TLP:AMBER"}, member{"x.csv", "x"}), notice.TLPGreen, "GREEN "},
+		"a note around an archive": {"x.zip", zipped(t, member{"README", "TLP:AMBER"}, member{"x.zip", zipped(t, member{"x.csv", "x"})}), 0, "AMBER "},
+		"a note in another":        {"x.zip", zipped(t, member{"a.zip", zipped(t, member{"README", "TLP:AMBER"})}, member{"x.csv", "x"}), 0, " "},
+		"a name":                   {"TLP_AMBER_x.csv", "x", 0, "AMBER "},
+		"a name that is looser":    {"TLP_GREEN_x.csv", "x", notice.TLPAmber, "AMBER "},
+		"a name that is unclear":   {"TLP-GELB.csv", "x", 0, ` "TLP-GELB" (the name TLP-GELB.csv)`},
+		"the archive's name":       {"TLP_RED.zip", zipped(t, member{"x.csv", "x"}), 0, "RED "},
+		"a directory's name":       {"x.zip", zipped(t, member{"tlp-red/x.csv", "x"}), 0, "RED "},
+		"a name before a note":     {"x.zip", zipped(t, member{"README", "TLP:RED"}, member{"x-tlp-green.csv", "x"}), 0, "GREEN "},
+		"too many notes":           {"x.zip", zipped(t, append(many, member{"readme99.txt", "TLP:RED"}, member{"x.csv", "x"})...), 0, ` "more than 20 notes" (readme20.txt)`},
+	} {
+		got := ""
+		err := archive.Open(c.name, strings.NewReader(c.in), func(f *archive.File) error {
+			found := f.Mark(intel.Found{TLP: c.own, Notice: &notice.Notice{Origin: &notice.Origin{TLP: c.own}}})
+			if found.Notice.Origin.TLP != found.TLP {
+				t.Errorf("%s: %+v", name, found)
+			}
+			got = found.TLP.String() + " " + found.Unclear
+			return nil
+		})
+		if err != nil || got != c.want {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 const (
 	surveyRows = 50 // rows looked at to guess the columns
 	headerMax  = 60 // bytes of a column's name
+	titlesMax  = 10 // rows in front of a header
 )
 
 // A table is what the start of a file says about the rest.
@@ -26,10 +27,13 @@ type table struct {
 	rows      [][]string // the first ones, without the header
 	header    []string   // nil if there is none
 	commented bool       // the header is a comment line
+	titles    []string   // lines in front of the header, cells joined
 	headless  bool       // Options.NoHeader
 	own       bool       // Writer wrote it
 	marks     intel.Marks
 	role      []role
+	marked    bool   // a row was met that has something in a column of markings
+	unmarked  string // the first that has nothing there, met before such a row; "" if none was
 }
 
 // survey reads the start of a table with each delimiter, and keeps the reading
@@ -50,6 +54,9 @@ func survey(head []byte, o Options) *table {
 		t.findHeader(last)
 		if comma == '|' && bytes.HasPrefix(bytes.TrimSpace(head), []byte("|")) {
 			continue // a table of Markdown
+		}
+		if t.named() { // by this delimiter the header has names, which is no chance
+			same += surveyRows
 		}
 		if t.width > 1 && (same > score || same == score && t.width > best.width) {
 			best, score = t, same
@@ -111,8 +118,11 @@ func (t *table) findHeader(comment string) {
 	if t.headless || len(t.rows) == 0 && comment == "" {
 		return
 	}
-	if len(t.rows) > 0 && readsAsHeader(t.rows[0]) {
-		t.header, t.rows = t.rows[0], t.rows[1:]
+	if at := t.headerAt(); at >= 0 {
+		for _, row := range t.rows[:at] {
+			t.titles = append(t.titles, joined(row))
+		}
+		t.header, t.rows = t.rows[at], t.rows[at+1:]
 	} else if names := t.split(comment); len(names) == t.width && t.width > 1 && readsAsHeader(names) {
 		t.header, t.commented = names, true
 	}
@@ -120,6 +130,67 @@ func (t *table) findHeader(comment string) {
 		t.width = len(t.header)
 	}
 	t.own = slices.Equal(t.header, Header)
+}
+
+// headerAt finds the row that reads as a header, -1 if none does: one that names a
+// column of values, perhaps below titles, which have fewer cells in use, or the first.
+func (t *table) headerAt() int {
+	titled := 0 // most cells in use of a title
+	for i, row := range t.rows[:min(len(t.rows), 1+titlesMax)] {
+		n := used(row)
+		if readsAsHeader(row) && namesColumns(row) && (i == 0 || n >= 2 && (titled <= 1 || 2*titled <= n)) {
+			return i
+		}
+		titled = max(titled, n)
+	}
+	if len(t.rows) > 0 && readsAsHeader(t.rows[0]) {
+		return 0
+	}
+	return -1
+}
+
+// named reports whether the header names a column of values among others, and
+// at least half of the rows that have more than one cell are as wide as it.
+func (t *table) named() bool {
+	if t.header == nil || len(t.header) < 2 || !namesColumns(t.header) {
+		return false
+	}
+	as, all := 0, 0
+	for _, row := range t.rows {
+		if len(row) == len(t.header) {
+			as++
+		}
+		if len(row) > 1 {
+			all++
+		}
+	}
+	return as > 0 && 2*as >= all
+}
+
+// namesColumns reports whether a row has the name of a column of values.
+func namesColumns(row []string) bool {
+	return slices.ContainsFunc(row, func(c string) bool { return headed(c).name == "value" })
+}
+
+// used counts the cells of a row that say something.
+func used(row []string) (n int) {
+	for _, c := range row {
+		if strings.TrimSpace(c) != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// joined writes a row of few cells as the line that it is.
+func joined(row []string) string {
+	var out []string
+	for _, c := range row {
+		if c = strings.TrimSpace(c); c != "" {
+			out = append(out, c)
+		}
+	}
+	return strings.Join(out, " | ")
 }
 
 // split reads a comment line as a row of names.
@@ -315,7 +386,8 @@ func looks(cell string) (what string, isValue bool) {
 	return "", false
 }
 
-// String says which column is what: value=2 (ioc), type=1 (ioc_type).
+// String says which column is what, and what was passed over in front of them:
+// value=2 (ioc), type=1 (ioc_type).
 func (t *table) String() string {
 	var out []string
 	for i, r := range t.role {
@@ -336,7 +408,11 @@ func (t *table) String() string {
 		}
 		out = append(out, text)
 	}
-	return strings.Join(out, ", ")
+	said := strings.Join(out, ", ")
+	if n := len(t.titles); n > 0 {
+		said += fmt.Sprintf("; %d in front of the header passed over: %q", n, intel.Show(t.titles[0]))
+	}
+	return said
 }
 
 // names lists the columns for somebody who has to choose.

@@ -18,6 +18,10 @@
 //     markings. One with such a name ("distribution", "Einstufung") and other words
 //     says something about sharing that is not understood: Found.Unclear has it,
 //     for rows without a marking.
+//   - A row without a marking where others have one is unclear as well. One that
+//     is too short to have it, or was cut off, is refused by its line.
+//   - Lines in front of a header that have fewer cells are titles: passed over,
+//     said, and looked at for a marking, as a line of one cell below the table is.
 //   - Cells that cannot be times, markings or kinds refuse their row by line and
 //     column; context that is not fit to be kept is left out.
 //   - Lines that start with # are comments, in front of a table also its header.
@@ -73,11 +77,11 @@ type Options struct {
 // three columns in each of at least three rows. When in doubt it is a list.
 func Sniff(head []byte) bool {
 	t := survey(head, Options{})
-	if t.width < 2 || len(t.rows) == 0 || !t.even || t.guessed() != nil || !t.hasValue() {
+	if t.width < 2 || len(t.rows) == 0 || !t.even && !t.named() || t.guessed() != nil || !t.hasValue() {
 		return false
 	}
 	if t.header != nil {
-		return len(t.header) == t.width
+		return true
 	}
 	// "value comment" and "type value" are what lists look like as well.
 	if slices.ContainsFunc(t.role, isMarking) {
@@ -102,12 +106,19 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 	if o.Mapped != nil {
 		o.Mapped(t.String())
 	}
+	for _, row := range t.rows {
+		t.marked = t.marked || t.hasMarking(row)
+	}
 	if bytes.HasPrefix(head, []byte(bom)) {
 		_, _ = in.Discard(len(bom))
 	}
 	src := &source{in: in, marks: t.marks}
 	rows := newRows(src, t.comma)
-	for first := true; ; first = false {
+	above := len(t.titles) // rows that are no data
+	if t.header != nil && !t.commented {
+		above++
+	}
+	for number := 0; ; number++ {
 		src.room = rowMax
 		cells, err := rows.Read()
 		line, _ := position(rows, cells)
@@ -126,7 +137,14 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 				Reason: "a quote in a cell without quotes around it: write it twice, in quotes"})
 		case err != nil:
 			return fmt.Errorf("read CSV: after line %d: %w", line, err)
-		case first && t.header != nil && !t.commented:
+		case number < above:
+			if number < len(t.titles) {
+				src.marks.Line("line "+strconv.Itoa(line), joined(cells))
+			}
+		case used(cells) == 1 && len(t.role) > 1 && src.marks.Line("line "+strconv.Itoa(line), joined(cells)): // a line below the table marks all of it
+		case t.lost(cells, src):
+			err = yield(intel.Found{Place: "line " + strconv.Itoa(line), TLP: src.marks.TLP, Unclear: src.marks.Unclear, Value: intel.Show(joined(cells)),
+				Reason: fmt.Sprintf("the row has %d of the table's %d columns, and what is missing may mark it: complete it, or remove it if it is no row", len(cells), len(t.role))})
 		default:
 			err = t.row(cells, line, &src.marks, o, yield)
 		}
@@ -134,6 +152,17 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 			return err
 		}
 	}
+}
+
+// lost reports whether a row is too short to have what marks it, or was cut off.
+func (t *table) lost(cells []string, src *source) bool {
+	if len(t.role) < 2 || len(cells) >= len(t.role) || t.own {
+		return false
+	}
+	if src.started && src.ended() { // the last line has no end
+		return true
+	}
+	return slices.ContainsFunc(t.role[len(cells):], isMarking)
 }
 
 func newRows(r io.Reader, comma rune) *csv.Reader {

@@ -153,26 +153,43 @@ func TestMarkingColumns(t *testing.T) {
 		file, mapping string
 		want          []string
 	}{
-		"German":                 {"ioc;Einstufung\na.example;bernstein\nb.example;grün\nc.example;rot\nd.example;weiß\ne.example;\n", "value=1 (ioc), tlp=2 (Einstufung)", []string{"AMBER", "GREEN", "RED", "CLEAR", ""}},
+		"German":                 {"ioc;Einstufung\na.example;bernstein\nb.example;grün\nc.example;rot\nd.example;weiß\ne.example;\n", "value=1 (ioc), tlp=2 (Einstufung)", []string{"AMBER", "GREEN", "RED", "CLEAR", ` ? "" (line 6, column 2 (Einstufung): empty, and other rows have one)`}},
 		"one that is none":       {"ioc;Ampel\na.example;rot\nb.example;gelb\nc.example;rot\n", "value=1 (ioc), tlp=2 (Ampel)", []string{"RED", "REFUSED line 3, column 2 (Ampel): gelb is not a marking*leave the column out with --columns", "RED"}},
-		"unknown":                {"ioc,tlp\na.example,unknown\nb.example,n/a\n", "value=1 (ioc), tlp=2 (tlp)", []string{"REFUSED line 2, column 2 (tlp): unknown is not a marking*", ""}},
+		"unknown":                {"ioc,tlp\na.example,unknown\nb.example,n/a\n", "value=1 (ioc), tlp=2 (tlp)", []string{"REFUSED line 2, column 2 (tlp): unknown is not a marking*", ` ? "" (line 3, column 2 (tlp): empty, and other rows have one)`}},
 		"TLP in its name":        {"ioc,Handling (TLP-Stufe)\na.example,yellow\nb.example,TLP AMBER STRICT\n", "value=1 (ioc), tlp=2 (Handling (TLP-Stufe))", []string{"REFUSED line 2, column 2 (Handling (TLP-Stufe)): yellow is not*", "AMBER+STRICT"}},
-		"an unknown name":        {"ioc,Wer darf\na.example,TLP:AMBER\nb.example,\nc.example,RED\n", "value=1 (ioc), tlp=2 (Wer darf)", []string{"AMBER", "", "RED"}},
+		"an unknown name":        {"ioc,Wer darf\na.example,TLP:AMBER\nb.example,\nc.example,RED\n", "value=1 (ioc), tlp=2 (Wer darf)", []string{"AMBER", ` ? "" (line 3, column 2 (Wer darf): empty, and other rows have one)`, "RED"}},
 		"no name":                {"ioc,\na.example,AMBER\n", "value=1 (ioc), tlp=2 ()", []string{"AMBER"}},
 		"no header":              {"a.example,AMBER\nb.example,bernstein\nc.example,pink\n", "value=1, tlp=2", []string{"AMBER", "AMBER", "REFUSED line 3, column 2: pink is not*"}},
 		"two":                    {"ioc,tlp,Weitergabe\na.example,green,AMBER\n", "value=1 (ioc), tlp=2 (tlp), tlp=3 (Weitergabe)", []string{"AMBER"}},
 		"values of unknown name": {"Adresse,Einstufung\n198.51.100.7,AMBER\n", "value=1 (Adresse), tlp=2 (Einstufung)", []string{"AMBER"}},
 		"a remark":               {"ioc,tlp\na.example,\"TLP:AMBER, for us\"\n", "value=1 (ioc), tlp=2 (tlp)", []string{"AMBER"}},
 		"MISP's distribution": {"ioc,distribution\na.example,Your organisation only\nb.example,\nc.example,amber\n", "value=1 (ioc), sharing=2 (distribution: what is not TLP in it needs --tlp to be shared)",
-			[]string{` ? "Your organisation only" (line 2, column 2 (distribution))`, "", "AMBER"}},
+			[]string{` ? "Your organisation only" (line 2, column 2 (distribution))`, ` ? "" (line 3, column 2 (distribution): empty, and other rows have one)`, "AMBER"}},
 		"beside a marking": {"ioc,tlp,classification\na.example,green,phishing\nb.example,,c2\n", "value=1 (ioc), tlp=2 (tlp), sharing=3 (classification: what is not TLP in it needs --tlp to be shared)", []string{"GREEN", ` ? "c2" (line 3, column 3 (classification))`}},
 		"two that are not understood": {"ioc,distribution,Freigabe\na.example,,nur intern\n", "value=1 (ioc), sharing=2 (distribution: what is not TLP in it needs --tlp to be shared), sharing=3 (Freigabe: what is not TLP in it needs --tlp to be shared)",
 			[]string{` ? "nur intern" (line 2, column 3 (Freigabe))`}},
 		"Markdown below a title": {"# Report\n| IOC | TLP |\n|:----|-----|\n| a.example | AMBER |\n| b.example | gelb |\n", "value=2 (IOC), tlp=3 (TLP)", []string{"AMBER", "REFUSED line 5, column 3 (TLP): gelb is not*"}},
-		"severity":               {"ioc,severity\na.example,green\nb.example,red\n", "value=1 (ioc)", []string{"", ""}},
-		"a comment that is no":   {"# TLP:YELLOW\nioc,x\na.example,1\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 1)`}},
-		"a cell":                 {"ioc,x\na.example,\"see TLP:YELLOW\"\nb.example,tlp green\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 2, column 2 (x))`, "GREEN"}},
-		"a comment over a list":  {"# TLP:AMBER, from a friend\na.example,1,x\nb.example,2,y\nc.example,3,z\n", "value=1", []string{"AMBER", "AMBER", "AMBER"}},
+		"a title": {"Ministerium fuer Gesundheit;;\nWert;Typ;Einstufung\na.example;Domain;Rot\nb.example;Domain;Gelb\n", `value=1 (Wert), type=2 (Typ), sharing=3 (Einstufung: what is not TLP in it needs --tlp to be shared); 1 in front of the header passed over: "Ministerium fuer Gesundheit"`,
+			[]string{"RED", ` ? "Gelb" (line 4, column 3 (Einstufung))`}},
+		"titles of one cell":   {"Lagebild, Teil 2\nTLP:AMBER\n\nWert;Typ\na.example;Domain\n", `value=1 (Wert), type=2 (Typ); 2 in front of the header passed over: "Lagebild, Teil 2"`, []string{"AMBER"}},
+		"a marking as a title": {"Einstufung;Rot;;\nWert;Typ;Datum;Quelle\na.example;Domain;;\n", `value=1 (Wert), type=2 (Typ), first_seen=3 (Datum), source=4 (Quelle); 1 in front of the header passed over: "Einstufung | Rot"`, []string{"RED"}},
+		"a footer": {"Wert;Typ;Einstufung\na.example;Domain;Rot\nStand: 26.11.2026\n", "value=1 (Wert), type=2 (Typ), tlp=3 (Einstufung)",
+			[]string{"RED", "REFUSED line 3: the row has 1 of the table's 3 columns*"}},
+		"a footer that marks": {"Wert;Typ;Quelle\na.example;Domain;x\nTLP:AMBER\nb.example;Domain;x\n", "value=1 (Wert), type=2 (Typ), source=3 (Quelle)", []string{"", "AMBER"}},
+		"cut off":             {"Wert;Typ;Einstufung\na.example;Domain;Rot\nb.example;Dom", "value=1 (Wert), type=2 (Typ), tlp=3 (Einstufung)", []string{"RED", "REFUSED line 3: the row has 2 of the table's 3 columns*"}},
+		"cut off in a value":  {"Wert;Typ;Quelle\na.example;Domain;x\nb.exam", "value=1 (Wert), type=2 (Typ), source=3 (Quelle)", []string{"", "REFUSED line 3: the row has 1 of the table's 3 columns*"}},
+		"a delimiter in a remark": {"Wert;Bemerkung;Einstufung\na.example;x;Rot\nb.example;x; y;Gruen\n", "value=1 (Wert), sharing=3 (Einstufung: what is not TLP in it needs --tlp to be shared)",
+			[]string{"RED", "REFUSED line 3, column 4: the row has 4 columns where the table has 3*"}},
+		"all that together": {"Ministerium;;\nWert;Bemerkung;Einstufung\na.example;x;Rot\nb.example;x; y;Rot\nc.example\nStand: heute\n", `value=1 (Wert), sharing=3 (Einstufung: what is not TLP in it needs --tlp to be shared); 1 in front of the header passed over: "Ministerium"`,
+			[]string{"RED", "REFUSED line 4, column 4*", "REFUSED line 5*", "REFUSED line 6*"}},
+		"a marking that is missing": {"ioc,tlp\na.example,\nb.example,green\nc.example,-\n", "value=1 (ioc), tlp=2 (tlp)",
+			[]string{` ? "" (line 2, column 2 (tlp): empty, and other rows have one)`, "GREEN", ` ? "" (line 4, column 2 (tlp): empty, and other rows have one)`}},
+		"no row has one":                   {"ioc,tlp\na.example,\nb.example,\n", "value=1 (ioc), tlp=2 (tlp)", []string{"", ""}},
+		"missing under the marking of all": {"# TLP:GREEN\nioc,tlp\na.example,\nb.example,amber\n", "value=1 (ioc), tlp=2 (tlp)", []string{"GREEN", "AMBER"}},
+		"severity":                         {"ioc,severity\na.example,green\nb.example,red\n", "value=1 (ioc)", []string{"", ""}},
+		"a comment that is no":             {"# TLP:YELLOW\nioc,x\na.example,1\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 1)`}},
+		"a cell":                           {"ioc,x\na.example,\"see TLP:YELLOW\"\nb.example,tlp green\n", "value=1 (ioc)", []string{` ? "TLP:YELLOW" (line 2, column 2 (x))`, "GREEN"}},
+		"a comment over a list":            {"# TLP:AMBER, from a friend\na.example,1,x\nb.example,2,y\nc.example,3,z\n", "value=1", []string{"AMBER", "AMBER", "AMBER"}},
 	} {
 		mapping := ""
 		_, found, err := read(c.file, csv.Options{Mapped: func(m string) { mapping = m }})
@@ -194,6 +211,12 @@ func TestMarkingColumns(t *testing.T) {
 		if err != nil || !same || mapping != c.mapping || !csv.Sniff([]byte(c.file)) {
 			t.Errorf("%s: %v, sniffed %v, columns %q, want %q\n got %q\nwant %q", name, err, csv.Sniff([]byte(c.file)), mapping, c.mapping, got, c.want)
 		}
+	}
+	// The first marking of a column may stand far below: then it is the whole that is unclear.
+	whole := ""
+	_, _, err := read("ioc,tlp\n"+strings.Repeat("evil.example,\n", 100)+"b.example,amber\n", csv.Options{Marked: func(m intel.Marks) { whole = m.Unclear }})
+	if err != nil || whole != `"" (line 2, column 2 (tlp): empty, and other rows have one)` {
+		t.Errorf("%v, %q", err, whole)
 	}
 	// A line below the start of the file is named by its number.
 	_, found, _ := read("ioc,x\n"+strings.Repeat("evil.example,1\n", 10_000)+"# TLP:YELLOW\nb.example,2\n", csv.Options{})

@@ -60,8 +60,8 @@ func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yie
 			other = fmt.Sprintf("%q (%s)", f.other, cellAt(i))
 		}
 	}
-	if f.tlp == 0 {
-		f.unclear = cmp.Or(f.unclear, other)
+	if none := t.noMarking(cells, f.tlp, cellAt, marks); f.tlp == 0 {
+		f.unclear = cmp.Or(f.unclear, other, none)
 	}
 	if f.gone {
 		return nil
@@ -106,6 +106,42 @@ func (t *table) row(cells []string, line int, marks *intel.Marks, o Options, yie
 		}
 	}
 	return nil
+}
+
+// hasMarking reports whether something stands in one of a row's columns of markings.
+func (t *table) hasMarking(cells []string) bool {
+	for i, c := range cells[:min(len(cells), len(t.role))] {
+		if isMarking(t.role[i]) && !blank(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// noMarking returns what is unclear about a row that has nothing where others have
+// their marking, "" if it has something. If the first to have one comes later, the
+// whole is unclear.
+func (t *table) noMarking(cells []string, tlp notice.TLP, cellAt func(int) string, marks *intel.Marks) string {
+	at := slices.IndexFunc(t.role, isMarking)
+	if at < 0 || t.own {
+		return ""
+	}
+	if t.hasMarking(cells) {
+		if !t.marked && t.unmarked != "" {
+			marks.Unclear = cmp.Or(marks.Unclear, t.unmarked)
+		}
+		t.marked = true
+		return ""
+	}
+	if tlp != 0 {
+		return ""
+	}
+	unclear := fmt.Sprintf("%q (%s: empty, and other rows have one)", "", cellAt(at))
+	if !t.marked {
+		t.unmarked = cmp.Or(t.unmarked, unclear)
+		return ""
+	}
+	return unclear
 }
 
 // fields is what a row says beside its values.
@@ -174,8 +210,7 @@ func (f *fields) read(name, cell string) (reason string) {
 
 // marking takes a cell of a column of markings.
 func (f *fields) marking(name, cell string) (reason string) {
-	switch strings.ToLower(cell) {
-	case "", "-", "none", "null", "n/a": // and not "unknown"
+	if blank(cell) {
 		return ""
 	}
 	tlp, ok := intel.ParseMarking(cell)
@@ -192,6 +227,16 @@ func (f *fields) marking(name, cell string) (reason string) {
 	}
 	_, err := notice.ParseTLP(cell)
 	return intel.Reason(err) + ", or leave the column out with --columns"
+}
+
+// blank reports whether a cell of a column of markings is empty, in any of the
+// usual ways; "unknown" is none.
+func blank(cell string) bool {
+	switch strings.ToLower(strings.TrimSpace(cell)) {
+	case "", "-", "none", "null", "n/a":
+		return true
+	}
+	return false
 }
 
 // text takes a cell that is kept as it is, if it is fit to be.

@@ -4,7 +4,8 @@
 // nobody's attackers.
 //
 // A marking anywhere in a mail marks all of it: in its subject, its texts, a mail
-// in it, or a header with TLP in its name. A value that a mail has several times,
+// in it, a header with TLP in its name, Keywords, Comments or Sensitivity, or the
+// name of an attachment. A value that a mail has several times,
 // as multipart/alternative does, is given once.
 //
 // Attachments that are not text are not read, and named. A mail that cannot be
@@ -122,16 +123,40 @@ func (in *reader) message(raw []byte, path string, depth int) error {
 			switch {
 			case strings.Contains(strings.ToLower(name), "tlp"):
 				in.marks.Line(within(path)+name, name+": "+value)
+			case slices.Contains(markingHeaders, name):
+				if value, err = subject(value); err != nil {
+					return fmt.Errorf("%s%s: %w", within(path), name, err)
+				}
+				in.marks.Add(within(path)+name, headerMark(name, value))
 			case name == "Subject":
 				if value, err = subject(value); err != nil {
 					return fmt.Errorf("%sSubject: %w", within(path), err)
 				}
-				in.marks.Line(within(path)+"Subject", value)
+				in.marks.Add(within(path)+"Subject", intel.Title(value))
 				in.texts = append(in.texts, section{within(path) + "Subject", text.Line, []byte(value)})
 			}
 		}
 	}
 	return in.entity(textproto.MIMEHeader(m.Header), m.Body, "text/plain", path, depth)
+}
+
+// markingHeaders are those that people and mailers mark a mail in.
+var markingHeaders = []string{"Keywords", "Comments", "Sensitivity", "X-Classification", "Classification"}
+
+// headerMark reads such a header. Sensitivity has words of its own (RFC 4021): of
+// them company-confidential is a marking that is not TLP's; personal and private
+// say whose business it is.
+func headerMark(name, value string) intel.Mark {
+	if strings.EqualFold(strings.TrimSpace(value), "company-confidential") {
+		return intel.Mark{Unclear: name + ": " + intel.Show(value)}
+	}
+	m := intel.Title(value)
+	for word := range strings.SplitSeq(value, ",") { // Keywords: wave, AMBER
+		if tlp, ok := intel.ParseMarking(word); ok && tlp >= notice.TLPAmber {
+			m.TLP = notice.Stricter(m.TLP, tlp)
+		}
+	}
+	return m
 }
 
 // subject decodes a subject (RFC 2047). One that stays encoded could hide a marking.
@@ -169,6 +194,7 @@ func (in *reader) entity(h textproto.MIMEHeader, body io.Reader, usual, path str
 	if kind == "text" { // as mailers wrote it before MIME
 		kind = "text/plain"
 	}
+	in.marks.Add(within(path)+"its name", intel.FileName(attachment(h, params)))
 	body, err = transfer(h.Get("Content-Transfer-Encoding"), body, kind)
 	switch {
 	case strings.HasPrefix(kind, "multipart/"):
@@ -189,7 +215,7 @@ func (in *reader) entity(h textproto.MIMEHeader, body io.Reader, usual, path str
 			err = in.text(body, kind, params["charset"], path)
 		}
 	default:
-		in.leave(h, kind, params, path)
+		in.leave(attachment(h, params), kind, path)
 		return nil
 	}
 	if err != nil {
@@ -274,15 +300,20 @@ func (in *reader) text(body io.Reader, kind, charset, path string) error {
 	return nil
 }
 
-// leave notes what is not read. A signature holds nothing to read.
-func (in *reader) leave(h textproto.MIMEHeader, kind string, params map[string]string, path string) {
-	if strings.HasSuffix(kind, "-signature") {
-		return
-	}
+// attachment is the name that a part has as a file, "" if it has none.
+func attachment(h textproto.MIMEHeader, params map[string]string) string {
 	_, disposition, _ := mime.ParseMediaType(h.Get("Content-Disposition"))
 	name := cmp.Or(disposition["filename"], params["name"])
 	if decoded, err := subject(name); err == nil {
 		name = decoded
+	}
+	return name
+}
+
+// leave notes what is not read. A signature holds nothing to read.
+func (in *reader) leave(name, kind, path string) {
+	if strings.HasSuffix(kind, "-signature") {
+		return
 	}
 	if name == "" {
 		in.unread = append(in.unread, cmp.Or(named(path), "body")+" ("+intel.Show(kind)+")")

@@ -26,6 +26,8 @@ func read(t *testing.T, file string) (out, unread []string, err error) {
 			if f.Notice.Origin.Source != "mail" || f.Notice.Origin.TLP != f.TLP {
 				t.Errorf("%+v", f.Notice.Origin)
 			}
+		} else if f.Skipped {
+			line += " SKIPPED " + f.Reason
 		} else {
 			line += " REFUSED " + f.Reason
 		}
@@ -82,10 +84,20 @@ var mails = map[string]struct {
 		[]string{"part 1: line 1 domain evil.example"}, []string{"attachment invoice.pdf", "part 3 (image/png)", "attachment Köln.csv"}},
 	"a mail in it": {head + "Subject: Fwd\n" + mixed + "--b\n\nSee b[.]example below.\n--b\nContent-Type: message/rfc822\n\nReceived: from r[.]example\nSubject: TLP:RED old c[.]example\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\nIt is evil[.]example today.\n--c--\n--b--\n",
 		[]string{"part 1: line 1 domain b.example RED", "part 2: Subject domain c.example RED", "part 2.1: line 1 domain evil.example RED"}, nil},
-	"a digest":  {head + "Subject: x\nContent-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: y\n\nIt is evil[.]example today.\n--b--\n", []string{"part 1: line 1 domain evil.example"}, nil},
-	"no text":   {head + "Subject: x\nContent-Type: application/pdf\n\nevil[.]example\n", nil, []string{"body (application/pdf)"}},
-	"mbox":      {"From anna@b Mon Nov  2 10:00:00 2026\n" + head + "Subject: x\n\nIt is evil[.]example today.\n", []string{"body: line 1 domain evil.example"}, nil},
-	"ten deep":  {head + "Subject: x\n" + nest(10), []string{"part 1.1.1.1.1.1.1.1.1.1: line 1 domain evil.example"}, nil},
+	"a digest":               {head + "Subject: x\nContent-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: y\n\nIt is evil[.]example today.\n--b--\n", []string{"part 1: line 1 domain evil.example"}, nil},
+	"no text":                {head + "Subject: x\nContent-Type: application/pdf\n\nevil[.]example\n", nil, []string{"body (application/pdf)"}},
+	"mbox":                   {"From anna@b Mon Nov  2 10:00:00 2026\n" + head + "Subject: x\n\nIt is evil[.]example today.\n", []string{"body: line 1 domain evil.example"}, nil},
+	"ten deep":               {head + "Subject: x\n" + nest(10), []string{"part 1.1.1.1.1.1.1.1.1.1: line 1 domain evil.example"}, nil},
+	"keywords":               {head + "Keywords: wave, AMBER\nSubject: x\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example AMBER`}, nil},
+	"comments":               {head + "Comments: =?utf-8?Q?TLP:RED?=\nSubject: x\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example RED`}, nil},
+	"sensitivity":            {head + "Sensitivity: Company-Confidential\nSubject: x\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example ? "Sensitivity: Company-Confidential" (Sensitivity)`}, nil},
+	"a subject in brackets":  {head + "Subject: [AMBER] x\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example AMBER`}, nil},
+	"a subject with both":    {head + "Subject: x (TLP AMBER)\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example AMBER`}, nil},
+	"an authority's subject": {head + "Subject: VS-NfD: x\n\nIt is evil[.]example today.\n", []string{`body: line 1 domain evil.example ? "vs nfd" (Subject)`}, nil},
+	"an authority's line":    {head + "Subject: x\n\nIt is evil[.]example today.\nVERTRAULICH\n", []string{`body: line 1 domain evil.example ? "VERTRAULICH" (body: line 2)`}, nil},
+	"a name that marks": {head + "Subject: x\n" + mixed + "--b\n\nIt is evil[.]example today.\n--b\nContent-Type: text/csv\nContent-Disposition: attachment; filename=TLP_RED_liste.csv\n\nx\n--b--\n",
+		[]string{"part 1: line 1 domain evil.example RED"}, []string{"attachment TLP_RED_liste.csv"}},
+	"a link":    {head + "Subject: x\n\nIt is evil[.]example today.\nMore at https://www.first.org/tlp/ today.\n", []string{"body: line 1 domain evil.example", "body: line 2 SKIPPED a link that works, in prose, is mostly a reference: write it as hxxp:// or in a list if it is meant"}, nil},
 	"old words": {head + "Subject: x\nContent-Type: text\n\nIt is evil[.]example today.\n", []string{"body: line 1 domain evil.example"}, nil},
 }
 

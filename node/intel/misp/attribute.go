@@ -19,6 +19,8 @@ type attribute struct {
 	refused             string // why it cannot be read
 	comment             string // only Writer's, see origin
 	context             bool   // to_ids is false
+	named               bool   // the name of a file whose hash is beside it
+	reach               reach
 	firstSeen, lastSeen int64
 	tags                tags
 	seen                *sightings
@@ -57,6 +59,9 @@ var attributeTypes = map[string][]half{
 	"AS":                      {of(notice.TypeASN)},
 	"btc":                     {of(notice.TypeBTC)},
 }
+
+// hashKinds are the types beside which the name of a file is context.
+var hashKinds = map[string]bool{"md5": true, "sha1": true, "sha256": true, "sha512": true}
 
 // refusals explain types that look as if they could be taken.
 var refusals = map[string]string{
@@ -202,15 +207,15 @@ func (in *reader) finish(ev *event) error {
 // take yields what one part of an attribute says: the indicator, or its
 // refusal, and who saw it or disputes it.
 func (in *reader) take(ev *event, a *attribute, v Value) error {
-	strange := cmp.Or(a.tags.strange, ev.tags.strange)
+	if a.named {
+		v.OnlyAll = nameAlone
+	}
 	context := a.context && !in.options.All
 	switch {
 	case v.Reason != "" && context:
 		return in.found(in.skipped(ev, a, v.Text, v.Reason))
 	case v.Reason != "":
 		return in.found(in.refusal(ev, a, v.Text, v.Reason))
-	case strange != "":
-		return in.found(in.refusal(ev, a, v.Text, "its marking "+strange+" is not known, so nobody can say how far it may travel"))
 	case a.tags.carrier: // it is there for its sightings alone
 		return in.takeSightings(ev, a, v, false)
 	case context:
@@ -230,7 +235,7 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	if n.FirstSeen == 0 {
 		n.FirstSeen = n.LastSeen
 	}
-	if err := in.found(intel.Found{Place: ev.placeOf(a), Item: a.item(), Notice: n, TLP: n.Origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+	if err := in.found(intel.Found{Place: ev.placeOf(a), Item: a.item(), Notice: n, TLP: n.Origin.TLP, Unclear: ev.unclear(a), Value: intel.Show(v.Text)}); err != nil {
 		return err
 	}
 	return in.takeSightings(ev, a, v, false)
@@ -245,6 +250,17 @@ func (in *reader) skipped(ev *event, a *attribute, value, reason string) intel.F
 
 func (in *reader) refusal(ev *event, a *attribute, value, reason string) intel.Found {
 	return intel.Found{Place: ev.placeOf(a), TLP: notice.Stricter(ev.tags.tlp, a.tags.tlp), Reason: reason, Value: intel.Show(value)}
+}
+
+// unclear is what nobody understands of an attribute's marking, "" if nothing.
+func (ev *event) unclear(a *attribute) string {
+	unclear := cmp.Or(a.tags.strange, ev.tags.strange)
+	if unclear == "" && a.tags.tlp == 0 {
+		if unclear = a.reach.unclear(ev.placeOf(a)); unclear == "" && ev.tags.tlp == 0 {
+			unclear = ev.reach.unclear(ev.place)
+		}
+	}
+	return unclear
 }
 
 // item is the notice that Writer made the attribute of, nil if it did not.

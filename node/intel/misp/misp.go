@@ -13,14 +13,19 @@
 // keys are skipped.
 //
 // Decisions:
-//   - Markings are the tlp: tags of the event and of the attribute; the
-//     strictest counts. An attribute under another tag that starts so
-//     is refused (tlp:ex:chr, the Chatham House rule, is ignored).
+//   - Markings are the tlp: tags of the event and of the attribute, and what the
+//     event's info and comments say in such words; the strictest counts. Another
+//     tag that starts so is unclear (tlp:ex:chr, the Chatham House rule, is ignored).
+//   - A distribution that ends at an organisation, a community or a sharing group
+//     is unclear where there is no marking beside it, and an attribute's or
+//     object's also under the marking of its event. It is no colour: it says what
+//     a server of MISP sends to whom, files with "your organisation only" are
+//     published, and our own have it, so that only a person can say.
 //   - Deleted attributes, and those in deleted objects, are passed over.
 //   - to_ids: what says false is refused as context unless Options.All, also
 //     where a publisher sets it nowhere; what does not say is taken.
-//   - Of a name with a hash only the hash is taken, unless Options.All: harmless
-//     files have the same name.
+//   - Of a name with a hash, in a value or an object, only the hash is taken,
+//     unless Options.All: harmless files have the same name.
 //   - Context (family, tool, technique) comes from misp-galaxy tags: the
 //     attribute's own, else the event's where it has just one. An event that
 //     lists thirty techniques says nothing about one hash.
@@ -35,6 +40,7 @@
 package misp
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -101,6 +107,7 @@ type event struct {
 	uuid       string
 	org, orgc  string
 	tags       tags
+	reach      reach
 	attributes []attribute
 	heldBytes  int
 	timestamp  int64
@@ -187,6 +194,12 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 		ev.orgc, err = in.name()
 	case "Org":
 		ev.org, err = in.name()
+	case "info":
+		var t jsonscan.Text
+		t, err = in.Text(jsonscan.TextMax)
+		ev.tags.mark(intel.Title(t.S), in.Path)
+	case "distribution":
+		ev.reach, err = in.reach()
 	case "Tag":
 		err = in.tagList(&ev.tags)
 	case "Galaxy":
@@ -203,8 +216,16 @@ func (in *reader) eventField(ev *event, key string) (err error) {
 
 func (in *reader) mispObject(ev *event, index int) error {
 	before, bytes, gone := len(ev.attributes), ev.heldBytes, false
+	var own tags
+	far := reachUnsaid
 	err := in.Fields(func(key string) (err error) {
 		switch key {
+		case "comment":
+			var t jsonscan.Text
+			t, err = in.Text(jsonscan.TextMax)
+			own.mark(intel.Marking(t.S), in.Path)
+		case "distribution":
+			far, err = in.reach()
 		case "Attribute":
 			err = in.Each(func(i int) error { return in.attribute(ev, index, i) })
 		case "deleted":
@@ -216,6 +237,13 @@ func (in *reader) mispObject(ev *event, index int) error {
 	})
 	if gone {
 		ev.attributes, ev.heldBytes = ev.attributes[:before], bytes
+	}
+	hashed := slices.ContainsFunc(ev.attributes[before:], func(a attribute) bool { return hashKinds[a.kind] })
+	for i := range ev.attributes[before:] {
+		a := &ev.attributes[before+i]
+		a.named = hashed && a.kind == "filename"
+		a.tags.tlp, a.tags.strange = notice.Stricter(a.tags.tlp, own.tlp), cmp.Or(a.tags.strange, own.strange)
+		a.reach = cmp.Or(a.reach, far)
 	}
 	return err
 }
@@ -252,7 +280,11 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		case "comment":
 			if t, err = in.Text(jsonscan.TextMax); strings.HasPrefix(t.S, noteMark) {
 				a.comment = t.S
+			} else {
+				a.tags.mark(intel.Marking(t.S), in.Path)
 			}
+		case "distribution":
+			a.reach, err = in.reach()
 		case "Sighting":
 			err = in.Each(func(int) error {
 				return in.sighting(func(s *sighting) error { return in.addSighting(s, &a) })

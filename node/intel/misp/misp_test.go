@@ -230,13 +230,53 @@ func TestMarkings(t *testing.T) {
 	}
 }
 
-// Nobody can say how far a word under a marking that is none may travel.
-func TestStrangeMarkingsAreRefused(t *testing.T) {
-	for _, name := range []string{"tlp:unclear", "tlp:pink", "TLP:"} {
-		file := fmt.Sprintf(`{"Attribute": [{"type": "domain", "value": "evil.example"}], "Tag": [{"name": %q}, {"name": "tlp:green"}]}`, name+"x")
-		taken, refused, err := read(strings.NewReader(file), misp.Options{})
-		if err != nil || len(taken) != 0 || len(refused) != 1 || !strings.Contains(refused[0].Reason, name) {
-			t.Errorf("%s: %+v, %+v, %v", name, taken, refused, err)
+// TestMarkingsInOtherPlaces: what an event, an object or an attribute says of its
+// marking in another way than by a tag counts, or is unclear with its place.
+func TestMarkingsInOtherPlaces(t *testing.T) {
+	const attribute = `"type": "domain", "value": "evil.example"`
+	tag := func(name string) string { return fmt.Sprintf(`"Tag": [{"name": %q}]`, name) }
+	file := func(event, own string) string {
+		return `{"Event": {"Attribute": [{` + attribute + own + `}]` + event + `}}`
+	}
+	object := func(event, object, own string) string {
+		return `{"Event": {"Object": [{"Attribute": [{` + attribute + own + `}]` + object + `}]` + event + `}}`
+	}
+	for name, c := range map[string]struct{ file, want string }{
+		"nothing":                   {file("", ""), " "},
+		"info":                      {file(`, "info": "TLP:AMBER - wave 3"`, ""), "AMBER "},
+		"info in brackets":          {file(`, "info": "[RED] wave 3"`, ""), "RED "},
+		"info that is none":         {file(`, "info": "TLP:YELLOW wave 3"`, ""), ` "TLP:YELLOW" (Event.info)`},
+		"info of an authority":      {file(`, "info": "VS-NfD: wave 3"`, ""), ` "vs nfd" (Event.info)`},
+		"info about nothing":        {file(`, "info": "Red Team report"`, ""), " "},
+		"quoted tag":                {file(`, `+tag(`tlp="amber"`), ""), "AMBER "},
+		"capitals":                  {file(`, `+tag(`TLP:AMBER`), ""), "AMBER "},
+		"strict":                    {file(`, `+tag(`tlp:amber+strict`), ""), "AMBER+STRICT "},
+		"a longer tag":              {file(`, `+tag(`marking:"TLP:AMBER"`), ""), "AMBER "},
+		"Chatham House":             {file(`, `+tag(`tlp:ex:chr`), ""), " "},
+		"another tag":               {file(`, `+tag(`tlpdump`), ""), " "},
+		"unknown":                   {file(`, `+tag(`tlp:pink`), ""), ` "tlp:pink" (Event.Tag[0].name)`},
+		"no word":                   {file(`, `+tag(`TLP:`), ""), ` "TLP:" (Event.Tag[0].name)`},
+		"unknown beside a known":    {file(`, "Tag": [{"name": "tlp:unclear"}, {"name": "tlp:green"}]`, ""), `GREEN "tlp:unclear" (Event.Tag[0].name)`},
+		"an attribute's":            {file(`, `+tag(`tlp:green`), `, `+tag(`tlp:pink`)), `GREEN "tlp:pink" (Event.Attribute[0].Tag[0].name)`},
+		"a comment":                 {file("", `, "comment": "TLP:RED for us"`), "RED "},
+		"a comment that is none":    {file("", `, "comment": "TLP:YELLOW"`), ` "TLP:YELLOW" (Event.Attribute[0].comment)`},
+		"an object's comment":       {object("", `, "comment": "TLP:RED"`, ""), "RED "},
+		"organisation":              {file(`, "distribution": "0"`, ""), ` "distribution: your organisation only" (Event)`},
+		"community":                 {file(`, "distribution": 1`, ""), ` "distribution: this community only" (Event)`},
+		"connected communities":     {file(`, "distribution": "2"`, ""), " "},
+		"all communities":           {file(`, "distribution": "3"`, `, "distribution": "5"`), " "},
+		"sharing group":             {file(`, "distribution": "4"`, ""), ` "distribution: sharing group" (Event)`},
+		"no distribution of MISP's": {file(`, "distribution": "9"`, ""), ` "distribution: sharing group" (Event)`},
+		"an attribute of ours":      {file(`, "distribution": "3"`, `, "distribution": "0"`), ` "distribution: your organisation only" (Event.Attribute[0])`},
+		"an object of ours":         {object(`, "distribution": "3"`, `, "distribution": "1"`, `, "distribution": "5"`), ` "distribution: this community only" (Event.Object[0].Attribute[0])`},
+		"a tag beside it":           {file(`, "distribution": "0", `+tag("tlp:green"), ""), "GREEN "},
+		"info beside it":            {file(`, "distribution": "1", "info": "TLP:AMBER"`, ""), "AMBER "},
+		"the event's tag, and an attribute of ours":    {file(`, "distribution": "3", `+tag("tlp:clear"), `, "distribution": "0"`), `CLEAR "distribution: your organisation only" (Event.Attribute[0])`},
+		"an attribute's tag, and an attribute of ours": {file(`, "distribution": "0"`, `, "distribution": "0", `+tag("tlp:green")), "GREEN "},
+	} {
+		taken, refused, err := read(strings.NewReader(c.file), misp.Options{})
+		if err != nil || len(taken) != 1 || len(refused) != 0 || taken[0].TLP.String()+" "+taken[0].Unclear != c.want || taken[0].Notice.Origin.TLP != taken[0].TLP {
+			t.Errorf("%s: %+v, %q, %v; want %q", name, taken, reasons(refused), err, c.want)
 		}
 	}
 }
@@ -328,6 +368,24 @@ func TestNameBesideHash(t *testing.T) {
 		if err != nil || !slices.Equal(values(taken), want) || len(taken)+len(refused) != 2 {
 			t.Errorf("all %v: %q, %q, %v", all, values(taken), reasons(refused), err)
 		}
+	}
+	// In an object they are attributes of their own; without a hash it is all there is.
+	object := func(more string) string {
+		return `{"Event": {"Object": [{"name": "file", "Attribute": [{"type": "filename", "value": "setup.exe"}` + more + `]}]}}`
+	}
+	hash := `, {"type": "md5", "value": "d41d8cd98f00b204e9800998ecf8427e"}`
+	for file, want := range map[string][]string{
+		object(hash): {"md5 d41d8cd98f00b204e9800998ecf8427e"},
+		object(""):   {"filename setup.exe"},
+		object(strings.Replace(hash, "}", `, "deleted": true}`, 1)): {"filename setup.exe"},
+	} {
+		taken, refused, err := read(strings.NewReader(file), misp.Options{})
+		if err != nil || !slices.Equal(values(taken), want) || len(refused) > 0 && !refused[0].Skipped {
+			t.Errorf("%s: %q, %q, %v", file, values(taken), reasons(refused), err)
+		}
+	}
+	if taken, _, err := read(strings.NewReader(object(hash)), misp.Options{All: true}); err != nil || len(taken) != 2 {
+		t.Errorf("%q, %v", values(taken), err)
 	}
 }
 

@@ -250,7 +250,7 @@ func (in *reader) takeSightings(ev *event, a *attribute, v Value, disputesOnly b
 		if w.ours {
 			item = w.item()
 		}
-		if err := in.found(intel.Found{Place: ev.placeOf(a) + ".Sighting", Item: item, Notice: n, TLP: origin.TLP, Value: intel.Show(v.Text)}); err != nil {
+		if err := in.found(intel.Found{Place: ev.placeOf(a) + ".Sighting", Item: item, Notice: n, TLP: origin.TLP, Unclear: ev.unclear(a), Value: intel.Show(v.Text)}); err != nil {
 			return err
 		}
 	}

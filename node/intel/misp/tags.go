@@ -1,8 +1,12 @@
 package misp
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/jsonscan"
@@ -13,7 +17,7 @@ import (
 type tags struct {
 	seen      int
 	tlp       notice.TLP
-	strange   string // a tlp: tag that is no marking
+	strange   string // the first marking that is none of TLP's, with its place
 	family    one
 	tool      one
 	technique one
@@ -51,7 +55,7 @@ func (o *one) get() string {
 }
 
 func (t *tags) size() int {
-	return len(t.family.value) + len(t.tool.value) + len(t.technique.value) + len(t.cve.value)
+	return len(t.strange) + len(t.family.value) + len(t.tool.value) + len(t.technique.value) + len(t.cve.value)
 }
 
 // tagList reads [{"name": …}, …].
@@ -63,7 +67,7 @@ func (in *reader) tagList(t *tags) error {
 			}
 			name, err := in.Text(jsonscan.TextMax)
 			if err == nil && !name.Long {
-				t.add(name.S)
+				t.add(name.S, in.Path)
 			}
 			return err
 		})
@@ -85,7 +89,7 @@ func (in *reader) galaxies(t *tags) error {
 					}
 					name, err := in.Text(jsonscan.TextMax)
 					if err == nil && !name.Long {
-						t.add(name.S)
+						t.add(name.S, in.Path)
 					}
 					return err
 				})
@@ -108,18 +112,12 @@ var galaxyKinds = map[string]string{
 }
 
 // add reads one tag: tlp:amber, or misp-galaxy:tool="Cobalt Strike - S0154".
-func (t *tags) add(name string) {
+func (t *tags) add(name string, place func() string) {
 	if t.seen++; t.seen > tagsMax || len(name) > tagBytesMax {
 		return
 	}
-	if len(name) > 4 && strings.EqualFold(name[:4], "tlp:") {
-		tlp, err := notice.ParseTLP(name)
-		switch {
-		case err == nil:
-			t.tlp = notice.Stricter(t.tlp, tlp)
-		case !strings.EqualFold(name, "tlp:ex:chr"): // the Chatham House rule, beside a marking
-			t.strange = intel.Show(name)
-		}
+	if len(name) >= 3 && strings.EqualFold(name[:3], "tlp") {
+		t.tlpTag(name, place)
 		return
 	}
 	if id := strings.ToUpper(name); cveForm.MatchString(id) {
@@ -131,7 +129,8 @@ func (t *tags) add(name string) {
 		t.kind = strings.Trim(kind, `"`)
 	}
 	galaxy, ok := strings.CutPrefix(name, "misp-galaxy:")
-	if !ok {
+	if !ok { // marking:"TLP:AMBER", Einstufung: VS-NfD
+		t.mark(intel.Marking(name), place)
 		return
 	}
 	galaxy, cluster, ok := strings.Cut(galaxy, `="`)
@@ -150,6 +149,73 @@ func (t *tags) add(name string) {
 			t.technique.add(id)
 		}
 	}
+}
+
+// tlpTag reads a tag that starts so: tlp:amber, TLP:AMBER, tlp="amber".
+func (t *tags) tlpTag(name string, place func() string) {
+	if next, _ := utf8.DecodeRuneInString(name[3:]); unicode.IsLetter(next) {
+		if _, ok := intel.ParseMarking(name); !ok { // tlpx, and not TLPAMBER
+			return
+		}
+	}
+	tlp, ok := intel.ParseMarking(name)
+	switch {
+	case ok:
+		t.mark(intel.Mark{TLP: tlp}, place)
+	case !strings.EqualFold(name, "tlp:ex:chr"): // the Chatham House rule, beside a marking
+		m := intel.Marking(name)
+		m.Unclear = cmp.Or(m.Unclear, intel.Show(name))
+		t.mark(m, place)
+	}
+}
+
+// mark adds what was found at a place.
+func (t *tags) mark(m intel.Mark, place func() string) {
+	t.tlp = notice.Stricter(t.tlp, m.TLP)
+	if t.strange == "" && m.Unclear != "" {
+		t.strange = fmt.Sprintf("%q (%s)", m.Unclear, place())
+	}
+}
+
+// A reach is what an event, an object or an attribute says of its distribution.
+type reach uint8
+
+const (
+	reachUnsaid reach = iota // or as what it is part of
+	reachOrganisation
+	reachCommunity
+	reachFurther // connected communities, all communities
+	reachGroup   // a sharing group, or a number that nobody knows
+)
+
+// reach reads a distribution: MISP's own rules of who receives it from a server.
+// What travels as a file may have been published all the same, so that it says no
+// colour: where there is no marking beside it, how far is unclear.
+func (in *reader) reach() (reach, error) {
+	t, err := in.Text(jsonscan.TextMax)
+	switch t.S {
+	case "", "5":
+		return reachUnsaid, err
+	case "0":
+		return reachOrganisation, err
+	case "1":
+		return reachCommunity, err
+	case "2", "3":
+		return reachFurther, err
+	}
+	return reachGroup, err
+}
+
+// unclear is what a distribution leaves open, "" if nothing.
+func (r reach) unclear(place string) string {
+	what := map[reach]string{reachOrganisation: "distribution: your organisation only", reachCommunity: "distribution: this community only", reachGroup: "distribution: sharing group"}[r]
+	if what == "" {
+		return ""
+	}
+	if place == "" {
+		place = "the event"
+	}
+	return fmt.Sprintf("%q (%s)", what, strings.TrimSuffix(place, "."))
 }
 
 // cutID splits the ATT&CK id off a cluster's name: "PowerShell - T1086".

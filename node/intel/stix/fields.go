@@ -12,6 +12,8 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
+const proseMax = 64 << 10 // bytes of a text for people that are looked at for a marking
+
 // fields says how each property is read. The type may come last, so that a
 // property is read as whatever has it.
 var fields = map[string]func(*reader, *object) error{
@@ -51,7 +53,10 @@ var fields = map[string]func(*reader, *object) error{
 	"cc_refs":         func(in *reader, o *object) error { return in.list(&o.refs) },
 	"bcc_refs":        func(in *reader, o *object) error { return in.list(&o.refs) },
 	"indicator_types": (*reader).types,
-	"labels":          (*reader).types,
+	"labels":          (*reader).labels,
+	"description":     func(in *reader, o *object) error { return in.prose(o, "description") },
+	"abstract":        func(in *reader, o *object) error { return in.prose(o, "abstract") },
+	"content":         func(in *reader, o *object) error { return in.prose(o, "content") },
 
 	"relationship_type":    func(in *reader, o *object) error { return in.word(&o.word) },
 	"where_sighted_refs":   func(in *reader, o *object) error { return in.list(&o.others) },
@@ -199,11 +204,45 @@ var attackerKinds = map[string]bool{
 	"hosting-target-lists": true, "phishing": true, "reconnaissance": true, "staging": true,
 }
 
-// types reads indicator_types and infrastructure_types, which are labels in
-// STIX 2.0.
+// prose looks for a marking in a text for people.
+func (in *reader) prose(o *object, key string) error {
+	t, err := in.Text(proseMax)
+	var m intel.Marks
+	for line := range strings.SplitSeq(t.S, "\n") {
+		m.Line(key+" of "+o.id, line)
+	}
+	o.marked = o.marked.and(marking{m.TLP, m.Unclear})
+	return err
+}
+
+// labels reads types of STIX 2.0, and markings that are written as labels.
+func (in *reader) labels(o *object) error {
+	var labels []string
+	err := in.list(&labels)
+	for _, l := range labels {
+		tlp, ok := intel.ParseMarking(l)
+		switch m := intel.Marking(l); {
+		case ok && (m.TLP != 0 || tlp >= notice.TLPAmber):
+			o.mark(intel.Mark{TLP: tlp}, "label")
+		case m.TLP == 0 && m.Unclear == "" && len(l) > 4 && strings.EqualFold(l[:4], "tlp:") && !strings.EqualFold(l, "tlp:ex:chr"):
+			o.mark(intel.Mark{Unclear: intel.Show(l)}, "label")
+		default:
+			o.mark(m, "label")
+		}
+	}
+	o.judge(labels)
+	return err
+}
+
+// types reads indicator_types and infrastructure_types.
 func (in *reader) types(o *object) error {
 	var types []string
 	err := in.list(&types)
+	o.judge(types)
+	return err
+}
+
+func (o *object) judge(types []string) {
 	bad := false
 	for _, t := range types {
 		o.benign = o.benign || t == "benign"
@@ -211,7 +250,6 @@ func (in *reader) types(o *object) error {
 		o.attackers = o.attackers || attackerKinds[t]
 	}
 	o.benign = o.benign && !bad
-	return err
 }
 
 // externals looks for ids of ATT&CK and CVE.
@@ -244,18 +282,26 @@ func (in *reader) granular(o *object) error {
 			if key != "marking_ref" {
 				return in.Skip()
 			}
-			return in.list(&o.markings)
+			return in.list(&o.granular)
 		})
 	})
 }
 
-// colour reads the definition of a TLP 1.0 marking.
+// colour reads the definition of a TLP 1.0 marking, or a statement.
 func (in *reader) colour(o *object) error {
 	return in.Fields(func(key string) error {
-		if key != "tlp" {
-			return in.Skip()
+		switch key {
+		case "tlp":
+			return in.word(&o.text)
+		case "statement":
+			t, err := in.Text(proseMax)
+			o.statement = true
+			for line := range strings.SplitSeq(t.S, "\n") {
+				o.mark(intel.Title(line), "statement")
+			}
+			return err
 		}
-		return in.word(&o.text)
+		return in.Skip()
 	})
 }
 

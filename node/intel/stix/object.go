@@ -1,12 +1,14 @@
 package stix
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -20,8 +22,10 @@ type object struct {
 	by                 string // created_by_ref
 	created, modified  int64  // ms
 	revoked            bool
-	markings           []string
-	bad                string // why nothing of it can be taken
+	markings, granular []string
+	marked             marking // in its texts
+	statement          bool    // a marking that is one
+	bad                string  // why nothing of it can be taken
 	name               string
 	text               string   // the pattern, the explanation, the colour of a marking
 	word               string   // pattern_type, relationship_type, opinion, definition_type
@@ -52,7 +56,8 @@ type own struct {
 func (o *object) matters() bool {
 	switch o.kind {
 	case "", "indicator", "sighting", "opinion", "relationship", "observed-data", "infrastructure", "identity", "location",
-		"malware", "tool", "attack-pattern", "vulnerability", "campaign", "intrusion-set", "threat-actor", "email-message":
+		"malware", "tool", "attack-pattern", "vulnerability", "campaign", "intrusion-set", "threat-actor", "email-message",
+		"report", "grouping", "note":
 		return true
 	}
 	return len(o.values) > 0
@@ -78,7 +83,20 @@ func (o *object) size() int {
 	for _, v := range o.values {
 		n += len(v.text) + 24
 	}
-	return n + 16*len(o.markings)
+	return n + 16*(len(o.markings)+len(o.granular)) + len(o.marked.unclear)
+}
+
+// holdsRefs reports whether what an object refers to is part of it.
+func (o *object) holdsRefs() bool {
+	return o.kind == "report" || o.kind == "grouping" || o.kind == "note"
+}
+
+// mark adds what a text of the object says of its marking.
+func (o *object) mark(m intel.Mark, key string) {
+	if m.Unclear != "" {
+		m.Unclear = fmt.Sprintf("%q (%s of %s)", m.Unclear, key, o.at())
+	}
+	o.marked = o.marked.and(marking{m.TLP, m.Unclear})
 }
 
 // spoil remembers the first reason why nothing of the object can be taken.
@@ -189,6 +207,13 @@ func (o *object) complete(hashes []observed) {
 			}
 		}
 	}
+	if o.name != "" && o.kind != "file" && o.kind != "mutex" {
+		m := intel.Marking(o.name)
+		if o.holdsRefs() {
+			m = intel.Title(o.name)
+		}
+		o.mark(m, "name")
+	}
 	switch o.kind {
 	case "malware", "tool", "identity", "location":
 		if o.name = strings.TrimSpace(o.name); len(o.name) > notice.NameMax || !notice.Printable(o.name) {
@@ -201,16 +226,19 @@ func (o *object) complete(hashes []observed) {
 	}
 }
 
-// definition returns what a marking definition says, 0 if it is no TLP marking.
-func (o *object) definition() notice.TLP {
+// definition returns what a marking definition says. One of another kind than TLP
+// and a statement is not understood.
+func (o *object) definition() marking {
 	name := strings.ToUpper(o.name)
 	switch {
 	case o.text != "":
-		return colourOf(o.text)
+		return marking{tlp: colourOf(o.text)}.and(o.marked)
 	case strings.HasPrefix(name, "TLP"), o.word == "tlp":
-		return colourOf(o.name)
+		return marking{tlp: colourOf(o.name)}.and(o.marked)
+	case o.statement || o.marked != (marking{}) || knownMarkings[o.id] != 0:
+		return o.marked
 	}
-	return 0
+	return marking{unclear: fmt.Sprintf("%q (%s)", cmp.Or(intel.Show(o.name), intel.Show(o.word), "marking-definition"), o.at())}
 }
 
 // colourOf reads a TLP colour; one that nobody knows is the strictest.

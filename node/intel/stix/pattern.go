@@ -22,6 +22,7 @@ const (
 type pattern struct {
 	values       []observed
 	alternatives bool   // OR or IN: a match leaves open which of the values it was
+	together     bool   // AND or FOLLOWEDBY: it matches several at once
 	left         string // why the first comparison that gave no value gave none
 }
 
@@ -176,6 +177,7 @@ func (p *patternParser) observations(depth int) error {
 			return err
 		}
 		p.out.alternatives = p.out.alternatives || p.word == "OR"
+		p.out.together = p.out.together || p.word != "OR"
 		p.next()
 	}
 }
@@ -237,6 +239,7 @@ func (p *patternParser) comparisons(depth int) error {
 			return err
 		}
 		p.out.alternatives = p.out.alternatives || p.word == "OR"
+		p.out.together = p.out.together || p.word != "OR"
 		p.next()
 	}
 }

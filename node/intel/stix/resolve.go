@@ -20,6 +20,7 @@ type resolver struct {
 	seen      map[string]bool      // observables that a sighting speaks of
 	victims   map[string]bool      // addresses that mail went to
 	patterns  map[*object]claim    // of indicators, read once
+	apart     int                  // patterns that match several values at once
 }
 
 const tooMany = "the references of the file lead to too much: split the file"
@@ -34,6 +35,13 @@ func resolve(in *reader, yield func(intel.Found) error) error {
 	r := &resolver{
 		reader: in, yield: yield, indicates: map[string][]*object{}, vouched: map[string]*object{},
 		seen: map[string]bool{}, victims: map[string]bool{}, patterns: map[*object]claim{},
+	}
+	for range 2 { // a report may be part of another
+		for _, o := range in.objects {
+			if o.holdsRefs() {
+				in.include(o)
+			}
+		}
 	}
 	for _, o := range in.objects {
 		r.connect(o)
@@ -57,7 +65,24 @@ func resolve(in *reader, yield func(intel.Found) error) error {
 			return err
 		}
 	}
+	if r.apart > 0 && in.options.Apart != nil {
+		in.options.Apart(r.apart)
+	}
 	return nil
+}
+
+// include gives the marking of a report to what it refers to.
+func (in *reader) include(o *object) {
+	m := in.marking(o)
+	switch {
+	case m == marking{}:
+		return
+	case len(o.refs) >= refsMax: // not all are known
+		in.all = in.all.and(m)
+	}
+	for _, ref := range o.refs {
+		in.within[ref] = in.within[ref].and(m)
+	}
 }
 
 // connect notes what an object says of others.
@@ -155,16 +180,19 @@ func (r *resolver) indicator(o *object) error {
 	if why != "" {
 		return r.refuse(o, o.text, "%s", why)
 	}
+	if p.together && len(p.values) > 1 {
+		r.apart++
+	}
 	n := notice.Notice{Kind: notice.KindIndicator, FirstSeen: o.first, ValidUntil: o.until, Context: r.context(o, r.tlp(o))}
 	if o.own != nil { // it says when, and not only since when
 		n.FirstSeen, n.LastSeen = o.own.first, o.own.last
 	}
-	return r.state(o, p.values, n, r.tlp(o))
+	return r.state(o, p.values, n, r.marking(o))
 }
 
 // state yields a notice for each value.
-func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp notice.TLP) error {
-	n.Origin = r.origin(o, tlp)
+func (r *resolver) state(o *object, values []observed, n notice.Notice, m marking) error {
+	n.Origin = r.origin(o, m.tlp)
 	if n.LastSeen != 0 && n.LastSeen < n.FirstSeen {
 		return r.refuse(o, "", "last_seen is before first_seen")
 	}
@@ -186,7 +214,7 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, tlp noti
 		done[indicator] = true
 		one := n
 		one.Indicator = &indicator
-		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(tlp, n.Origin.TLP), Value: intel.Show(v.text), Withdrawn: o.revoked}
+		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(m.tlp, n.Origin.TLP), Unclear: m.unclear, Value: intel.Show(v.text), Withdrawn: o.revoked}
 		if o.own != nil && len(values) == 1 { // a notice has one value
 			found.Item = o.own.item
 		}
@@ -224,7 +252,8 @@ func (r *resolver) context(o *object, tlp notice.TLP) *notice.Context {
 		return nil
 	}
 	return contextOf(slices.DeleteFunc(slices.Clone(targets), func(target *object) bool {
-		return target.revoked || r.tlp(target) > max(tlp, notice.TLPClear)
+		m := r.marking(target)
+		return target.revoked || m.unclear != "" || m.tlp > max(tlp, notice.TLPClear)
 	}))
 }
 
@@ -259,16 +288,16 @@ func only(names []string) string {
 }
 
 func (r *resolver) sighting(o *object) error {
-	values, n, tlp, why := r.sighted(o)
+	values, n, m, why := r.sighted(o)
 	if why != "" {
 		return r.refuse(o, "", "%s", why)
 	}
-	return r.state(o, values, n, tlp)
+	return r.state(o, values, n, m)
 }
 
 // sighted returns what a sighting saw and what it says of it, or why nothing
 // can be taken.
-func (r *resolver) sighted(o *object) (values []observed, n notice.Notice, tlp notice.TLP, why string) {
+func (r *resolver) sighted(o *object) (values []observed, n notice.Notice, m marking, why string) {
 	about := r.find(o.about)
 	switch {
 	case o.bad != "":
@@ -281,38 +310,38 @@ func (r *resolver) sighted(o *object) (values []observed, n notice.Notice, tlp n
 		why = "it sights " + intel.Show(o.about) + ", which the file does not hold: export both together"
 	}
 	if why != "" {
-		return nil, n, 0, why
+		return nil, n, m, why
 	}
-	tlp = notice.Stricter(r.tlp(o), r.tlp(about))
-	saw, n, ok := r.evidence(o, &tlp)
+	m = r.marking(o).and(r.marking(about))
+	saw, n, ok := r.evidence(o, &m)
 	switch {
 	case !ok:
-		return nil, n, 0, tooMany
+		return nil, n, m, tooMany
 	case about.kind != "indicator" && len(saw) == 0:
-		return nil, n, 0, "it sights " + intel.Show(o.about) + " and no value"
+		return nil, n, m, "it sights " + intel.Show(o.about) + " and no value"
 	case about.kind != "indicator":
 		n.Context = contextOf([]*object{about})
-		return saw, n, tlp, ""
+		return saw, n, m, ""
 	}
 	p, why := r.claims(about)
 	if why != "" {
-		return nil, n, 0, "it sights " + about.id + ": " + why
+		return nil, n, m, "it sights " + about.id + ": " + why
 	}
-	n.Context = r.context(about, tlp)
+	n.Context = r.context(about, m.tlp)
 	both := r.both(p.values, saw)
 	switch {
 	case len(both) > 0:
-		return both, n, tlp, ""
+		return both, n, m, ""
 	case p.alternatives && (len(p.values) > 1 || p.left != ""):
-		return nil, n, 0, "it does not say which of the pattern's alternatives was seen: give it observed data"
+		return nil, n, m, "it does not say which of the pattern's alternatives was seen: give it observed data"
 	}
-	return p.values, n, tlp, ""
+	return p.values, n, m, ""
 }
 
 // evidence returns the values of a sighting's observed data, and when and how
 // often they were seen, which the sighting knows best. It is not ok if it is too
 // much.
-func (r *resolver) evidence(o *object, tlp *notice.TLP) (saw []observed, n notice.Notice, ok bool) {
+func (r *resolver) evidence(o *object, m *marking) (saw []observed, n notice.Notice, ok bool) {
 	count := max(o.count, 1)
 	n = notice.Notice{Kind: notice.KindSighting, FirstSeen: o.first, LastSeen: o.last}
 	for _, ref := range o.refs {
@@ -323,7 +352,7 @@ func (r *resolver) evidence(o *object, tlp *notice.TLP) (saw []observed, n notic
 		if !r.follow(1 + len(data.refs) + len(data.values)) {
 			return nil, n, false
 		}
-		if saw = append(saw, r.observedBy(data, tlp)...); n.FirstSeen == 0 && n.LastSeen == 0 {
+		if saw = append(saw, r.observedBy(data, m)...); n.FirstSeen == 0 && n.LastSeen == 0 {
 			n.FirstSeen, n.LastSeen = data.first, data.last
 		}
 		if o.count < 0 {
@@ -338,12 +367,12 @@ func (r *resolver) evidence(o *object, tlp *notice.TLP) (saw []observed, n notic
 }
 
 // observedBy returns the values that observed data holds, victims' apart.
-func (r *resolver) observedBy(data *object, tlp *notice.TLP) []observed {
-	*tlp = notice.Stricter(*tlp, r.tlp(data))
+func (r *resolver) observedBy(data *object, m *marking) []observed {
+	*m = m.and(r.marking(data))
 	values := slices.Clone(data.values)
 	for _, ref := range data.refs {
 		if o := r.find(ref); o != nil && !r.victims[ref] && o.bad == "" && len(values) < refsMax {
-			*tlp = notice.Stricter(*tlp, r.tlp(o))
+			*m = m.and(r.marking(o))
 			values = append(values, o.values...)
 		}
 	}
@@ -381,18 +410,18 @@ func (r *resolver) opinion(o *object) error {
 		about := r.find(ref)
 		var values []observed
 		var why string
-		tlp := r.tlp(o)
+		m := r.marking(o)
 		switch {
 		case about == nil:
 			why = "the file does not hold " + intel.Show(ref) + ", of which it speaks: export both together"
 		case about.kind == "indicator":
 			var p pattern
 			p, why = r.claims(about)
-			values, tlp = p.values, notice.Stricter(tlp, r.tlp(about))
+			values, m = p.values, m.and(r.marking(about))
 		case about.kind == "sighting":
-			var of notice.TLP
+			var of marking
 			values, _, of, why = r.sighted(about)
-			tlp = notice.Stricter(tlp, of)
+			m = m.and(of)
 		default:
 			why = "it speaks of " + intel.Show(ref) + ", and only indicators and sightings can be disputed"
 		}
@@ -400,7 +429,7 @@ func (r *resolver) opinion(o *object) error {
 		if why != "" {
 			err = r.refuse(o, ref, "%s", why)
 		} else {
-			err = r.state(o, values, notice.Notice{Kind: notice.KindDispute, Reason: o.text}, tlp)
+			err = r.state(o, values, notice.Notice{Kind: notice.KindDispute, Reason: o.text}, m)
 		}
 		if err != nil {
 			return err
@@ -436,12 +465,12 @@ func (r *resolver) observable(o *object) error {
 		}
 		return nil
 	}
-	tlp := r.tlp(o)
+	m := r.marking(o)
 	if by != nil {
-		tlp = notice.Stricter(tlp, r.tlp(by))
+		m = m.and(r.marking(by))
 		source := *o
 		source.by, source.own = by.by, nil
 		o = &source
 	}
-	return r.state(o, o.values, notice.Notice{Kind: notice.KindIndicator}, tlp)
+	return r.state(o, o.values, notice.Notice{Kind: notice.KindIndicator}, m)
 }

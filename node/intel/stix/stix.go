@@ -27,15 +27,20 @@
 //   - What is revoked is given as Withdrawn.
 //   - Family, tool, technique and CVE are what the indicator indicates, where it
 //     is one of each kind, and not marked stricter than the indicator.
-//   - The strictest marking counts, granular ones as well; TLP 1.0 and 2.0. A
-//     TLP marking of an unknown colour is RED. Statements, and references to
-//     markings that the file does not hold, say nothing.
+//   - The strictest marking counts, granular ones as well; TLP 1.0 and 2.0, in
+//     definitions, statements, labels, names and descriptions. A TLP marking of an
+//     unknown colour is RED. Other statements say nothing.
+//   - Unclear (see intel.Found) are references to markings that the file does not
+//     hold, definitions of another kind, and granular markings of what has no other.
+//   - What a report, a grouping or a note refers to has its marking, if it has none
+//     of its own.
 //   - Of several versions of an object the last modified counts.
 //
 // Writing is the inverse for what this project states; see Writer.
 package stix
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -61,6 +66,10 @@ type Options struct {
 	Indicator notice.Options
 	// Observables takes observables that nothing in the file calls bad.
 	Observables bool
+	// Apart is told, after the last value, how many patterns match several values
+	// only together (AND, FOLLOWEDBY): they are taken one by one. It may be nil, and
+	// is not called for none.
+	Apart func(patterns int)
 }
 
 // Read calls yield for every notice and every refusal in r, in order. An error
@@ -73,8 +82,8 @@ func Read(r io.Reader, o Options, yield func(intel.Found) error) error {
 // read is Read with a limit of what references may lead to.
 func read(r io.Reader, o Options, follow int, yield func(intel.Found) error) error {
 	in := &reader{
-		Scanner: jsonscan.New(r), options: o, follows: follow, byID: map[string]int{}, markings: map[string]notice.TLP{},
-		words: map[string]string{},
+		Scanner: jsonscan.New(r), options: o, follows: follow, byID: map[string]int{}, markings: map[string]marking{},
+		within: map[string]marking{}, words: map[string]string{},
 	}
 	for {
 		if err := in.container(); err != nil {
@@ -99,9 +108,11 @@ type reader struct {
 	*jsonscan.Scanner
 	options   Options
 	objects   []*object
-	byID      map[string]int        // into objects
-	markings  map[string]notice.TLP // of the marking definitions of the file
-	words     map[string]string     // texts that many objects share
+	byID      map[string]int     // into objects
+	markings  map[string]marking // of the marking definitions of the file
+	within    map[string]marking // of what a report refers to, by id
+	all       marking            // of a report that refers to more than is looked at
+	words     map[string]string  // texts that many objects share
 	heldBytes int
 	follows   int  // values that references may still lead to
 	typed     bool // an object had a type
@@ -139,7 +150,7 @@ func (in *reader) keep(o *object) error {
 		if len(in.markings) >= refsMax {
 			return in.Errorf("more than %d markings: split the file", refsMax)
 		}
-		in.markings[o.id] = max(in.markings[o.id], o.definition())
+		in.markings[o.id] = in.markings[o.id].and(o.definition())
 		return nil
 	}
 	if !o.matters() {
@@ -181,10 +192,40 @@ func (in *reader) share(s string) string {
 	return s
 }
 
-// tlp returns the strictest of an object's markings.
-func (in *reader) tlp(o *object) (tlp notice.TLP) {
-	for _, ref := range o.markings {
-		tlp = notice.Stricter(tlp, notice.Stricter(knownMarkings[ref], in.markings[ref]))
-	}
-	return tlp
+// A marking is what is known of how far something may travel.
+type marking struct {
+	tlp     notice.TLP // 0 if none
+	unclear string     // see intel.Found
 }
+
+func (m marking) and(other marking) marking {
+	return marking{notice.Stricter(m.tlp, other.tlp), cmp.Or(m.unclear, other.unclear)}
+}
+
+// marking returns the strictest of an object's markings, or what it is part of is
+// marked as.
+func (in *reader) marking(o *object) marking {
+	m := o.marked
+	for _, refs := range [...][]string{o.markings, o.granular} {
+		for _, ref := range refs {
+			known, here := in.markings[ref]
+			m = m.and(known)
+			m.tlp = notice.Stricter(m.tlp, knownMarkings[ref])
+			if knownMarkings[ref] == 0 && !here && m.unclear == "" {
+				m.unclear = fmt.Sprintf("%q (%s)", intel.Show(ref), o.at())
+			}
+		}
+	}
+	if len(o.granular) > 0 && len(o.markings) == 0 && m.unclear == "" {
+		m.unclear = fmt.Sprintf("%q (%s)", "granular_markings", o.at())
+	}
+	if max(len(o.markings), len(o.granular)) >= refsMax && m.unclear == "" { // not all are known
+		m.unclear = fmt.Sprintf("%q (%s)", "object_marking_refs of too many", o.at())
+	}
+	if m == (marking{}) {
+		return in.all.and(in.within[o.id])
+	}
+	return m
+}
+
+func (in *reader) tlp(o *object) notice.TLP { return in.marking(o).tlp }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,88 @@ func marked(tlp notice.TLP) string {
 		return ""
 	}
 	return " TLP:" + tlp.String()
+}
+
+// TestMarkingsInOtherPlaces: what says in another way than by a TLP marking how far
+// an indicator may travel counts, or is unclear with its place.
+func TestMarkingsInOtherPlaces(t *testing.T) {
+	const (
+		id   = `indicator--00000001-0000-4000-8000-000000000000`
+		mark = `marking-definition--00000002-0000-4000-8000-000000000000`
+		none = `{"type":"grouping","id":"grouping--00000003-0000-4000-8000-000000000000"`
+	)
+	file := func(own string, others ...string) string {
+		objects := append(others, `{"type":"indicator","id":"`+id+`","pattern":"[domain-name:value = 'evil.example']"`+own+`}`)
+		return `{"type":"bundle","objects":[` + strings.Join(objects, ",") + `]}`
+	}
+	define := func(fields string) string { return `{"type":"marking-definition","id":"` + mark + `",` + fields + `}` }
+	const (
+		ref   = `,"object_marking_refs":["` + mark + `"]`
+		amber = `,"object_marking_refs":["marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421"]`
+		green = `,"object_marking_refs":["marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"]`
+		to    = `,"object_refs":["` + id + `"]}`
+	)
+	at := "(objects[0] " + id + ")"
+	for name, c := range map[string]struct{ file, want string }{
+		"nothing":                       {file(""), " "},
+		"a label":                       {file(`,"labels":["malicious-activity","tlp:amber"]`), "AMBER "},
+		"a label that is none":          {file(`,"labels":["tlp:pink"]`), ` "tlp:pink" (label of ` + at[1:]},
+		"a label of a colour":           {file(`,"labels":["red"]`), "RED "},
+		"a label that would loosen":     {file(`,"labels":["white"]`), " "},
+		"a description":                 {file(`,"description":"Seen.\nTLP:AMBER"`), "AMBER "},
+		"a description that is none":    {file(`,"description":"TLP:YELLOW"`), ` "TLP:YELLOW" (description of ` + id + ")"},
+		"a name":                        {file(`,"name":"TLP:RED wave"`), "RED "},
+		"a statement":                   {file(ref, define(`"definition_type":"statement","definition":{"statement":"TLP:AMBER - nur fuer die Region"}`)), "AMBER "},
+		"a statement of an authority":   {file(ref, define(`"definition_type":"statement","definition":{"statement":"VS-NfD"}`)), ` "VS-NfD" (statement of objects[0] ` + mark + ")"},
+		"a copyright":                   {file(ref, define(`"definition_type":"statement","definition":{"statement":"Copyright 2026, Example CSIRT"}`)), " "},
+		"TLP 2":                         {file(ref, define(`"extensions":{"extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d":{"extension_type":"property-extension","tlp_2_0":"amber+strict"}}`)), "AMBER+STRICT "},
+		"a definition of another kind":  {file(ref, define(`"definition_type":"iep","definition":{"x":"y"}`)), ` "iep" (objects[0] ` + mark + ")"},
+		"another extension":             {file(ref, define(`"name":"ACS","extensions":{"extension-definition--3a65884d-005a-4290-8335-cb2d778a83ce":{}}`)), ` "ACS" (objects[0] ` + mark + ")"},
+		"a definition that is not here": {file(ref), ` "` + mark + `" ` + at},
+		"a well-known one":              {file(amber), "AMBER "},
+		"granular":                      {file(amber + `,"granular_markings":[{"selectors":["pattern"],"marking_ref":"marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1"}]`), "RED "},
+		"granular alone":                {file(`,"granular_markings":[{"selectors":["description"],"marking_ref":"marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"}]`), `CLEAR "granular_markings" ` + at},
+		"markings without end":          {file(`,"object_marking_refs":["marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"` + strings.Repeat(`,"marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb"`, 10_000) + `]`), `GREEN "object_marking_refs of too many" ` + at},
+		"a report":                      {file("", none+amber+to), "AMBER "},
+		"a report by its name":          {file("", none+`,"name":"[RED] wave"`+to), "RED "},
+		"a note":                        {file("", `{"type":"note","id":"note--00000003-0000-4000-8000-000000000000","content":"TLP:AMBER"`+to), "AMBER "},
+		"a report that is unclear":      {file("", none+`,"name":"TLP:YELLOW"`+to), ` "TLP:YELLOW" (name of objects[0] grouping--00000003-0000-4000-8000-000000000000)`},
+		"a report, and its own":         {file(green, none+amber+to), "GREEN "},
+		"a report of others":            {file("", none+amber+`,"object_refs":["`+mark+`"]}`), " "},
+		"a report of a report": {file("", none+to, `{"type":"report","id":"report--00000004-0000-4000-8000-000000000000"`+amber+`,"object_refs":["grouping--00000003-0000-4000-8000-000000000000"]}`),
+			"AMBER "},
+		"a report of too much": {file("", none+amber+`,"object_refs":["x"`+strings.Repeat(`,"x"`, 10_000)+`]}`), "AMBER "},
+	} {
+		got := []string{}
+		err := stix.Read(strings.NewReader(c.file), stix.Options{}, func(f intel.Found) error {
+			got = append(got, f.TLP.String()+" "+f.Unclear)
+			if f.Notice == nil || f.Notice.Origin.TLP != f.TLP {
+				t.Errorf("%s: %+v", name, f)
+			}
+			return nil
+		})
+		if err != nil || !slices.Equal(got, []string{c.want}) {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+}
+
+// TestApart: patterns that match only several values together are counted.
+func TestApart(t *testing.T) {
+	for pattern, want := range map[string]int{
+		"[url:value = 'http://a.example/'] AND [url:value = 'http://b.example/']":        1,
+		"[url:value = 'http://a.example/'] FOLLOWEDBY [url:value = 'http://b.example/']": 1,
+		"[url:value = 'http://a.example/' AND domain-name:value = 'b.example']":          1,
+		"[url:value = 'http://a.example/' AND file:size = 7]":                            0,
+		"[url:value = 'http://a.example/'] OR [url:value = 'http://b.example/']":         0,
+	} {
+		got := 0
+		file := `{"type":"indicator","id":"indicator--00000001-0000-4000-8000-000000000000","pattern":"` + pattern + `"}`
+		err := stix.Read(strings.NewReader(file), stix.Options{Apart: func(n int) { got += n }}, func(intel.Found) error { return nil })
+		if err != nil || got != want {
+			t.Errorf("%s: %d, %v", pattern, got, err)
+		}
+	}
 }
 
 // TestHostile reads files that no tool makes by accident. Each must end with an

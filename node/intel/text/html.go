@@ -29,6 +29,7 @@ type page struct {
 	pre    int // open <pre>
 	skip   atom.Atom
 	linked bool // text in a link that works stands in the line
+	opened bool // an <html> that has not ended
 }
 
 // htmlMarks looks for the marking in the start of a page: its markup apart, as
@@ -51,7 +52,7 @@ func (in *reader) html(r io.Reader) error {
 		switch kind {
 		case html.ErrorToken:
 			if err = z.Err(); errors.Is(err, io.EOF) {
-				return in.endLine(p)
+				return in.endHTML(p, z.Raw())
 			}
 			if errors.Is(err, html.ErrBufferExceeded) {
 				err = errors.New("a piece of text is longer than 1 MiB: break it up")
@@ -61,6 +62,8 @@ func (in *reader) html(r io.Reader) error {
 			if p.skip == 0 {
 				err = in.htmlText(p, z.Text())
 			}
+		case html.CommentToken:
+			err = in.comment(p, z)
 		case html.StartTagToken, html.SelfClosingTagToken:
 			err = in.open(p, z)
 		case html.EndTagToken:
@@ -72,6 +75,44 @@ func (in *reader) html(r io.Reader) error {
 		}
 		p.number += lines
 	}
+}
+
+// endHTML reads the last line, of a page that is whole: what is missing may have
+// its marking.
+func (in *reader) endHTML(p *page, rest []byte) error {
+	number := p.number + bytes.Count(rest, []byte("\n"))
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("read HTML: line %d: it breaks off in the middle of a tag: get it again, whole", number)
+	case p.opened:
+		return fmt.Errorf("read HTML: line %d: it breaks off, there is no </html>: get it again, whole", number)
+	}
+	return in.endLine(p)
+}
+
+// comment looks for a marking in a comment.
+func (in *reader) comment(p *page, z *html.Tokenizer) error {
+	if raw := z.Raw(); len(raw) > 0 && raw[len(raw)-1] != '>' {
+		return fmt.Errorf("read HTML: line %d: it breaks off in a comment that starts here: get it again, whole", p.number)
+	}
+	number := p.number
+	for line := range strings.Lines(string(z.Text())) {
+		in.marks.Line(in.at(number), strings.TrimSpace(line))
+		number++
+	}
+	return nil
+}
+
+// attribute looks for a marking in an attribute: what stands for a picture, what
+// is said of the page, and names that a style goes by.
+func (in *reader) attribute(p *page, key, value string) {
+	switch {
+	case strings.Contains(key, "tlp"): // data-tlp="amber"
+		value = key + ": " + value
+	case key != "alt" && key != "title" && key != "content" && key != "class" && key != "id":
+		return
+	}
+	in.marks.Add(in.at(p.number), intel.Marking(value))
 }
 
 // htmlText adds text to the line. Only in <pre> a line of the source is one.
@@ -112,16 +153,18 @@ func (in *reader) open(p *page, z *html.Tokenizer) error {
 		p.skip = tag
 	case atom.Pre, atom.Textarea:
 		p.pre++
+	case atom.Html:
+		p.opened = true
 	}
 	if !inline[tag] {
-		return in.endLine(p)
+		if err := in.endLine(p); err != nil {
+			return err
+		}
 	}
 	for attributes {
 		var key, value []byte
 		key, value, attributes = z.TagAttr()
-		if tag == atom.Img && string(key) == "alt" { // a marking may be a picture
-			in.marks.Add(in.at(p.number), intel.Marking(string(value)))
-		}
+		in.attribute(p, string(key), string(value))
 		if tag != atom.A || string(key) != "href" {
 			continue
 		}
@@ -141,6 +184,9 @@ func (in *reader) open(p *page, z *html.Tokenizer) error {
 func (in *reader) close(p *page, tag atom.Atom) error {
 	if tag == p.skip {
 		p.skip = 0
+	}
+	if tag == atom.Html {
+		p.opened = false
 	}
 	if tag == atom.Pre || tag == atom.Textarea {
 		p.pre = max(0, p.pre-1)

@@ -67,14 +67,18 @@ func (in *reader) word(word, previous string, alone bool) (found bool, err error
 	if err != nil {
 		// What was defanged was meant; so was what is an address.
 		if _, special := notice.Detect(word, notice.Options{AllowSpecial: true}); defanged || special == nil && !strings.Contains(word, `\`) && looksLikeAddress(word) {
-			return true, in.refuse(word, intel.Reason(err))
+			reason := intel.Reason(err)
+			if strings.Contains(reason, "is a public suffix") { // nobody's name
+				return true, in.pass(word, reason)
+			}
+			return true, in.refuse(word, reason)
 		}
 		return false, nil
 	}
 	switch indicator.Type {
 	case notice.TypeURL:
 		if !defanged {
-			return true, in.refuse(word, "a link that works, in prose, is mostly a reference: write it as hxxp:// or in a list if it is meant")
+			return true, in.pass(word, "a link that works, in prose, is mostly a reference: write it as hxxp:// or in a list if it is meant")
 		}
 	case notice.TypeDomain:
 		if !defanged && !alone {

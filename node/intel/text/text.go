@@ -13,17 +13,18 @@
 // In prose only what nobody writes by chance is taken: defanged URLs, names and
 // e-mail addresses, IP addresses, hashes, JA4 fingerprints and Bitcoin
 // addresses, and a name that stands alone on its line. A link that still works
-// is refused with its line: in prose it mostly leads to the report, not to the
-// attacker. Lines that give nothing are no refusals.
+// is skipped: in prose it mostly leads to the report, not to the attacker. Lines that give nothing are no refusals.
 //
 // HTML is prose whose lines are its paragraphs, cells and items; a name that
 // stands alone in one counts, unless it is a link. The target of a link that
-// works is never looked at, one that is defanged is.
+// works is never looked at, one that is defanged is. Comments, what stands for a
+// picture, names of styles and <meta> are looked at for a marking. A page that
+// breaks off is an error: its marking may be in the part that is missing.
 //
 // A marking ("TLP:AMBER", in any line) marks the file: anywhere in its first
 // 64 KiB all of it, later what follows (Options.Marked is told of all). The
-// strictest counts. One that is not understood ("TLP:YELLOW") does the same:
-// Found.Unclear has it.
+// strictest counts. One that is not understood ("TLP:YELLOW") does the same, and so
+// does one in a cell of a table that was not recognised: Found.Unclear has it.
 package text
 
 import (
@@ -199,7 +200,7 @@ func (in *reader) survey(head []byte) {
 	marks, ending := intel.Marks{}, notice.TLP(0)
 	for i, raw := range lines {
 		line := unescape(strings.TrimSpace(string(raw)))
-		if marks.Line(in.at(i+1), line) {
+		if in.mark(&marks, in.at(i+1), line) {
 			continue
 		}
 		if line == "" || comment(line) {
@@ -216,6 +217,15 @@ func (in *reader) survey(head []byte) {
 		marks.TLP = notice.Stricter(marks.TLP, ending)
 	}
 	in.add(marks)
+}
+
+// mark adds what a line says of the marking, and reports whether it is nothing
+// else. The cells of HTML have lines of their own.
+func (in *reader) mark(marks *intel.Marks, place, line string) (alone bool) {
+	if in.options.As == HTML {
+		return marks.Line(place, line)
+	}
+	return marks.Text(place, line)
 }
 
 // startsWithValue reports whether a line looks like one of a list.
@@ -246,7 +256,7 @@ func comment(line string) bool {
 // line reads one line of any kind.
 func (in *reader) line(raw []byte) error {
 	line := unescape(strings.TrimSpace(string(raw)))
-	if alone := in.marks.Line(in.place, line); in.only || line == "" {
+	if alone := in.mark(&in.marks, in.place, line); in.only || line == "" {
 		return nil
 	} else if !utf8.Valid(raw) {
 		return in.refuse(string(raw), "the line is not valid UTF-8: save the file as UTF-8")
@@ -286,9 +296,14 @@ func (in *reader) take(value string, indicator notice.Indicator) error {
 	}})
 }
 
-func (in *reader) refuse(value, reason string) error {
+func (in *reader) refuse(value, reason string) error { return in.leave(value, reason, false) }
+
+// pass leaves out what is not meant, with which nothing is wrong.
+func (in *reader) pass(value, reason string) error { return in.leave(value, reason, true) }
+
+func (in *reader) leave(value, reason string, skipped bool) error {
 	if in.only {
 		return nil
 	}
-	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason})
+	return in.yield(intel.Found{Place: in.place, TLP: in.marks.TLP, Unclear: in.marks.Unclear, Value: intel.Show(value), Reason: reason, Skipped: skipped})
 }

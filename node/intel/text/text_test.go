@@ -23,6 +23,10 @@ func read(t *testing.T, r io.Reader) []string {
 	t.Helper()
 	var out []string
 	err := text.Read(r, text.Options{}, func(f intel.Found) error {
+		if f.Skipped {
+			out = append(out, f.Place+" SKIPPED "+f.Reason)
+			return nil
+		}
 		if f.Reason != "" {
 			out = append(out, f.Place+" REFUSED "+f.Reason)
 			return nil
@@ -125,9 +129,9 @@ func TestProse(t *testing.T) {
 	for name, c := range map[string]struct{ line, want string }{
 		"words":               {"See README.md, e.g. section 1.2.3 of main.py or www.vendor.com and cmd.exe.", ""},
 		"defanged":            {"It talks to evil[.]example, (worse(.)example) and hxxps://third[.]example/a_(b).", "line 4 domain evil.example|line 4 domain worse.example|line 4 url https://third.example/a_(b)"},
-		"markdown":            {"| `evil[.]example` | **198.51.100.7** | <hxxp://a.example/> | [b[.]example](https://vendor.com/report)", "line 4 domain evil.example|line 4 ipv4 198.51.100.7|line 4 url http://a.example/|line 4 domain b.example|line 4 REFUSED a link*"},
-		"a working link":      {"The report is at https://vendor.com/report today.", "line 4 REFUSED a link that works*"},
-		"a working link only": {"https://vendor.com/report", "line 4 REFUSED a link that works*"},
+		"markdown":            {"| `evil[.]example` | **198.51.100.7** | <hxxp://a.example/> | [b[.]example](https://vendor.com/report)", "line 4 domain evil.example|line 4 ipv4 198.51.100.7|line 4 url http://a.example/|line 4 domain b.example|line 4 SKIPPED a link*"},
+		"a working link":      {"The report is at https://vendor.com/report today.", "line 4 SKIPPED a link that works*"},
+		"a working link only": {"https://vendor.com/report", "line 4 SKIPPED a link that works*"},
 		"a name alone":        {"evil.example", "line 4 domain evil.example"},
 		"a file alone":        {"praxisbackup.exe", ""},
 		"addresses":           {"From 198.51.100.7 and 2001:db8::7 (198.51.100.0/24), not 10.0.0.1.", "line 4 ipv4 198.51.100.7|line 4 ipv6 2001:db8::7|line 4 cidr 198.51.100.0/24|line 4 REFUSED 10.0.0.1 is a private address*"},
@@ -135,11 +139,11 @@ func TestProse(t *testing.T) {
 		"mail":                {"Ask it@hospital.example, not anna[at]evil[.]example.", "line 4 email anna@evil.example"},
 		"hashes":              {"The hash " + sha256 + " and id {46E4D4E6-8B81-84CA-93DA-BB29377B2AC0}.", "line 4 sha256 " + sha256},
 		"76 digits":           {"- `91E3BA8FACDA7D4A0738ADE67846CDB58A7E32575531BCA0348EA73F6191882910B72613F8C4`", ""},
-		"defanged and bad":    {"It also uses 192.168.1[.]4 and co[.]uk there.", "line 4 REFUSED 192.168.1.4 is a private*|line 4 REFUSED co.uk is a public suffix*"},
+		"defanged and bad":    {"It also uses 192.168.1[.]4 and co[.]uk there.", "line 4 REFUSED 192.168.1.4 is a private*|line 4 SKIPPED co.uk is a public suffix*"},
 		"entities":            {"evil&#46;example is it, evil&#x2e;two[.]example, hxxp://three[.]example/?a=1&amp;b=2&copy=3 too", "line 4 domain evil.two.example|line 4 url http://three.example/?a=1&b=2&copy=3"},
 		"an entity alone":     {"evil&period;example", "line 4 domain evil.example"},
 		"Markdown's escapes":  {"| evil\\[.\\]example | `two[dot]example` | three(.)example | hxxps[:]//four[.]example/a\\_b |", "line 4 domain evil.example|line 4 domain two.example|line 4 domain three.example|line 4 url https://four.example/a_b"},
-		"a Markdown link":     {"See [the report](hxxps://evil[.]example/x) or [ours](https://vendor.com/a).", "line 4 url https://evil.example/x|line 4 REFUSED a link that works*"},
+		"a Markdown link":     {"See [the report](hxxps://evil[.]example/x) or [ours](https://vendor.com/a).", "line 4 url https://evil.example/x|line 4 SKIPPED a link that works*"},
 		"not defanged":        {"We met [at] noon [.] and reg delete HKLM\\Software\\Evil /f [redacted].", ""},
 		"keys and files":      {"Then C:\\Windows\\System32\\cmd.exe starts /bin/sh in AS64496.", ""},
 	} {
@@ -147,23 +151,51 @@ func TestProse(t *testing.T) {
 	}
 }
 
+// whole ends a page that was opened.
+func whole(page string) string {
+	if strings.Contains(page, "<html>") {
+		page += "</html>"
+	}
+	return page
+}
+
+// TestHTMLThatBreaksOff: what is missing may have the marking.
+func TestHTMLThatBreaksOff(t *testing.T) {
+	for page, want := range map[string]string{
+		"<html>\n<p>evil[.]example</p>\n":                     "read HTML: line 3: it breaks off, there is no </html>",
+		"<p>evil[.]example</p>\n<td cla":                      "read HTML: line 2: it breaks off in the middle of a tag",
+		"<html><p>evil[.]example</p>\n</body></htm":           "read HTML: line 2: it breaks off in the middle of a tag",
+		"<p>evil[.]example</p>\n<p title=\"TLP:\n":            "read HTML: line 3: it breaks off in the middle of a tag",
+		"<p>evil[.]example</p>\n<!-- TLP:\n":                  "read HTML: line 2: it breaks off in a comment that starts here",
+		"<html><p>evil[.]example</p></html>\n<p>after it</p>": "",
+		"<p>evil[.]example</p>a < b":                          "",
+		"<p>evil[.]example</p><!-- x -->":                     "",
+	} {
+		err := text.Read(strings.NewReader(page), text.Options{}, func(intel.Found) error { return nil })
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%q: %v", page, err)
+		}
+	}
+}
+
 func TestHTML(t *testing.T) {
 	for name, c := range map[string]struct{ page, want string }{
 		"tags":                   {"<!DOCTYPE html><html><body>\n<p>It talks to <b>evil[.]example</b>,\n<code>hxxps[:]//two[.]example/a</code> and three<span>[.]</span>example.</p>", "line 2 domain evil.example|line 2 url https://two.example/a|line 2 domain three.example"},
 		"links":                  {"<html>\n<a href=\"hxxp://evil[.]example/x\">here</a> <a href='https://vendor.com'>vendor.com</a>\n<li><a href=https://vendor.com>news.vendor.com</a></li>", "line 2 url http://evil.example/x"},
-		"a working link as text": {"<html><p>Our report: <a href=\"https://vendor.com/r\">https://vendor.com/r</a>", "line 1 REFUSED a link that works*"},
+		"a working link as text": {"<html><p>Our report: <a href=\"https://vendor.com/r\">https://vendor.com/r</a>", "line 1 SKIPPED a link that works*"},
 		"tables":                 {"<table>\n<tr><td>evil.example</td>\n<td>198.51.100.7</td></tr>\n<tr><td>MD5</td><td>d41d8cd98f00b204e9800998ecf8427e</td><td>invoice.exe</td></tr></table>", "line 2 domain evil.example|line 3 ipv4 198.51.100.7|line 4 md5 d41d8cd98f00b204e9800998ecf8427e"},
 		"pre":                    {"<body><pre>\nevil.example\n\ntwo.example\n</pre>", "line 2 domain evil.example|line 4 domain two.example"},
 		"entities":               {"<html><p>evil&#46;example</p><p>two&period;example</p><p>x&lt;hxxp://three[.]example/&gt;", "line 1 domain evil.example|line 1 domain two.example|line 1 url http://three.example/"},
 		"scripts and comments":   {"<html><script>var a = 'hxxp://evil[.]example/'</script><style>x[.]example{}</style><!-- hxxp://no[.]example/ --><p>two[.]example</p>", "line 1 domain two.example"},
 		"a menu":                 {"<html><ul><li>Home</li><li>Contact</li><li>node.js</li></ul>", ""},
-		"broken":                 {"<html><p>evil[.]example<p>two[.]example</div></b><td", "line 1 domain evil.example|line 1 domain two.example"},
+		"broken":                 {"<html><p>evil[.]example<p>two[.]example</div></b><td>", "line 1 domain evil.example|line 1 domain two.example"},
 	} {
+		c.page = whole(c.page)
 		check(t, name, read(t, strings.NewReader(c.page)), c.want)
 		check(t, name+", byte by byte", read(t, iotest.OneByteReader(strings.NewReader(c.page))), c.want)
 	}
 	found := 0
-	err := text.Read(strings.NewReader("<html><title>TLP:AMBER report</title><p>evil[.]example"), text.Options{}, func(f intel.Found) error {
+	err := text.Read(strings.NewReader("<html><title>TLP:AMBER report</title><p>evil[.]example</html>"), text.Options{}, func(f intel.Found) error {
 		if found++; f.TLP != notice.TLPAmber {
 			t.Errorf("%+v", f)
 		}
@@ -184,7 +216,7 @@ func TestHugeHTML(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "read HTML: line 1: a piece of text is longer than 1 MiB") || after.TotalAlloc-before.TotalAlloc > 16<<20 {
 		t.Errorf("%v, %d bytes", err, after.TotalAlloc-before.TotalAlloc)
 	}
-	pieces := strings.NewReader("<html><p>" + strings.Repeat("<b>x </b>", 1<<20))
+	pieces := strings.NewReader("<html><p>" + strings.Repeat("<b>x </b>", 1<<20) + "</html>")
 	if err := text.Read(pieces, text.Options{}, func(intel.Found) error { return nil }); err != nil {
 		t.Error(err)
 	}
@@ -236,16 +268,30 @@ func TestUnclear(t *testing.T) {
 		"TLP:&nbsp;AMBER\nevil.example": "AMBER ",
 		"evil.example  AMBER":           "AMBER ", "evil.example # seen RED": "RED ", "evil.example AMBER+STRICT": "AMBER+STRICT ", "evil.example seen by WHITE": " ", "evil.example red": " ",
 		"evil.example\n# TLP:GREEN\n\nTLP: gelb":                                                     `GREEN "TLP: gelb" (line 4)`,
+		"evil.example;Domain;Rot":                                                                    ` "Rot" (line 1)`,
+		"evil.example;Einstufung":                                                                    ` "Einstufung" (line 1)`,
+		"x,y,Gelb\nEs ist evil[.]example, das ist alles":                                             ` "Gelb" (line 1)`,
+		"Adresse\tTLP-Stufe\nevil[.]example\tx":                                                      ` "TLP-Stufe" (line 1)`,
+		"Red, amber, red wine and evil[.]example.":                                                   " ",
 		"**TLP:** ORANGE\n\nIt is evil[.]example, nothing else.":                                     ` "TLP:** ORANGE" (line 1)`,
 		"| IOC | TLP |\n|---|---|\n| evil[.]example | RED |":                                         "RED ",
 		"<html><table>\n<tr><td>TLP:</td><td>AMBER</td></tr></table><p>evil[.]example":               "AMBER ",
 		"<html><p>evil[.]example</p><table><tr><td>TLP</td><td>\nAMBER</td></tr></table>":            "AMBER ",
 		"<html><p>evil[.]example</p>\n<td><b>TLP:</b></td>\n<td>YELLOW</td>":                         ` "YELLOW" (line 3)`,
 		"<html><p>evil[.]example</p><img src=x alt=\"TLP AMBER\">":                                   "AMBER ",
+		"<html><meta name=x content='TLP:AMBER'><p>evil[.]example":                                   "AMBER ",
+		"<html><!-- TLP:AMBER --><p>evil[.]example":                                                  "AMBER ",
+		"<html>\n<!-- x\nTLP:YELLOW --><p>evil[.]example":                                            ` "TLP:YELLOW" (line 3)`,
+		"<html><div class='badge tlp-amber'>x</div><p>evil[.]example":                                "AMBER ",
+		"<html><p>evil[.]example<span id=tlp-red>":                                                   "RED ",
+		"<html><p data-tlp=amber>evil[.]example":                                                     "AMBER ",
+		"<html><p title='VS-NfD'>evil[.]example":                                                     ` "VS-NfD" (line 1)`,
+		"<html><p>VS - Nur f&uuml;r den Dienstgebrauch</p><p>evil[.]example":                         ` "VS - Nur für den Dienstgebrauch" (line 1)`,
+		"VERTRAULICH\nevil.example":                                                                  ` "VERTRAULICH" (line 1)`,
 		"<html><style>tlp:yellow{}</style><p>evil[.]example <a href='https://www.first.org/tlp'>TLP": " ",
 	} {
 		got := []string{}
-		err := text.Read(strings.NewReader(file), text.Options{}, func(f intel.Found) error {
+		err := text.Read(strings.NewReader(whole(file)), text.Options{}, func(f intel.Found) error {
 			got = append(got, f.TLP.String()+" "+f.Unclear)
 			return nil
 		})
