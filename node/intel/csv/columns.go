@@ -152,7 +152,7 @@ func (t *table) headerAt() int {
 // named reports whether the header names a column of values among others, and
 // at least half of the rows that have more than one cell are as wide as it.
 func (t *table) named() bool {
-	if t.header == nil || len(t.header) < 2 || !namesColumns(t.header) {
+	if len(t.header) < 2 || !namesColumns(t.header) {
 		return false
 	}
 	as, all := 0, 0
