@@ -173,8 +173,8 @@ func (m *Mesh) degree() pubsub.GossipSubParams {
 	switch {
 	case m.c.Hub:
 		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
-	case len(m.c.Listen) == 0: // 4 make a fifth fewer duplicates, and are later at p99 (testnet/sim)
-		p.D, p.Dlo, p.Dhi, p.Dout = 5, 4, 7, 1
+	case len(m.c.Listen) == 0: // fewer make fewer duplicates, and are later at p99 (testnet/sim)
+		p.D, p.Dlo, p.Dhi, p.Dout = 6, 5, 8, 1
 	}
 	return p
 }
@@ -242,13 +242,13 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 func (m *Mesh) relayLater(t *topic, a arrived) pubsub.ValidationResult {
 	select {
 	case t.incoming <- a:
-	case <-m.ctx.Done():
+	case <-t.ctx.Done():
 		return pubsub.ValidationIgnore
 	}
 	select {
 	case <-time.After(relayWait):
 		return pubsub.ValidationAccept
-	case <-m.ctx.Done():
+	case <-t.ctx.Done():
 		return pubsub.ValidationIgnore
 	}
 }

@@ -170,7 +170,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`/127\.0\.0\.1/(udp|tcp)/\d+`), "/127.0.0.1/$1/PORT"},
 	{regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{64,}={0,2}`), "BASE64"},
-	{regexp.MustCompile(`"latency_ms":[\d.]+,`), ""}, // once the link has been measured
+	{regexp.MustCompile(`"latency_ms":[\d.]+,`), ""},                   // once the link has been measured
+	{regexp.MustCompile(`"state":( ?)"sent"`), `"state":${1}"signed"`}, // once a peer has said that it holds it
 	{regexp.MustCompile(`"offset_ms":[-\d]+,"members":\d+`), `"offset_ms":"N","members":"N"`},
 	{regexp.MustCompile(`"(used_bytes|free_bytes|offset_ms|latency_ms)":( ?)[-\d.e]+`), `"$1":${2}"N"`},
 	{regexp.MustCompile(`"version":( ?)"[^"]*"`), `"version":${1}"VERSION"`},
