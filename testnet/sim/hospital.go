@@ -87,6 +87,16 @@ func (h *Hospital) Open() {
 	h.Node = n
 }
 
+// Peers returns how many members the hospital is connected to.
+func (h *Hospital) Peers() int {
+	h.World.Helper()
+	status, err := h.Node.Status(context.Background(), 0)
+	if err != nil {
+		h.World.Fatal(err)
+	}
+	return status.Peers
+}
+
 // Close stops the hospital's node.
 func (h *Hospital) Close() {
 	h.World.Helper()

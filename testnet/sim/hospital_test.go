@@ -29,10 +29,28 @@ func nodes(t *testing.T, c sim.Config, hostile int, scenario func(t *testing.T, 
 	})
 }
 
+// meet lets time pass until every hospital has found a hub. They know nobody but
+// the hubs, and nobody knows them: a hub hears 16 strangers at once, and whoever
+// finds no room tries again within half a minute.
+func meet(t *testing.T, hospitals []*sim.Hospital) {
+	t.Helper()
+	began := time.Now()
+	for _, h := range hospitals {
+		for h.Peers() == 0 {
+			if time.Since(began) > 5*time.Minute {
+				t.Fatalf("%s has met nobody", h.Credential.Name)
+			}
+			time.Sleep(time.Second)
+		}
+	}
+	t.Logf("all had found a hub %s after they began", time.Since(began))
+}
+
 // Whole nodes, 200 of them where large scenarios run: what one reports is known at all others.
 func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 	c := sim.Config{Seed: 21, Hubs: sized(2, 4, 20), Spokes: sized(4, 16, 180), Zones: 5}
 	nodes(t, c, 0, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, _ []*sim.Member) {
+		meet(t, hospitals)
 		time.Sleep(warm)
 		var said []sim.Word
 		var values []string
