@@ -28,3 +28,6 @@ func (x Book) Heard(m *wire.Book, member func(peer.ID) bool) {
 func (x Book) Page(to peer.ID) *wire.Book  { return x.b.page(to, 0, func(peer.ID) bool { return true }) }
 func (x Book) Known() map[peer.ID][]string { return x.b.known() }
 func (x Book) Save() error                 { return x.b.save() }
+
+// MayMeet says whether a peer is told where another is.
+func (m *Mesh) MayMeet(id, of peer.ID) bool { return m.mayMeet(id, of) }

@@ -319,9 +319,15 @@ func (m *Mesh) tell(id peer.ID) {
 	if t.times > tellTimes {
 		return
 	}
-	if page := m.book.page(id, t.since, m.gate.member); len(page.Entries) > 0 {
+	if page := m.book.page(id, t.since, func(of peer.ID) bool { return m.mayMeet(id, of) }); len(page.Entries) > 0 {
 		m.direct.send(id, protocolDirect, wire.KindBook, page)
 	}
+}
+
+// mayMeet reports whether a peer may be told where a member is: one whose region
+// hears its own. A region that this one endorses need not know the others.
+func (m *Mesh) mayMeet(id, of peer.ID) bool {
+	return m.gate.member(of) && m.c.Roster.Mutual(m.regionOf(id), m.regionOf(of))
 }
 
 // tellNews tells those who are connected what has changed since they were told.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,5 +133,32 @@ func TestHearsayInTheAddressBook(t *testing.T) {
 	page := b.Page(id(2))
 	if len(page.Entries) != 1 || !bytes.Equal(page.Entries[0].Peer, []byte(id(0))) || len(page.Entries[0].Addrs) != 1 {
 		t.Errorf("tells of %v", page.Entries)
+	}
+}
+
+// Where a member is its own region is told, and those that are mutual with it:
+// not a region that merely has this one in common with it.
+func TestAddressesGoNoFurtherThanWords(t *testing.T) {
+	a, b, c := testkit.NewRegion(t, "here", "beside"), testkit.NewRegionNamed(t, "b", "berta"), testkit.NewRegionNamed(t, "c", "cilli")
+	a.Endorse(t, nil, b, c)
+	b.Endorse(t, nil, a)
+	c.Endorse(t, nil, a)
+	n := start(t, a, 0, func(cfg *mesh.Config) {
+		if _, err := cfg.Roster.AddAll(slices.Concat(b.Records, c.Records)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	id := func(m *testkit.Member) peer.ID { return peer.ID(m.Credential.Peer) }
+	beside, berta, cilli := id(a.Members[1]), id(b.Members[0]), id(c.Members[0])
+	stranger := id(testkit.NewRegionNamed(t, "elsewhere", "x").Members[0])
+	for _, may := range [][2]peer.ID{{berta, beside}, {beside, berta}, {beside, cilli}} {
+		if !n.MayMeet(may[0], may[1]) {
+			t.Errorf("%s is not told of %s", may[0], may[1])
+		}
+	}
+	for _, not := range [][2]peer.ID{{berta, cilli}, {cilli, berta}, {berta, stranger}} {
+		if n.MayMeet(not[0], not[1]) {
+			t.Errorf("%s is told of %s", not[0], not[1])
+		}
 	}
 }
