@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", UpdateScripts: *update, RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", "atexit_sleep_ms=10") // else each command sleeps for 1 s at its end under the race detector
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "ready": cmdReady, "await": cmdAwait, "eventually": cmdEventually,
 			"normal": cmdNormal, "take": cmdTake, "copied": cmdCopied, "blob": cmdBlob,
