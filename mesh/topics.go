@@ -71,7 +71,7 @@ func (t *topics) start() (err error) {
 		return err
 	}
 	t.m.wait.Go(func() {
-		defer t.leave(t.all())
+		defer func() { t.leave(t.all()) }() // those of the end
 		for {
 			select {
 			case <-t.m.ctx.Done():

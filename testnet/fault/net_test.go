@@ -154,10 +154,9 @@ func TestSlowLine(t *testing.T) {
 	}
 	slices.Sort(times)
 	// The line drops what it cannot hold for 500 ms, and now and then that is the
-	// urgent word itself, which is sent again. What one word takes is measured
-	// where the machine has nothing else to do: in mesh, in virtual time.
-	if usual, worst := times[len(times)/2], times[len(times)-1]; usual > goal || worst > wordMax {
-		t.Errorf("with a backlog at %d kbit/s urgent words took %v: want half of them within %s, all within %s", kbit, times, goal, wordMax)
+	// urgent word itself, which is sent again.
+	if usual, worst := times[len(times)*8/10-1], times[len(times)-1]; usual > goal || worst > 2*goal {
+		t.Errorf("with a backlog at %d kbit/s urgent words took %v: want at most %s, twice that for one in five", kbit, times, goal)
 	}
 	if fault.Knows(t.Context(), slow, in...) == nil || fault.Knows(t.Context(), n[0], out...) == nil {
 		t.Error("there was no backlog: all of it has arrived already")
