@@ -142,21 +142,25 @@ func parseProposal(raw []byte, charters func(crypto.Hash) *Charter) (*Proposal, 
 		if err != nil {
 			return nil, fmt.Errorf("proposal: %w", err)
 		}
-		if c := a.charter; c != nil {
-			known := charters
-			charters = func(hash crypto.Hash) *Charter {
-				if hash == c.hash {
-					return c
-				}
-				return known(hash)
-			}
-		}
 		p.acts = append(p.acts, *a)
+		charters = p.charters(charters)
 	}
 	if find(p.acts[0].quorums[:1], p.body.Proposer) == nil {
 		return nil, errors.New("proposal: its proposer is not a coordinator of the charter that counts")
 	}
 	return p, nil
+}
+
+// charters adds the charters that the proposal itself brings to those known.
+func (p *Proposal) charters(known func(crypto.Hash) *Charter) func(crypto.Hash) *Charter {
+	return func(hash crypto.Hash) *Charter {
+		for _, a := range p.acts {
+			if a.charter != nil && a.charter.hash == hash {
+				return a.charter
+			}
+		}
+		return known(hash)
+	}
 }
 
 func (st Statement) decode(region crypto.Region, charters func(crypto.Hash) *Charter) (*act, error) {
@@ -465,6 +469,7 @@ func ReadProposals(records [][]byte, charters func(crypto.Hash) *Charter) ([]*Pr
 				return nil, err
 			}
 			out = append(out, p)
+			charters = p.charters(charters)
 		case typeApproval:
 			var ap approval
 			if err := canon.Unmarshal(rec.Payload, &ap); err != nil {
@@ -633,8 +638,19 @@ func (r *Roster) act(p *Proposal) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.regions[r.region].drop(p)
+	r.acted = append(r.acted, records...)
 	r.noteChange()
 	return nil
+}
+
+// TakeActed returns the records that this roster itself has made of proposals
+// since the last call: to be kept and passed on like those that were added.
+func (r *Roster) TakeActed() [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	acted := r.acted
+	r.acted = nil
+	return acted
 }
 
 // decided lets go of proposals that have been acted on.

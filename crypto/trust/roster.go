@@ -30,6 +30,7 @@ type Roster struct {
 	peers   map[string]*regional          // by peer id: this region, else the first that has a credential for it
 	roots   map[crypto.Region]crypto.Hash // of what peers of a region are shown; empty when records have changed
 	changed chan struct{}
+	acted   [][]byte // see TakeActed
 }
 
 // A regional is what is known of one region: records, and what follows from them.

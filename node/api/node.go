@@ -64,6 +64,9 @@ type Node interface {
 	// CheckBundle answers what ImportBundle would, and keeps nothing. Authors and
 	// Contents hold what is within the ceiling.
 	CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP) (BundleAnswer, error)
+	// Records returns the trust records of the region in a file, with those of the
+	// members that are named, or of all.
+	Records(ctx context.Context, members []string, all bool) ([]byte, error)
 }
 
 // FromNow makes Follow start with what arrives next.

@@ -1,0 +1,280 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// FileSizeMax bounds a file of trust records, in bytes.
+const FileSizeMax = 256 << 20
+
+// ReadRecords reads a file of trust records without verifying any of them: a draft
+// of a charter, proposals, an admission or what region show wrote.
+func ReadRecords(raw []byte) (*Admission, error) {
+	var a Admission
+	if err := canon.Unmarshal(raw, &a); err != nil {
+		return nil, fmt.Errorf("this is no file of a region, or a damaged one (%w)", err)
+	}
+	return &a, nil
+}
+
+// Draft returns the file in which a region waits for the signatures of all its
+// coordinators: the charter, and the admission of those nodes whose requests come
+// with their cards. key is that of its first signer.
+func Draft(terms trust.Charter, cards []*trust.Card, key *crypto.PrivateKey, seeds []string, now time.Time) (*Admission, error) {
+	terms.Created, terms.MinVersion = now.UnixMilli(), crypto.Version
+	terms.Coordinators = nil
+	var grants []trust.Grant
+	for _, c := range cards {
+		terms.Coordinators = append(terms.Coordinators, c.Coordinator())
+		if c.Request == nil {
+			continue
+		}
+		r, err := trust.ParseRequest(c.Request)
+		if err != nil {
+			return nil, err
+		}
+		grants = append(grants, grant(r, trust.RoleCoordinator, now))
+	}
+	found, charter, err := trust.Found(terms)
+	if err != nil {
+		return nil, err
+	}
+	a := &Admission{Region: charter.Region(), Seeds: seeds}
+	if err := a.propose(nil, key, now, found); err != nil {
+		return nil, err
+	}
+	if len(grants) == 0 {
+		return a, nil
+	}
+	admission, err := trust.Admission(charter, grants, now.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	return a, a.propose(charter, key, now, admission)
+}
+
+// propose adds a proposal, or what becomes of it when one signature is enough.
+func (a *Admission) propose(charter *trust.Charter, key *crypto.PrivateKey, now time.Time, statements ...trust.Statement) error {
+	p, err := trust.Propose(charter, key, now.UnixMilli(), statements...)
+	if err != nil {
+		return err
+	}
+	return a.put(p)
+}
+
+func (a *Admission) put(p *trust.Proposal) error {
+	records, err := p.Act()
+	if errors.Is(err, trust.ErrThreshold) {
+		records, err = p.Records()
+	}
+	if err != nil {
+		return err
+	}
+	a.Records = append(a.Records, records...)
+	return nil
+}
+
+// Proposals returns the proposals in the file. of knows further charters; it may
+// be nil.
+func (a *Admission) Proposals(of *trust.Roster) ([]*trust.Proposal, error) {
+	roster := trust.NewRoster(a.Region)
+	_, _ = roster.AddAll(a.Records) // only for its charters; what is wrong with the rest is said below
+	return trust.ReadProposals(a.Records, func(hash crypto.Hash) *trust.Charter {
+		if c := roster.CharterBy(a.Region, hash); c != nil || of == nil {
+			return c
+		}
+		return of.CharterBy(of.Region(), hash)
+	})
+}
+
+// Sign adds a coordinator's signature to all proposals in the file that want it,
+// which it returns. Those that enough have signed become records.
+func (a *Admission) Sign(key *crypto.PrivateKey, of *trust.Roster) (signed []*trust.Proposal, err error) {
+	proposals, err := a.Proposals(of)
+	if err != nil {
+		return nil, err
+	}
+	if len(proposals) == 0 {
+		return nil, errors.New("nothing in it waits for a signature")
+	}
+	var refused error
+	for _, p := range proposals {
+		if e := p.Sign(key); e != nil {
+			refused = e
+			continue
+		}
+		signed = append(signed, p)
+	}
+	if len(signed) == 0 {
+		return nil, refused
+	}
+	a.Records = slices.DeleteFunc(a.Records, trust.IsProposal)
+	for _, p := range proposals {
+		if err := a.put(p); err != nil {
+			return nil, err
+		}
+	}
+	return signed, nil
+}
+
+// Encode returns the file.
+func (a *Admission) Encode() ([]byte, error) { return canon.Marshal(a) }
+
+// Roster returns the roster of the node in dir by its admission, for commands of a
+// node that does not run.
+func (a *Admission) Roster() (*trust.Roster, error) {
+	roster := trust.NewRoster(a.Region)
+	if _, err := roster.AddAll(a.Records); err != nil {
+		return nil, err
+	}
+	if roster.Charter() == nil {
+		return nil, errors.New("the region's charter is missing")
+	}
+	return roster, nil
+}
+
+// AdmissionOf returns the admission of the node in dir.
+func AdmissionOf(dir string) (*Admission, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s belongs to no region: found one with watchward region init, or join one", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, _, err := ParseAdmission(raw)
+	return a, err
+}
+
+// Records implements api.Node: the records about the region itself, and the
+// credentials of the members that are named, or of all.
+func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, error) {
+	if n.roster == nil {
+		return nil, noRegion()
+	}
+	a, err := Extract(n.roster, members, all)
+	if err != nil {
+		return nil, err
+	}
+	a.Seeds = n.MeshAddrs()
+	return a.Encode()
+}
+
+// Extract returns those records of a roster that commands need: charters,
+// endorsements, revocations, fork proofs, proposals, the credentials of
+// coordinators' nodes, and those of the members that are named, or of all. An
+// unknown name is an error.
+func Extract(roster *trust.Roster, members []string, all bool) (*Admission, error) {
+	region := roster.Region()
+	wanted := map[crypto.Hash]bool{}
+	listed := roster.Members(region)
+	for _, c := range listed {
+		if all || c.Role == trust.RoleCoordinator {
+			wanted[c.RecordID()] = true
+		}
+	}
+	for _, name := range members {
+		c, err := FindMember(listed, name)
+		if err != nil {
+			return nil, err
+		}
+		for serial := uint32(1); serial <= c.Serial; serial++ {
+			if o, ok := roster.Member(region, c.Member, serial); ok {
+				wanted[o.RecordID()] = true
+			}
+		}
+	}
+	a := &Admission{Region: region}
+	for _, id := range roster.For(region).IDs() {
+		raw, ok := roster.Record(id)
+		if ok && (wanted[id] || !trust.IsCredential(raw)) {
+			a.Records = append(a.Records, raw)
+		}
+	}
+	return a, nil
+}
+
+// FindMember returns the member with a name, an id or the beginning of one.
+func FindMember(members []*trust.Credential, name string) (*trust.Credential, error) {
+	var found []*trust.Credential
+	for _, c := range members {
+		if c.Name == name || len(name) >= 8 && strings.HasPrefix(c.Member.String(), strings.ToLower(name)) {
+			found = append(found, c)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, &notice.FieldError{Field: "member", Reason: fmt.Sprintf("no member is called %q", name), Fix: "watchward members lists names and ids"}
+	}
+	var ids []string
+	for _, c := range found {
+		ids = append(ids, c.Member.String()[:16])
+	}
+	return nil, &notice.FieldError{Field: "member", Reason: fmt.Sprintf("%d members are called %q", len(found), name), Fix: "say the beginning of an id: " + strings.Join(ids, ", ")}
+}
+
+// Admitting returns the statement that admits the authors of requests, under the
+// charter in force. A member whose serial is superseded is named in supersedes; its
+// request then gets the next serial.
+func Admitting(roster *trust.Roster, requests [][]byte, role trust.Role, supersedes *trust.Credential, now time.Time) (trust.Statement, error) {
+	var grants []trust.Grant
+	for _, raw := range requests {
+		r, err := trust.ParseRequest(raw)
+		if err != nil {
+			return trust.Statement{}, fmt.Errorf("this is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", RequestFile, err)
+		}
+		g := grant(r, role, now)
+		if supersedes != nil {
+			g.Member, g.Serial, g.Role = supersedes.Member, supersedes.Serial+1, supersedes.Role
+			r.Name = supersedes.Name
+		}
+		grants = append(grants, g)
+	}
+	return trust.Admission(roster.Charter(), grants, now.UnixMilli())
+}
+
+// Renewing returns the statement that gives members' credentials a new end.
+func Renewing(roster *trust.Roster, members []*trust.Credential, now time.Time) (trust.Statement, error) {
+	grants := make([]trust.Grant, len(members))
+	for i, c := range members {
+		grants[i] = trust.Grant{Renews: c, NotBefore: c.NotBefore, NotAfter: now.Add(CredentialLife).UnixMilli()}
+	}
+	return trust.Admission(roster.Charter(), grants, now.UnixMilli())
+}
+
+// Endorsing returns the statement of the regions that are endorsed when add join
+// and drop leave. It fails if nothing would change.
+func Endorsing(roster *trust.Roster, add, drop []crypto.Region, now time.Time) (trust.Statement, error) {
+	before := roster.Endorsements(roster.Region())
+	var regions []crypto.Region
+	if before != nil {
+		regions = slices.Clone(before.Regions)
+	}
+	for _, r := range add {
+		if !slices.Contains(regions, r) {
+			regions = append(regions, r)
+		}
+	}
+	regions = slices.DeleteFunc(regions, func(r crypto.Region) bool { return slices.Contains(drop, r) })
+	slices.SortFunc(regions, func(a, b crypto.Region) int { return bytes.Compare(a[:], b[:]) })
+	if before == nil && len(regions) == 0 || before != nil && slices.Equal(before.Regions, regions) {
+		return trust.Statement{}, errors.New("nothing would change: watchward region show lists the regions that are endorsed")
+	}
+	return trust.Endorsing(roster.Charter(), before, regions, now.UnixMilli())
+}
