@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"time"
 
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
@@ -64,6 +65,14 @@ type Node interface {
 	// CheckBundle answers what ImportBundle would, and keeps nothing. Authors and
 	// Contents hold what is within the ceiling.
 	CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP) (BundleAnswer, error)
+	// Invite makes an invitation to join that is good for so long.
+	Invite(ctx context.Context, life time.Duration) (Invitation, error)
+	// JoinRequests returns the requests to join that came by invitations of this
+	// node, the oldest first.
+	JoinRequests(ctx context.Context) ([]JoinRequest, error)
+	// AddRecords takes in the trust records of an admission, all of which must be
+	// good, and returns how many were new.
+	AddRecords(ctx context.Context, admission []byte) (added int, err error)
 }
 
 // FromNow makes Follow start with what arrives next.
