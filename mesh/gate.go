@@ -49,6 +49,9 @@ type gate struct {
 	strangers map[peer.ID]stranger
 	shown     map[string]*rate.Limiter // connections of strangers, by IP address
 	seeds     map[peer.ID]bool         // may be dialled although not in the roster yet
+	waiters   map[peer.ID]*waiter      // whose request to join waits
+	failures  map[string]*rate.Limiter // attempts to join that came to nothing, by IP address
+	joins     chan struct{}            // requests that are being read
 }
 
 type stranger struct {
@@ -57,7 +60,10 @@ type stranger struct {
 }
 
 func newGate(m *Mesh) *gate {
-	return &gate{m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{}}
+	return &gate{
+		m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{},
+		waiters: map[peer.ID]*waiter{}, failures: map[string]*rate.Limiter{}, joins: make(chan struct{}, joinsMax),
+	}
 }
 
 func (g *gate) member(id peer.ID) bool {
@@ -90,13 +96,17 @@ func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, at netw
 	if err != nil || key.Type() != libp2pcrypto.Ed25519 {
 		return false
 	}
-	from := "?"
+	return g.admits(id, ipOf(at))
+}
+
+// ipOf returns the IP address of a connection's other end, "?" if it has none.
+func ipOf(at network.ConnMultiaddrs) string {
 	if addr, err := manet.ToNetAddr(at.RemoteMultiaddr()); err == nil {
 		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
-			from = host
+			return host
 		}
 	}
-	return g.admits(id, from)
+	return "?"
 }
 
 // admits takes note of a stranger, unless there are too many.
@@ -135,6 +145,7 @@ func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) 
 func (g *gate) listen() {
 	bare := g.m.host.(gatedHost).Host
 	bare.SetStreamHandler(protocolShow, g.handleShow)
+	g.offerJoin()
 	bare.Network().Notify(&network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
 			g.connected(c)
@@ -184,7 +195,7 @@ func (g *gate) connected(c network.Conn) {
 		select {
 		case <-g.m.ctx.Done():
 		case <-timer.C:
-			if !g.member(id) {
+			if !g.member(id) && !g.waits(id) {
 				_ = c.Close()
 			}
 		}
@@ -213,13 +224,14 @@ func (g *gate) watch() {
 			return
 		case <-changed:
 		}
+		g.offerJoin()
 		g.m.wait.Go(g.readmit)
 		for _, c := range g.m.host.Network().Conns() {
 			g.mu.Lock()
 			_, stranger := g.strangers[c.RemotePeer()]
 			seed := g.seeds[c.RemotePeer()]
 			g.mu.Unlock()
-			if !g.member(c.RemotePeer()) && !stranger && !seed {
+			if !g.member(c.RemotePeer()) && !stranger && !seed && !g.waits(c.RemotePeer()) {
 				_ = c.Close()
 			}
 		}

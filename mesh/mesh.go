@@ -112,6 +112,7 @@ type Config struct {
 	Roster     *trust.Roster
 	Frontier   *Frontier
 	Path       Path
+	Registrar  Registrar             // who may ask to join; nil = nobody
 	Now        func() time.Time      // nil = time.Now
 	Log        *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = no metrics

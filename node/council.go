@@ -15,6 +15,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -164,7 +165,7 @@ func AdmissionOf(dir string) (*Admission, error) {
 // credentials of the members that are named, or of all.
 func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, error) {
 	if n.roster == nil {
-		return nil, noRegion()
+		return nil, &api.Unavailable{Reason: "this node belongs to no region yet", Fix: "found one with watchward region init, or join one; then restart the node"}
 	}
 	a, err := Extract(n.roster, members, all)
 	if err != nil {

@@ -212,16 +212,19 @@ func (n *Node) openMesh() error {
 		return nil
 	}
 	m := n.o.Settings.Mesh
+	var err error
+	if n.registrar, err = openRegistrar(n); err != nil {
+		return err
+	}
 	c := mesh.Config{
 		Identity: n.identity.PeerSeed, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
-		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n},
+		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n}, Registrar: n.registrar,
 		Now: n.o.Now, Log: n.log, Registerer: n.registry,
 	}
 	if lab := n.o.Lab; lab != nil {
 		c.BookPath, c.Transports, c.Path = "", lab.Transports, lab.Path(c.Path)
 	}
-	var err error
 	n.mesh, err = mesh.New(c)
 	return err
 }

@@ -58,6 +58,7 @@ type Node struct {
 	roster     *trust.Roster
 	store      *store.Store
 	mesh       *mesh.Mesh // nil while the node belongs to no region
+	registrar  *registrar // nil with mesh
 	outbox     *outbox    // nil with mesh
 	api        *api.Server
 	tokens     *token.Tokens

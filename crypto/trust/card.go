@@ -134,7 +134,7 @@ func SignList(l CharterList, key *crypto.PrivateKey) ([]byte, error) {
 }
 
 // ParseList reads a list and verifies that its publisher signed it. Whether that
-// is who the reader takes it for is for the reader to say: compare Fingerprint.
+// is who the reader takes it for is for the reader to say.
 func ParseList(raw []byte) (*CharterList, error) {
 	if len(raw) > ListSizeMax {
 		return nil, fmt.Errorf("list has %d bytes: at most %d", len(raw), ListSizeMax)
@@ -178,9 +178,3 @@ func (l *CharterList) check() error {
 	}
 	return nil
 }
-
-// Fingerprint returns a hash of the publisher's key.
-func (l *CharterList) Fingerprint() crypto.Hash { return fingerprint(l.Publisher) }
-
-// Fingerprint returns a hash of the coordinator's admission key.
-func (c Coordinator) Fingerprint() crypto.Hash { return fingerprint(c.Key) }

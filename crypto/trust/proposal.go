@@ -2,7 +2,6 @@ package trust
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -734,20 +733,4 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 // makes reports whether the proposal itself brings a charter.
 func (p *Proposal) makes(charter crypto.Hash) bool {
 	return slices.ContainsFunc(p.acts, func(a act) bool { return a.charter != nil && a.charter.hash == charter })
-}
-
-// Fingerprint returns a hash over the keys that the request asks for, to be
-// compared in words by telephone.
-func (r *Request) Fingerprint() crypto.Hash { return fingerprint(r.Key, r.SealKey, r.Peer) }
-
-// Fingerprint returns the hash that the request for the credential's keys had.
-func (c *Credential) Fingerprint() crypto.Hash { return fingerprint(c.Key, c.SealKey, c.Peer) }
-
-func fingerprint(keys ...[]byte) crypto.Hash {
-	h := sha256.New()
-	h.Write(crypto.Context("fingerprint", crypto.Region{}))
-	for _, key := range keys { // of fixed sizes
-		h.Write(key)
-	}
-	return crypto.Hash(h.Sum(nil))
 }

@@ -34,12 +34,21 @@ func samples() map[byte]any {
 		wire.KindPull:      &wire.Pull{Chain: chain, Ranges: ranges},
 		wire.KindBook:      &wire.Book{Entries: []wire.BookEntry{{Peer: []byte{1}, Addrs: []string{"/ip4/192.0.2.1/udp/1/quic-v1"}}}},
 		wire.KindShow:      &wire.Show{Records: [][]byte{{1}}},
+		wire.KindJoin:      &wire.Join{Invitation: make([]byte, 8), Proof: make([]byte, 32), Request: []byte{1}},
+		wire.KindChallenge: &wire.Challenge{Box: []byte{1}},
+		wire.KindAnswer:    &wire.Answer{Content: make([]byte, 32)},
+		wire.KindKept:      &wire.Kept{Number: 7},
+		wire.KindAdmission: &wire.Admission{Part: []byte{1}, More: true},
+		wire.KindRefused:   &wire.Refused{Reason: wire.RefusedUsed},
 	}
 }
 
 func decode(kind byte, body []byte) (any, error) {
-	if kind < wire.KindPush {
+	switch {
+	case kind < wire.KindPush:
 		return wire.DecodeSync(kind, body)
+	case kind >= wire.KindJoin:
+		return wire.DecodeJoin(kind, body)
 	}
 	return wire.DecodeDirect(kind, body)
 }
@@ -99,7 +108,14 @@ func TestLimits(t *testing.T) {
 		"a long pushed envelope": {wire.KindPush, &wire.Push{Raw: make([]byte, crypto.EnvelopeSizeMax+1)}},
 		"a pull of no range":     {wire.KindPull, &wire.Pull{Ranges: backwards}},
 		"a long address":         {wire.KindBook, &wire.Book{Entries: []wire.BookEntry{{Addrs: []string{string(make([]byte, wire.AddressMax+1))}}}}},
+		"half an invitation":     {wire.KindJoin, &wire.Join{Invitation: make([]byte, 4), Proof: make([]byte, 32)}},
+		"half a proof":           {wire.KindJoin, &wire.Join{Invitation: make([]byte, 8), Proof: make([]byte, 16)}},
+		"a long request":         {wire.KindJoin, &wire.Join{Invitation: make([]byte, 8), Proof: make([]byte, 32), Request: make([]byte, wire.JoinRequestMax+1)}},
+		"a long challenge":       {wire.KindChallenge, &wire.Challenge{Box: make([]byte, wire.ChallengeMax+1)}},
+		"half an answer":         {wire.KindAnswer, &wire.Answer{Content: make([]byte, 16)}},
+		"a long part":            {wire.KindAdmission, &wire.Admission{Part: make([]byte, wire.AdmissionPartMax+1)}},
 		"a kind that is none":    {31, &wire.Done{}},
+		"no kind of joining":     {54, &wire.Kept{}},
 		"another kind's body":    {wire.KindRoot, &wire.Push{Raw: []byte{1}}},
 	} {
 		t.Run(name, func(t *testing.T) {

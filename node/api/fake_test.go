@@ -115,6 +115,22 @@ func (f *fakeNode) CheckBundle(_ context.Context, r io.Reader, ceiling notice.TL
 	return api.BundleAnswer{Read: n, Contents: []api.BundleContent{{TLP: ceiling.String()}}}, err
 }
 
+// Invite answers with how long the invitation is good.
+func (f *fakeNode) Invite(_ context.Context, life time.Duration) (api.Invitation, error) {
+	if f.fail != nil {
+		return api.Invitation{}, f.fail
+	}
+	return api.Invitation{Invitation: "WW1" + life.String(), Expires: 1, Seeds: []string{}}, nil
+}
+
+// JoinRequests has none.
+func (f *fakeNode) JoinRequests(context.Context) ([]api.JoinRequest, error) { return nil, f.fail }
+
+// AddRecords counts the bytes.
+func (f *fakeNode) AddRecords(_ context.Context, admission []byte) (int, error) {
+	return len(admission), f.fail
+}
+
 // ImportBundle counts the bytes, or fails after some.
 func (f *fakeNode) ImportBundle(ctx context.Context, r io.Reader) (api.BundleAnswer, error) {
 	if f.importing != nil {
@@ -379,4 +395,9 @@ func dialSocket(path string) *http.Transport {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}}
+}
+
+// Records names the members that were asked for.
+func (f *fakeNode) Records(_ context.Context, members []string, all bool) ([]byte, error) {
+	return fmt.Appendf(nil, "%q %v", members, all), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"time"
 
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
@@ -67,6 +68,14 @@ type Node interface {
 	// Records returns the trust records of the region in a file, with those of the
 	// members that are named, or of all.
 	Records(ctx context.Context, members []string, all bool) ([]byte, error)
+	// Invite makes an invitation to join that is good for so long.
+	Invite(ctx context.Context, life time.Duration) (Invitation, error)
+	// JoinRequests returns the requests to join that came by invitations of this
+	// node, the oldest first.
+	JoinRequests(ctx context.Context) ([]JoinRequest, error)
+	// AddRecords takes in the trust records of an admission, all of which must be
+	// good, and returns how many were new.
+	AddRecords(ctx context.Context, admission []byte) (added int, err error)
 }
 
 // FromNow makes Follow start with what arrives next.

@@ -6,9 +6,6 @@ import (
 	"github.com/watchward/watchward/node/api/token"
 )
 
-// RecordsType is the media type of trust records in a file.
-const RecordsType = "application/vnd.watchward.admission"
-
 func (s *Server) registerRecords() {
 	records := answering(get("get-records", "/v1/region/records", "The trust records of the region, for commands that prepare its acts"), RecordsType, nil)
 	records.Description = "Charters, endorsements, revocations, fork proofs, open proposals and the credentials of coordinators' nodes, in the format of an admission; and those of members that are asked for."

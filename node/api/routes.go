@@ -48,6 +48,7 @@ func (s *Server) register() {
 	add(s, route{need: token.Reporter, body: true}, submitOperation(s), s.submit)
 	s.registerBundle()
 	s.registerRecords()
+	s.registerRegion()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("list-tokens", "/v1/tokens", "List tokens; secrets are not kept"), s.listTokens)
