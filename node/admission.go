@@ -63,41 +63,31 @@ func ParseAdmission(raw []byte) (*Admission, *trust.Roster, error) {
 	return &a, roster, nil
 }
 
-// CreateRegion founds a region with one coordinator, whose new admission key is
-// written to keyPath, and makes the node in dir its first member. Nothing is
-// written unless all of it can be.
-func CreateRegion(dir, name, keyPath string, passphrase []byte, seeds []string, now time.Time) (crypto.Region, error) {
-	if _, err := os.Stat(filepath.Join(dir, admissionFile)); err == nil {
+// CreateRegion founds a region with one coordinator, who holds key, and makes the
+// node in dir its first member. Of terms only the name and the roles count.
+func CreateRegion(dir string, terms trust.Charter, key *crypto.PrivateKey, seeds []string, now time.Time) (crypto.Region, error) {
+	if Joined(dir) {
 		return crypto.Region{}, fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)
 	}
-	request, err := readRequest(filepath.Join(dir, RequestFile))
+	path := filepath.Join(dir, RequestFile)
+	request, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return crypto.Region{}, fmt.Errorf("%s is missing: make the node with watchward init first", path)
+	}
 	if err != nil {
 		return crypto.Region{}, err
 	}
-	key, err := crypto.GenerateKey(rand.Reader)
+	r, err := trust.ParseRequest(request)
+	if err != nil {
+		return crypto.Region{}, fmt.Errorf("%s: %w", path, err)
+	}
+	terms.Threshold = 1
+	own := &trust.Card{Name: r.Name, Key: key.Public().Bytes(), Request: request}
+	a, err := Draft(terms, []*trust.Card{own}, key, seeds, now)
 	if err != nil {
 		return crypto.Region{}, err
 	}
-	found, charter, err := trust.Found(trust.Charter{
-		Name: name, Threshold: 1, Created: now.UnixMilli(), MinVersion: crypto.Version,
-		Coordinators: []trust.Coordinator{{Name: request.Name, Key: key.Public().Bytes()}},
-	})
-	if err != nil {
-		return crypto.Region{}, err
-	}
-	keys := []*crypto.PrivateKey{key}
-	founded, err := trust.Act(nil, keys, now.UnixMilli(), found)
-	if err != nil {
-		return crypto.Region{}, err
-	}
-	records, err := trust.Admit(charter, keys, []trust.Grant{grant(request, trust.RoleCoordinator, now)}, now.UnixMilli())
-	if err != nil {
-		return crypto.Region{}, err
-	}
-	if err := keyfile.SaveAdmission(keyPath, key, passphrase); err != nil {
-		return crypto.Region{}, err
-	}
-	return charter.Region(), writeAdmission(dir, Admission{Region: charter.Region(), Records: append(founded, records...), Seeds: seeds})
+	return a.Region, writeAdmission(dir, *a)
 }
 
 // Admit makes the author of request a member of the region that the node in dir

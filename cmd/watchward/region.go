@@ -19,51 +19,8 @@ import (
 )
 
 func newRegion() *cobra.Command {
-	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionAdmit(), newRegionShow())
-}
-
-func newRegionInit() *cobra.Command {
-	var name, key string
-	var seeds []string
-	var protect bool
-	c := &cobra.Command{
-		Use:   "init",
-		Short: "Found a region with this node as its first member",
-		Long: `Found a region under a charter of one coordinator. Its admission key is written
-to --key: keep it on a stick in a safe, not on this machine. Whoever holds it
-decides who belongs to the region.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := needDir(cmd)
-			if err != nil {
-				return err
-			}
-			var passphrase []byte
-			if protect {
-				if passphrase, err = askPassphrase(cmd, "New passphrase for "+key+": "); err != nil {
-					return err
-				}
-			}
-			region, err := node.CreateRegion(dir, name, key, passphrase, seeds, now())
-			if err != nil {
-				return err
-			}
-			warnFounder(cmd, dir, key, protect)
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"region": region.String(), "name": name, "key": key})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Founded %s (%s…).\nThe admission key is in %s: move it to a safe place.\nRestart the node if it runs, then admit others:\n  watchward region admit REQUEST --dir %s --key %s --out ADMISSION\n",
-				plain(name), region.String()[:16], key, dir, key)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&name, "name", "", "the region's name")
-	c.Flags().StringVar(&key, "key", "", "file for the new admission key")
-	c.Flags().StringArrayVar(&seeds, "seed", nil, "multiaddress with /p2p/ID that members dial first")
-	c.Flags().BoolVar(&protect, "passphrase", false, "protect the key with a passphrase (WATCHWARD_PASSPHRASE, or asked for)")
-	_ = c.MarkFlagRequired("name")
-	_ = c.MarkFlagRequired("key")
-	return c
+	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionKey(), newRegionAdmit(), newRegionRevoke(), newRegionSupersede(), newRegionRenew(),
+		newRegionAmend(), newRegionEndorse(), newRegionList(), newRegionProposals(), newRegionSign(), newRegionTake(), newRegionShow())
 }
 
 func newRegionAdmit() *cobra.Command {
@@ -120,22 +77,6 @@ its addresses; otherwise name them with --seed.`,
 	c.Flags().StringArrayVar(&seeds, "seed", nil, "multiaddress with /p2p/ID that the newcomer dials first")
 	_ = c.MarkFlagRequired("key")
 	return c
-}
-
-// warnFounder says what will not work in a region that was just founded.
-func warnFounder(cmd *cobra.Command, dir, key string, protected bool) {
-	errOut := cmd.ErrOrStderr()
-	if name := keyfile.Rightless(key); name != "" && !protected {
-		fmt.Fprintf(errOut, "warning: %s lies on %s, which keeps no rights: whoever has the stick can read the key. Keep it in a safe; another time, --passphrase protects it.\n", key, name)
-	}
-	path := filepath.Join(dir, node.ConfigFile)
-	if settings, err := config.Load(path); err == nil && len(settings.Mesh.Listen) == 0 {
-		fmt.Fprintf(errOut, `warning: no other hospital can dial this node, since it listens on no address, so who is admitted reaches nobody.
-  In %s, under [mesh], set
-    listen = ["/ip4/ADDRESS/udp/%d/quic-v1", "/ip4/ADDRESS/tcp/%d"]
-  with this machine's address (watchward init --mesh-host does it), and restart the node.
-`, path, defaultMeshPort, defaultMeshPort)
-	}
 }
 
 // warnAdmission says what will not work with an admission.
