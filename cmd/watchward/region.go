@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node"
@@ -19,7 +18,7 @@ import (
 )
 
 func newRegion() *cobra.Command {
-	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionAdmit(), newRegionShow())
+	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionInvite(), newRegionRequests(), newRegionAdmit(), newRegionShow())
 }
 
 func newRegionInit() *cobra.Command {
@@ -52,8 +51,8 @@ decides who belongs to the region.`,
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), map[string]string{"region": region.String(), "name": name, "key": key})
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Founded %s (%s…).\nThe admission key is in %s: move it to a safe place.\nRestart the node if it runs, then admit others:\n  watchward region admit REQUEST --dir %s --key %s --out ADMISSION\n",
-				plain(name), region.String()[:16], key, dir, key)
+			fmt.Fprintf(cmd.OutOrStdout(), "Founded %s (%s…).\nThe admission key is in %s: move it to a safe place.\nRestart the node if it runs, then invite others:\n  watchward region invite --dir %s\n  watchward region admit REQUEST --dir %s --key %s\n",
+				plain(name), region.String()[:16], key, dir, dir, key)
 			return nil
 		},
 	}
@@ -72,19 +71,26 @@ func newRegionAdmit() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "admit REQUEST",
 		Short: "Make the author of a join request a member",
-		Long: `Admit a node by the request file that its watchward init wrote, and write the
-admission to hand back. It takes effect when it is handed back: compare the
-member id by phone before. The admission holds no secret. If the node in --dir runs, the newcomer is told
-its addresses; otherwise name them with --seed.`,
-		Args: cobra.ExactArgs(1),
+		Long: `Admit a node by its request to join: compare its six words by phone before. REQUEST
+is one that came by an invitation, by the number or the first of the words that
+watchward region requests shows; or the file that watchward init or join --out wrote.
+
+The node in --dir takes the admission in at once if it runs, and tells the others;
+a node that waits in watchward join gets it from there. For a file the admission is
+also written to --out, to hand back. It holds no secret. The newcomer is told the
+running node's addresses; otherwise name them with --seed.`,
+		Example: `  watchward region admit 3 --dir A --key admission.key
+  watchward region admit "carport echo gag" --dir A --key admission.key
+  watchward region admit request.ww --dir A --key admission.key --out riverside.ww`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := needDir(cmd)
 			if err != nil {
 				return err
 			}
-			request, err := os.ReadFile(args[0])
+			request, kept, err := findRequest(cmd, args)
 			if err != nil {
-				return fileError(args[0], err)
+				return err
 			}
 			parsed, err := trust.ParseRequest(request)
 			if err != nil {
@@ -97,21 +103,20 @@ its addresses; otherwise name them with --seed.`,
 			if err != nil {
 				return err
 			}
-			if err := writeNew(out, admission); err != nil {
-				return err
+			if kept && !cmd.Flags().Changed("out") {
+				out = ""
 			}
-			public, err := crypto.ParsePublicKey(parsed.Key)
+			if out != "" {
+				if err := writeNew(out, admission); err != nil {
+					return err
+				}
+			}
+			taken, err := handOver(cmd, admission, kept)
 			if err != nil {
 				return err
 			}
-			member := crypto.NewMemberID(public).String()
 			warnAdmission(cmd, key, admission)
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"name": parsed.Name, "member": member, "role": role, "admission": out, "seeds": seeds})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Admitted %s as %s, member id\n  %s\nCompare it by phone with what their watchward init printed, and only then hand\n%s back. There: watchward join --dir DIRECTORY --in %s\n",
-				plain(parsed.Name), role, member, out, filepath.Base(out))
-			return nil
+			return sayAdmitted(cmd, parsed, admitted{role: role, out: out, seeds: seeds, kept: kept, taken: taken})
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "the region's admission key")
@@ -215,37 +220,6 @@ func newRegionShow() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func newJoin() *cobra.Command {
-	var in string
-	c := &cobra.Command{
-		Use:   "join",
-		Short: "Become a member, with the admission a coordinator handed back",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := needDir(cmd)
-			if err != nil {
-				return err
-			}
-			admission, err := os.ReadFile(in)
-			if err != nil {
-				return fileError(in, err)
-			}
-			region, err := node.Join(dir, admission)
-			if err != nil {
-				return err
-			}
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"region": region, "dir": dir})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Joined %s. Start the node, or restart it:\n  watchward run --dir %s\n", plain(region), dir)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&in, "in", "", "the admission file")
-	_ = c.MarkFlagRequired("in")
-	return c
 }
 
 // passphraseEnv lets scripts give a passphrase.
