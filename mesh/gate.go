@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -101,12 +100,11 @@ func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, at netw
 
 // ipOf returns the IP address of a connection's other end, "?" if it has none.
 func ipOf(at network.ConnMultiaddrs) string {
-	if addr, err := manet.ToNetAddr(at.RemoteMultiaddr()); err == nil {
-		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
-			return host
-		}
+	ip, err := manet.ToIP(at.RemoteMultiaddr())
+	if err != nil {
+		return "?"
 	}
-	return "?"
+	return ip.String()
 }
 
 // admits takes note of a stranger, unless there are too many.

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,12 +52,9 @@ func ParseAdmission(raw []byte) (*Admission, *trust.Roster, error) {
 	if len(a.Seeds) > seedsMax {
 		return nil, nil, fmt.Errorf("admission names %d seeds: at most %d", len(a.Seeds), seedsMax)
 	}
-	roster := trust.NewRoster(a.Region)
-	if _, err := roster.AddAll(a.Records); err != nil {
+	roster, err := a.Roster()
+	if err != nil {
 		return nil, nil, fmt.Errorf("admission: %w", err)
-	}
-	if roster.Charter() == nil {
-		return nil, nil, errors.New("admission: the region's charter is missing")
 	}
 	return &a, roster, nil
 }

@@ -139,7 +139,7 @@ func TestBadAdmissionsAreRefused(t *testing.T) {
 			t.Errorf("a member joins %s: %v", name, err)
 		}
 	}
-	if _, err := node.CreateRegion(dir, "Mine", filepath.Join(t.TempDir(), "key"), nil, nil, time.Now()); err == nil {
+	if _, err := node.CreateRegion(dir, trust.Charter{Name: "Mine"}, r.key, nil, time.Now()); err == nil {
 		t.Error("a member founds a region of its own")
 	}
 	if !same(before, snapshot(t, dir)) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/trust"
@@ -34,7 +36,8 @@ func ReadRecords(raw []byte) (*Admission, error) {
 
 // Draft returns the file in which a region waits for the signatures of all its
 // coordinators: the charter, and the admission of those nodes whose requests come
-// with their cards. key is that of its first signer.
+// with their cards, whose addresses become its seeds. key is that of its first
+// signer.
 func Draft(terms trust.Charter, cards []*trust.Card, key *crypto.PrivateKey, seeds []string, now time.Time) (*Admission, error) {
 	terms.Created, terms.MinVersion = now.UnixMilli(), crypto.Version
 	terms.Coordinators = nil
@@ -49,6 +52,13 @@ func Draft(terms trust.Charter, cards []*trust.Card, key *crypto.PrivateKey, see
 			return nil, err
 		}
 		grants = append(grants, grant(r, trust.RoleCoordinator, now))
+		id, err := peer.IDFromBytes(r.Peer)
+		if err != nil {
+			return nil, err
+		}
+		for _, addr := range r.Addrs {
+			seeds = append(seeds, addr+"/p2p/"+id.String())
+		}
 	}
 	found, charter, err := trust.Found(terms)
 	if err != nil {
@@ -135,17 +145,17 @@ func (a *Admission) Sign(key *crypto.PrivateKey, of *trust.Roster) (signed []*tr
 // Encode returns the file.
 func (a *Admission) Encode() ([]byte, error) { return canon.Marshal(a) }
 
-// Roster returns the roster of the node in dir by its admission, for commands of a
-// node that does not run.
+// Roster returns the roster that the file proves.
 func (a *Admission) Roster() (*trust.Roster, error) {
 	roster := trust.NewRoster(a.Region)
-	if _, err := roster.AddAll(a.Records); err != nil {
-		return nil, err
+	_, err := roster.AddAll(a.Records)
+	if roster.Charter() != nil {
+		return roster, err
 	}
-	if roster.Charter() == nil {
-		return nil, errors.New("the region's charter is missing")
+	if proposals, e := a.Proposals(nil); e == nil && len(proposals) > 0 && proposals[0].Region() == (crypto.Region{}) {
+		return nil, fmt.Errorf("the charter is a draft until all its coordinators have signed it: %d more must (watchward region sign)", proposals[0].Lacking())
 	}
-	return roster, nil
+	return nil, errors.Join(errors.New("the region's charter is missing"), err)
 }
 
 // AdmissionOf returns the admission of the node in dir.

@@ -212,17 +212,22 @@ func Apply(ctx context.Context, dir string, i invitation.Invitation, w Waiting) 
 	if err != nil {
 		return "", err
 	}
-	if region, err = JoinBy(dir, admission, i.Region); err == nil {
-		err = os.Remove(filepath.Join(dir, invitationFile))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return region, err
+	return joinOf(dir, admission, i.Region)
 }
 
-// JoinBy is Join with an admission that must be of a region.
-func JoinBy(dir string, admission []byte, region crypto.Region) (name string, err error) {
+// JoinSaved is Join by a file; where an invitation waits in dir, the admission must
+// be of its region.
+func JoinSaved(dir string, admission []byte) (region string, err error) {
+	i, waits, err := SavedInvitation(dir)
+	if err != nil || !waits {
+		return Join(dir, admission) // a damaged invitation pins nothing
+	}
+	return joinOf(dir, admission, i.Region)
+}
+
+// joinOf is Join with an admission that must be of a region, after which no
+// invitation waits any more.
+func joinOf(dir string, admission []byte, region crypto.Region) (name string, err error) {
 	a, _, err := ParseAdmission(admission)
 	if err != nil {
 		return "", err
@@ -230,7 +235,13 @@ func JoinBy(dir string, admission []byte, region crypto.Region) (name string, er
 	if a.Region != region {
 		return "", fmt.Errorf("this admission is of region %s, and the invitation was of %s: tell the coordinator", a.Region, region)
 	}
-	return Join(dir, admission)
+	if name, err = Join(dir, admission); err != nil {
+		return "", err
+	}
+	if err = os.Remove(filepath.Join(dir, invitationFile)); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return name, err
 }
 
 // Words returns the words by which people compare the keys of the node in dir.

@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -74,7 +77,7 @@ func Init(dir string, o InitOptions) error {
 	if err != nil {
 		return err
 	}
-	request, err := trust.NewRequest(id, o.Name, nil)
+	request, err := trust.NewRequest(id, o.Name, fixed(o.Mesh))
 	if err != nil {
 		return err
 	}
@@ -95,6 +98,15 @@ func Init(dir string, o InitOptions) error {
 	}
 	// The configuration comes last: where it is, all the rest is.
 	return config.Write(filepath.Join(dir, ConfigFile), settings)
+}
+
+// fixed returns those addresses that others can dial as they are: not those of
+// all interfaces, nor of any free port.
+func fixed(addrs []string) []string {
+	return slices.DeleteFunc(slices.Clone(addrs), func(s string) bool {
+		m, err := multiaddr.NewMultiaddr(s)
+		return err != nil || manet.IsIPUnspecified(m) || strings.Contains(s+"/", "/tcp/0/") || strings.Contains(s+"/", "/udp/0/")
+	})
 }
 
 // loadOrMake returns the keys in path, which it makes if there are none: those

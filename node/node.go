@@ -228,6 +228,7 @@ func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 			kept = append(kept, raw)
 		}
 	}
+	kept = append(kept, p.n.roster.TakeActed()...)
 	p.n.mu.Lock()
 	clear(p.n.names)
 	p.n.mu.Unlock()

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -66,12 +67,11 @@ func makeRegion(t testing.TB, n int) *region {
 		makeNode(t, h.dir, fmt.Sprintf("Hospital %d", i+1))
 		r.hospitals = append(r.hospitals, h)
 	}
-	keyPath := filepath.Join(dir, "admission.key")
-	if _, err := node.CreateRegion(r.hospitals[0].dir, "Test region", keyPath, nil, nil, time.Now()); err != nil {
+	var err error
+	if r.key, err = crypto.GenerateKey(rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if r.key, err = keyfile.LoadAdmission(keyPath, nil); err != nil {
+	if _, err := node.CreateRegion(r.hospitals[0].dir, trust.Charter{Name: "Test region"}, r.key, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range r.hospitals[1:] {

@@ -26,8 +26,11 @@ func newDev() *cobra.Command {
 		Use:   "dev",
 		Short: "Start a region of hospitals on this machine, to try things out",
 		Long: `Start a whole region in one process on loopback: real nodes, real keys, real
-mesh. Each hospital's complete state is in DIR/hospital-K, and the same command
-again goes on with all data. Ctrl-C stops it cleanly.
+mesh. The first three are coordinators, of whom two decide; the others join by
+invitation. Each hospital's complete state is in DIR/hospital-K, and the same command
+again goes on with all data. Ctrl-C stops it cleanly. The coordinators' admission
+keys lie beside the hospitals without a passphrase (dev-only-admission-K.key): a real
+region keeps them on sticks in safes.
 
 Ports are any that are free, or with --port P: the first hospital's API takes P and
 its mesh P+1 (UDP and TCP), the next hospital's P+10 and P+11, and so on.`,
@@ -75,7 +78,11 @@ func runDev(ctx context.Context, o devOptions, out, errOut io.Writer) error {
 	if last := o.port + 10*(o.hospitals-1) + 1; o.port < 0 || last > 65535 {
 		return usage("--port %d: the last hospital would need port %d, and 65535 is the highest", o.port, last)
 	}
-	dirs, err := makeDevRegion(o)
+	dirs, err := makeDevNodes(o)
+	if err != nil {
+		return err
+	}
+	keys, err := foundDevRegion(o.dir, dirs)
 	if err != nil {
 		return err
 	}
@@ -91,19 +98,33 @@ func runDev(ctx context.Context, o devOptions, out, errOut io.Writer) error {
 			fmt.Fprintln(out, "\nStopped. The same command goes on with all data.")
 		}
 	}()
-	for i, dir := range dirs {
-		n, err := openNode(dir, nodeOptions{listen: devListen(o.port, i)})
+	open := func(i int) error {
+		n, err := openNode(dirs[i], nodeOptions{listen: devListen(o.port, i)})
 		if err != nil {
 			return err
 		}
 		nodes[i] = n
+		return n.Start()
+	}
+	var late []int // those that join by invitation now
+	for i, dir := range dirs {
+		if !node.Joined(dir) {
+			late = append(late, i)
+		} else if err := open(i); err != nil {
+			return err
+		}
+	}
+	if err := inviteAll(ctx, nodes[0], keys, dirs, late); err != nil {
+		return err
+	}
+	for _, i := range late {
+		if err := open(i); err != nil {
+			return err
+		}
 	}
 	// All are up; now each learns where the others are.
 	var seeds []string
 	for _, n := range nodes {
-		if err := n.Start(); err != nil {
-			return err
-		}
 		seeds = append(seeds, n.MeshAddrs()...)
 	}
 	for _, n := range nodes {
@@ -167,35 +188,12 @@ func devListen(port, i int) *listen {
 	return &listen{api: net.JoinHostPort("127.0.0.1", strconv.Itoa(api)), mesh: meshListen("127.0.0.1", api+1)}
 }
 
-// makeDevRegion makes what is missing of the region: nodes, a charter, and an
-// admission for each, by the same steps that a real region takes.
-func makeDevRegion(o devOptions) ([]string, error) {
+// makeDevNodes makes what is missing of the nodes' directories.
+func makeDevNodes(o devOptions) ([]string, error) {
 	dirs := make([]string, o.hospitals)
 	for i := range dirs {
 		dirs[i] = filepath.Join(o.dir, fmt.Sprintf("hospital-%d", i+1))
 		if err := initDev(dirs[i], devName(i+1), o.port, i); err != nil {
-			return nil, err
-		}
-	}
-	key := filepath.Join(o.dir, "dev-only-admission.key")
-	if _, err := os.Stat(key); os.IsNotExist(err) {
-		if _, err := node.CreateRegion(dirs[0], "Watchward dev", key, nil, nil, now()); err != nil {
-			return nil, err
-		}
-	}
-	for _, dir := range dirs[1:] {
-		if node.Joined(dir) {
-			continue
-		}
-		request, err := os.ReadFile(filepath.Join(dir, node.RequestFile))
-		if err != nil {
-			return nil, err
-		}
-		admission, err := admit(dirs[0], key, request, "hospital", nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := node.Join(dir, admission); err != nil {
 			return nil, err
 		}
 	}

@@ -5,124 +5,99 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node"
-	"github.com/watchward/watchward/node/config"
 )
 
 func newRegion() *cobra.Command {
-	return group("region", "Found a region, admit members, show its charter", newRegionInit(), newRegionKey(), newRegionAdmit(), newRegionRevoke(), newRegionSupersede(), newRegionRenew(),
-		newRegionAmend(), newRegionEndorse(), newRegionList(), newRegionProposals(), newRegionSign(), newRegionTake(), newRegionShow())
+	return group("region", "Found a region, admit and expel members, change its charter", newRegionInit(), newRegionKey(), newRegionInvite(), newRegionRequests(),
+		newRegionAdmit(), newRegionRevoke(), newRegionSupersede(), newRegionRenew(), newRegionAmend(), newRegionEndorse(), newRegionList(),
+		newRegionProposals(), newRegionSign(), newRegionTake(), newRegionShow())
 }
 
 func newRegionAdmit() *cobra.Command {
-	var key, out, role string
+	var f councilFlags
+	var role string
 	var seeds []string
 	c := &cobra.Command{
-		Use:   "admit REQUEST",
-		Short: "Make the author of a join request a member",
-		Long: `Admit a node by the request file that its watchward init wrote, and write the
-admission to hand back. It takes effect when it is handed back: compare the
-member id by phone before. The admission holds no secret. If the node in --dir runs, the newcomer is told
-its addresses; otherwise name them with --seed.`,
-		Args: cobra.ExactArgs(1),
+		Use:   "admit REQUEST…",
+		Short: "Make the authors of join requests members",
+		Long: `Admit nodes by their requests to join: compare the six words by phone before. REQUEST
+is one that came by an invitation, by the number or the first of the words that
+watchward region requests shows; or files that watchward init or join --out wrote.
+
+Where the charter wants several coordinators, this opens a proposal, which the
+others sign: watchward region proposals, watchward region sign. Once it is decided,
+the node in --dir takes it in if it runs, and tells the others; a node that waits in
+watchward join gets it from there. For a file the admission is also written to
+--out, to hand back. It holds no secret. The newcomer is told the running node's
+addresses; otherwise name them with --seed.`,
+		Example: `  watchward region admit 3 --dir A --key a.key
+  watchward region admit "carport echo gag" --dir A --key a.key
+  watchward region admit request.ww --dir A --key a.key --out riverside.ww`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := needDir(cmd)
+			as, err := trust.ParseRole(role)
 			if err != nil {
 				return err
 			}
-			request, err := os.ReadFile(args[0])
-			if err != nil {
-				return fileError(args[0], err)
+			if f.in == "" {
+				if _, err := needDir(cmd); err != nil {
+					return err
+				}
 			}
-			parsed, err := trust.ParseRequest(request)
-			if err != nil {
-				return fmt.Errorf("%s is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", args[0], node.RequestFile, err)
-			}
-			if len(seeds) == 0 {
-				seeds = runningAddrs(cmd)
-			}
-			admission, err := admit(dir, key, request, role, seeds, cmd)
+			requests, kept, err := findRequests(cmd, args)
 			if err != nil {
 				return err
 			}
-			if err := writeNew(out, admission); err != nil {
-				return err
-			}
-			public, err := crypto.ParsePublicKey(parsed.Key)
+			c, err := openCouncil(cmd, f.in, nil, false)
 			if err != nil {
 				return err
 			}
-			member := crypto.NewMemberID(public).String()
-			warnAdmission(cmd, key, admission)
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"name": parsed.Name, "member": member, "role": role, "admission": out, "seeds": seeds})
+			defer c.close()
+			c.seeds = append(slices.Clone(seeds), c.seeds...)
+			if !kept && f.in == "" && f.out == "" {
+				f.out = "admission.ww"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Admitted %s as %s, member id\n  %s\nCompare it by phone with what their watchward init printed, and only then hand\n%s back. There: watchward join --dir DIRECTORY --in %s\n",
-				plain(parsed.Name), role, member, out, filepath.Base(out))
-			return nil
+			st, err := node.Admitting(c.roster, requests, as, nil, now())
+			if err != nil {
+				return err
+			}
+			o, err := c.decide(f, nil, st)
+			if err != nil {
+				return err
+			}
+			warnAdmission(cmd, f.keys, c.seeds)
+			return o.printAdmission(c, requests, role)
 		},
 	}
-	c.Flags().StringVar(&key, "key", "", "the region's admission key")
-	c.Flags().StringVar(&out, "out", "admission.ww", "file for the admission")
+	f.add(c)
 	c.Flags().StringVar(&role, "role", "hospital", "hospital, coordinator, bridge or supplier")
 	c.Flags().StringArrayVar(&seeds, "seed", nil, "multiaddress with /p2p/ID that the newcomer dials first")
-	_ = c.MarkFlagRequired("key")
 	return c
 }
 
 // warnAdmission says what will not work with an admission.
-func warnAdmission(cmd *cobra.Command, key string, admission []byte) {
+func warnAdmission(cmd *cobra.Command, keys, seeds []string) {
 	errOut := cmd.ErrOrStderr()
-	if name := keyfile.Rightless(key); name != "" {
-		fmt.Fprintf(errOut, "note: %s lies on %s, which keeps no rights: put the stick back into its safe.\n", key, name)
+	for _, key := range keys {
+		if name := keyfile.Rightless(key); name != "" {
+			fmt.Fprintf(errOut, "note: %s lies on %s, which keeps no rights: put the stick back into its safe.\n", key, name)
+		}
 	}
-	if a, _, err := node.ParseAdmission(admission); err == nil && len(a.Seeds) == 0 {
+	if len(seeds) == 0 {
 		fmt.Fprintln(errOut, `warning: the admission names no address, so the newcomer can dial nobody and will hear nothing. One of:
   run this node where others can reach it (mesh.listen in its configuration), and admit again with another --out
   say --seed /ip4/ADDRESS/udp/PORT/quic-v1/p2p/ID, as "listens" in watchward status shows it
   set mesh.seeds in the newcomer's configuration`)
 	}
-}
-
-// admit signs an admission with the key in a file.
-func admit(dir, keyPath string, request []byte, role string, seeds []string, cmd *cobra.Command) ([]byte, error) {
-	as, err := trust.ParseRole(role)
-	if err != nil {
-		return nil, err
-	}
-	key, err := keyfile.LoadAdmission(keyPath, func() ([]byte, error) {
-		if cmd == nil {
-			return nil, errors.New("a passphrase is needed")
-		}
-		return askPassphrase(cmd, "Passphrase of "+keyPath+": ")
-	})
-	if err != nil {
-		return nil, err
-	}
-	return node.Admit(dir, key, request, as, seeds, now())
-}
-
-// runningAddrs are the mesh addresses of the node in --dir, if it runs.
-func runningAddrs(cmd *cobra.Command) []string {
-	c, err := connect(cmd)
-	if err != nil {
-		return nil
-	}
-	defer c.Close()
-	s, err := c.Status(cmd.Context())
-	if err != nil {
-		return nil
-	}
-	return s.Listen
 }
 
 func newRegionShow() *cobra.Command {
@@ -156,37 +131,6 @@ func newRegionShow() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func newJoin() *cobra.Command {
-	var in string
-	c := &cobra.Command{
-		Use:   "join",
-		Short: "Become a member, with the admission a coordinator handed back",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := needDir(cmd)
-			if err != nil {
-				return err
-			}
-			admission, err := os.ReadFile(in)
-			if err != nil {
-				return fileError(in, err)
-			}
-			region, err := node.Join(dir, admission)
-			if err != nil {
-				return err
-			}
-			if jsonFlag(cmd) {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"region": region, "dir": dir})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Joined %s. Start the node, or restart it:\n  watchward run --dir %s\n", plain(region), dir)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&in, "in", "", "the admission file")
-	_ = c.MarkFlagRequired("in")
-	return c
 }
 
 // passphraseEnv lets scripts give a passphrase.

@@ -26,9 +26,7 @@ const memoryLimit = 256 << 20
 const defaultMeshPort = 8461
 
 func newInit() *cobra.Command {
-	var o node.InitOptions
-	var host string
-	var port int
+	var o initOptions
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make a node: its directory, keys, configuration and join request",
@@ -41,13 +39,7 @@ needs no open port; a coordinator needs an address that the others can reach.`,
 			if err != nil {
 				return err
 			}
-			if host != "" {
-				if net.ParseIP(host) == nil {
-					return usage("--mesh-host %q is no IP address: give the address to listen on, 0.0.0.0 for all", host)
-				}
-				o.Mesh = meshListen(host, port)
-			}
-			if err := node.Init(dir, o); err != nil {
+			if err := o.make(dir); err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
@@ -55,24 +47,50 @@ needs no open port; a coordinator needs an address that the others can reach.`,
 			if err != nil {
 				return err
 			}
-			if jsonFlag(cmd) {
-				return printJSON(out, map[string]string{"dir": dir, "name": o.Name, "member": member, "request": filepath.Join(dir, node.RequestFile)})
+			words, err := node.Words(dir)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(out, "Made %s in %s, member id\n  %s\nNext, one of:\n", plain(o.Name), dir, member)
+			if jsonFlag(cmd) {
+				return printJSON(out, map[string]string{"dir": dir, "name": o.Name, "member": member, "request": filepath.Join(dir, node.RequestFile), "words": words})
+			}
+			fmt.Fprintf(out, "Made %s in %s, member id\n  %s\nwords of its keys\n  %s\nNext, one of:\n", plain(o.Name), dir, member, words)
 			fmt.Fprintf(out, "  found a region:  watchward region init --dir %s --name \"My region\" --key FILE\n", dir)
-			fmt.Fprintf(out, "  join one:        hand %s to a coordinator,\n", filepath.Join(dir, node.RequestFile))
+			fmt.Fprintf(out, "  join one:        watchward join INVITATION --dir %s, which a coordinator sends you;\n", dir)
+			fmt.Fprintf(out, "                   with no network between: hand %s to a coordinator,\n", filepath.Join(dir, node.RequestFile))
 			fmt.Fprintf(out, "                   then watchward join --dir %s --in ADMISSION\n", dir)
 			fmt.Fprintf(out, "  start alone:     watchward run --dir %s\n", dir)
 			return nil
 		},
 	}
-	c.Flags().StringVar(&o.Name, "name", "", "the hospital's name, as others will see it")
-	c.Flags().StringVar(&o.API, "api-listen", "", "address of the API (default 127.0.0.1:8460)")
-	c.Flags().StringVar(&host, "mesh-host", "", "IP address to listen on for other members (default: dial out only)")
-	c.Flags().IntVar(&port, "mesh-port", defaultMeshPort, "port for other members, UDP and TCP")
-	c.Flags().StringVar(&o.TLP, "tlp", "", "marking of what is shared without one: GREEN or AMBER (default: none, so each must say)")
+	o.register(c)
 	_ = c.MarkFlagRequired("name")
 	return c
+}
+
+// initOptions are the flags that make a node's directory.
+type initOptions struct {
+	node.InitOptions
+	host string
+	port int
+}
+
+func (o *initOptions) register(c *cobra.Command) {
+	c.Flags().StringVar(&o.Name, "name", "", "the hospital's name, as others will see it")
+	c.Flags().StringVar(&o.API, "api-listen", "", "address of the API (default 127.0.0.1:8460)")
+	c.Flags().StringVar(&o.host, "mesh-host", "", "IP address to listen on for other members (default: dial out only)")
+	c.Flags().IntVar(&o.port, "mesh-port", defaultMeshPort, "port for other members, UDP and TCP")
+	c.Flags().StringVar(&o.TLP, "tlp", "", "marking of what is shared without one: GREEN or AMBER (default: none, so each must say)")
+}
+
+func (o *initOptions) make(dir string) error {
+	if o.host != "" {
+		if net.ParseIP(o.host) == nil {
+			return usage("--mesh-host %q is no IP address: give the address to listen on, 0.0.0.0 for all", o.host)
+		}
+		o.Mesh = meshListen(o.host, o.port)
+	}
+	return node.Init(dir, o.InitOptions)
 }
 
 // meshListen is QUIC and TCP on one port.

@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"bufio"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,12 +56,11 @@ func makeRegion(t testing.TB, n int) []*hospital {
 		initNode(t, out[i].dir, fmt.Sprintf("Hospital %d", i+1))
 		t.Cleanup(func() { out[i].stop(t) })
 	}
-	keyPath := filepath.Join(dir, "admission.key")
-	if _, err := node.CreateRegion(out[0].dir, "Bench", keyPath, nil, nil, time.Now()); err != nil {
+	key, err := crypto.GenerateKey(rand.Reader)
+	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := keyfile.LoadAdmission(keyPath, nil)
-	if err != nil {
+	if _, err := node.CreateRegion(out[0].dir, trust.Charter{Name: "Bench"}, key, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range out[1:] {
