@@ -144,15 +144,14 @@ func (g *gate) refuseJoin(s network.Stream, r *JoinRefusal) error {
 	return lastWord(s)
 }
 
-// lastWord ends what this side says, and returns when the other has read it.
+// lastWord ends what this side says, and returns when the other has read it; what
+// the other was still saying is not looked at.
 func lastWord(s network.Stream) error {
 	if err := s.CloseWrite(); err != nil {
 		return err
 	}
-	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
+	_, err := io.Copy(io.Discard, io.LimitReader(s, wire.JoinMax))
+	return err
 }
 
 // takeJoin is the coordinator's side of the stream. The author proves every key:

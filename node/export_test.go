@@ -8,6 +8,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -48,3 +49,12 @@ func (n *Node) ClockCompared() {
 func KeptCorrection(offset, good, now int64) time.Duration {
 	return keptClock{offset, good}.correction(now)
 }
+
+// Possession is the label of a challenge.
+var Possession = possession
+
+// Dialable returns the addresses of use in an invitation.
+var Dialable = dialable
+
+// Keep keeps a request as if its author had proved all keys.
+func (n *Node) Keep(j *wire.Join) (uint64, error) { return n.registrar.Keep(n.ctx, j, "192.0.2.1") }
