@@ -248,7 +248,7 @@ func Admitting(roster *trust.Roster, requests [][]byte, role trust.Role, superse
 	for _, raw := range requests {
 		r, err := trust.ParseRequest(raw)
 		if err != nil {
-			return trust.Statement{}, fmt.Errorf("this is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", RequestFile, err)
+			return trust.Statement{}, err
 		}
 		g := grant(r, role, now)
 		if supersedes != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/crypto/words"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 )
@@ -166,20 +168,23 @@ func findRequest(cmd *cobra.Command, args []string) (request []byte, kept bool, 
 	return found[0].Request, true, nil
 }
 
-// findRequests is findRequest for several files too.
+// findRequests is findRequest for several files too. Each is a join request.
 func findRequests(cmd *cobra.Command, args []string) (requests [][]byte, kept bool, err error) {
-	if _, err := os.Stat(args[0]); err != nil || len(args) == 1 {
-		request, kept, err := findRequest(cmd, args)
-		return [][]byte{request}, kept, err
+	each := [][]string{args}
+	if _, err := os.Stat(args[0]); err == nil { // files, then
+		each = slices.Collect(slices.Chunk(args, 1))
 	}
-	for _, path := range args {
-		request, err := os.ReadFile(path)
+	for _, arg := range each {
+		request, there, err := findRequest(cmd, arg)
 		if err != nil {
-			return nil, false, fileError(path, err)
+			return nil, false, err
 		}
-		requests = append(requests, request)
+		if _, err := trust.ParseRequest(request); err != nil {
+			return nil, false, fmt.Errorf("%s is no join request, or a damaged one: ask for the %s that watchward init wrote (%w)", strings.Join(arg, " "), node.RequestFile, err)
+		}
+		requests, kept = append(requests, request), there
 	}
-	return requests, false, nil
+	return requests, kept, nil
 }
 
 // admitted is what --json prints of a newcomer.

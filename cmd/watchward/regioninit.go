@@ -99,8 +99,8 @@ func foundAlone(cmd *cobra.Command, dir string, o foundOptions) error {
 	if jsonFlag(cmd) {
 		return printJSON(cmd.OutOrStdout(), map[string]string{"region": region.String(), "name": o.name, "key": o.key})
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "Founded %s (%s…).\nThe admission key is in %s: move it to a safe place.\nRestart the node if it runs, then admit others:\n  watchward region admit REQUEST --dir %s --key %s --out ADMISSION\n",
-		plain(o.name), region.String()[:16], o.key, dir, o.key)
+	fmt.Fprintf(cmd.OutOrStdout(), "Founded %s (%s…).\nThe admission key is in %s: move it to a safe place.\nRestart the node if it runs, then invite others:\n  watchward region invite --dir %s\n  watchward region admit REQUEST --dir %s --key %s\n",
+		plain(o.name), region.String()[:16], o.key, dir, dir, o.key)
 	return nil
 }
 
