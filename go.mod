@@ -20,6 +20,7 @@ require (
 	github.com/quic-go/quic-go v0.64.1 // pinned: 0.65 breaks webtransport-go, which libp2p needs; its session keys are asserted in a test
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the OASIS schemas of STIX
+	github.com/sethvargo/go-diceware v0.6.0 // the EFF's large word list, for comparing keys by phone
 	github.com/spf13/cobra v1.10.2 // commands, help and completion
 	go.uber.org/fx v1.24.0 // tests: the option type by which libp2p takes a QUIC connection manager on a simulated network
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
@@ -33,6 +34,7 @@ require (
 	golang.org/x/time v0.15.0 // rate limits
 	google.golang.org/protobuf v1.36.12 // Badger's list of tables, to mend it after a failed write
 	pgregory.net/rapid v1.3.0 // tests: properties with replayable seeds
+	rsc.io/qr v0.2.0 // QR codes of invitations; no dependency of its own
 )
 
 require (
@@ -107,7 +109,6 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/webtransport-go v0.13.0 // indirect
-	github.com/sethvargo/go-diceware v0.6.0 // indirect
 	github.com/spaolacci/murmur3 v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
@@ -127,5 +128,4 @@ require (
 	golang.org/x/telemetry v0.0.0-20260924152758-ed294f943157 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	lukechampine.com/blake3 v1.4.1 // indirect
-	rsc.io/qr v0.2.0 // indirect
 )

@@ -162,7 +162,7 @@ func (g *gate) takeJoin(s network.Stream, id peer.ID, ip string) error {
 	if err != nil {
 		return err
 	}
-	ctx, leave, err := g.await(id, ip)
+	ctx, leave, err := g.enqueue(id, ip)
 	if err != nil {
 		return err
 	}
@@ -269,9 +269,9 @@ func (g *gate) welcome(ip string) {
 	delete(g.shown, ip)
 }
 
-// await counts a peer as one that waits. An older stream of the same peer ends:
+// enqueue counts a peer as one that waits. An older stream of the same peer ends:
 // its other end is gone, or was restarted.
-func (g *gate) await(id peer.ID, ip string) (context.Context, func(), error) {
+func (g *gate) enqueue(id peer.ID, ip string) (context.Context, func(), error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before, same := g.waiters[id], 0

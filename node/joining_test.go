@@ -384,7 +384,9 @@ func TestJoinRefused(t *testing.T) {
 			i := r.invite(t)
 			j := joiner(t, newcomer(t, "Newcomer"), i)
 			x.spoil(t, r, j, i)
-			if admission, err := j.Run(t.Context()); !x.want(err) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if admission, err := j.Run(ctx); !x.want(err) {
 				t.Errorf("%d bytes of an admission, and %v", len(admission), err)
 			}
 			if x.kept < 0 {
@@ -606,5 +608,32 @@ func TestAddRecords(t *testing.T) {
 		if added, err := home.AddRecords(t.Context(), good); err != nil || added != want {
 			t.Errorf("%d added, want %d: %v", added, want, err)
 		}
+	}
+}
+
+// BenchmarkJoin is from an invitation to the newcomer's first word at the
+// coordinator's node: real nodes on loopback, with no person who compares words.
+func BenchmarkJoin(b *testing.B) {
+	r := coordinator(b)
+	for b.Loop() {
+		b.StopTimer()
+		dir := newcomer(b, "Newcomer")
+		b.StartTimer()
+		a := apply(b, dir, r.invite(b))
+		a.awaitKept(b)
+		asked := r.requests(b)
+		r.admit(b, asked[len(asked)-1].Request)
+		if err := a.awaitEnd(b); err != nil {
+			b.Fatal(err)
+		}
+		h := &hospital{dir: dir, clock: r.clock}
+		h.open(b)
+		h.start(b, nil)
+		value := fmt.Sprintf("word-%d.example", asked[len(asked)-1].Number)
+		h.submit(b, green, sighting(value, r.clock.now()))
+		eventually(b, "the newcomer is heard", func() bool { return r.hospitals[0].knows(b, value) })
+		b.StopTimer()
+		h.stop(b)
+		b.StartTimer()
 	}
 }

@@ -289,9 +289,13 @@ func (r *registrar) Admission(ctx context.Context, j *wire.Join) ([]byte, error)
 // admission is what a new member is handed: what proves its own credential and
 // those of some coordinators, and where this node is. Sync brings the rest.
 func (r *registrar) admission(of *trust.Credential) ([]byte, error) {
-	ids := []crypto.Hash{r.n.roster.Charter().RecordID(), of.RecordID()}
+	ids := []crypto.Hash{of.RecordID()}
+	for _, c := range r.n.roster.Charters(r.n.roster.Region()) {
+		ids = append(ids, c.RecordID())
+	}
+	most := len(ids) + coordinatorsShown
 	for _, c := range r.n.roster.Members(r.n.roster.Region()) {
-		if c.Role == trust.RoleCoordinator && c != of && len(ids) < coordinatorsShown {
+		if c.Role == trust.RoleCoordinator && c != of && len(ids) < most {
 			ids = append(ids, c.RecordID())
 		}
 	}
@@ -308,9 +312,13 @@ func (r *registrar) admission(of *trust.Credential) ([]byte, error) {
 			a.Seeds = append(a.Seeds, s)
 		}
 	}
-	return canon.Marshal(a)
+	raw, err := canon.Marshal(a)
+	if err == nil && len(raw) > wire.AdmissionMax {
+		err = fmt.Errorf("the admission has %d bytes, at most %d: hand over the file that region admit --out writes", len(raw), wire.AdmissionMax)
+	}
+	return raw, err
 }
 
-// coordinatorsShown bounds the records of an admission. With seven signatures one
+// coordinatorsShown bounds the credentials in an admission. With seven signatures one
 // has 28 KB.
-const coordinatorsShown = 12
+const coordinatorsShown = 8
