@@ -213,7 +213,7 @@ func (n *Node) openMesh() error {
 	}
 	m := n.o.Settings.Mesh
 	c := mesh.Config{
-		Identity: n.identity.PeerSeed, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
+		Identity: n.identity.PeerSeed, Signing: n.identity.Signing, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n},
 		Now: n.o.Now, Log: n.log, Registerer: n.registry,

@@ -259,6 +259,9 @@ func TestOversizedAndSlowStreams(t *testing.T) {
 		defer r.Close()
 		for _, hub := range w.Members[:3] {
 			id, err := r.Reach(hub)
+			if err == nil {
+				err = r.Prove(id, bad)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
