@@ -24,7 +24,9 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
 )
@@ -489,6 +491,50 @@ func TestProofIsOfOneConnection(t *testing.T) {
 		t.Fatalf("%d peers, want the genuine one", n)
 	}
 	awaitAll(t, victim.say(t, crypto.Header{}, []byte("still here")), a)
+}
+
+// When a member gets a new key, a session that was proved with the old one ends,
+// and the old key opens no other.
+func TestNewKeyEndsOldSessions(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "member")
+	var w watch
+	a := start(t, r, 0, w.on)
+	member := start(t, r, 1, spoke(a))
+	awaitPeers(t, 1, a)
+	old := a.Links(member.libp2pID())[0]
+
+	next, err := keyfile.NewIdentity(testkit.Random("the member's next key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.PeerSeed = member.member.PeerSeed
+	raw, err := trust.NewRequest(next, "member", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := trust.ParseRequest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Admit(r.Charter, []*crypto.PrivateKey{r.Admission}, []trust.Grant{{
+		Request: request, Role: trust.RoleHospital, Member: member.member.ID, Serial: 2, NotBefore: testkit.Founded, NotAfter: testkit.Forever,
+	}}, testkit.Founded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AddTrust(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the old session ended", old.IsClosed)
+	await(t, "the old key refused", func() bool { return w.rejected(t, "session") > 0 })
+	if len(a.Peers()) != 0 {
+		t.Errorf("heard: %v", a.Peers())
+	}
+	member.stop(t)
+
+	h := bare(t, next.PeerSeed)
+	enter(t, h, &testkit.Member{Identity: next, Credential: member.member.Credential}, a)
+	await(t, "heard with the new key", func() bool { return len(a.Peers()) == 1 })
 }
 
 // Q-day: all Ed25519 keys are published. Nothing that is made with them is
