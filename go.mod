@@ -15,6 +15,7 @@ require (
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
 	github.com/marcopolo/simnet v0.0.7 // tests: a network with bandwidth and latency in virtual time, under real QUIC
 	github.com/multiformats/go-multiaddr v0.16.1 // libp2p's addresses
+	github.com/multiformats/go-multistream v0.6.1 // names the protocol of a stream on one certain connection
 	github.com/pelletier/go-toml/v2 v2.4.3 // strict TOML with places in its errors
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/quic-go/quic-go v0.64.1 // pinned: 0.65 breaks webtransport-go, which libp2p needs; its session keys are asserted in a test
@@ -83,7 +84,6 @@ require (
 	github.com/multiformats/go-multibase v0.3.0 // indirect
 	github.com/multiformats/go-multicodec v0.10.0 // indirect
 	github.com/multiformats/go-multihash v0.2.3 // indirect
-	github.com/multiformats/go-multistream v0.6.1 // indirect
 	github.com/multiformats/go-varint v0.1.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect

@@ -183,9 +183,7 @@ func TestAnnouncedToThoseWhoMayHear(t *testing.T) {
 			}
 		}
 	})
-	if err := h.Connect(t.Context(), infoOf(t, speaker)); err != nil {
-		t.Fatal(err)
-	}
+	enter(t, h, supplier, speaker)
 	awaitPeers(t, 1, speaker)
 	for _, a := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
 		speaker.say(t, crypto.Header{Audience: a}, large(100<<10)...)
@@ -207,9 +205,7 @@ func TestBrokenFramesEndTheStream(t *testing.T) {
 	b := start(t, r, 1, spoke(a))
 	awaitGossip(t, a, b)
 	h := bare(t, r.Members[2].PeerSeed)
-	if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
-		t.Fatal(err)
-	}
+	enter(t, h, r.Members[2], a)
 	frame := func(kind byte, message any) []byte {
 		var buf bytes.Buffer
 		if _, err := wire.Write(&buf, kind, message); err != nil {

@@ -31,3 +31,24 @@ func (x Book) Save() error                 { return x.b.save() }
 
 // MayMeet says whether a peer is told where another is.
 func (m *Mesh) MayMeet(id, of peer.ID) bool { return m.mayMeet(id, of) }
+
+// Links are the connections to a peer, whatever was proved on them.
+func (m *Mesh) Links(id peer.ID) []network.Conn { return m.host.Network().ConnsToPeer(id) }
+
+// Remembered is how many connections something is known of.
+func (m *Mesh) Remembered() int {
+	m.gate.mu.Lock()
+	defer m.gate.mu.Unlock()
+	return len(m.gate.proofs)
+}
+
+// ProofMessage is what the side that dialled a connection signs, or the other.
+func ProofMessage(c network.Conn, dialled bool) ([]byte, error) {
+	if dialled {
+		return proofMessage(c, sideDialled)
+	}
+	return proofMessage(c, sideAccepted)
+}
+
+// ExporterOf is the exporter of a connection's TLS session.
+func ExporterOf(c network.Conn) (Exporter, error) { return exporterOf(c) }

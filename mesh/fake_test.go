@@ -193,7 +193,7 @@ type node struct {
 func start(t *testing.T, r *testkit.Region, member int, change func(*mesh.Config)) *node {
 	t.Helper()
 	m := r.Members[member]
-	c := mesh.Config{Identity: m.PeerSeed, Listen: []string{quicAny}, Roster: r.Roster(t)}
+	c := mesh.Config{Identity: m.PeerSeed, Signing: m.Signing, Listen: []string{quicAny}, Roster: r.Roster(t)}
 	if change != nil {
 		change(&c)
 	}

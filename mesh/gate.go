@@ -51,6 +51,7 @@ type gate struct {
 	waiters   map[peer.ID]*waiter      // whose request to join waits
 	failures  map[string]*rate.Limiter // attempts to join that came to nothing, by IP address
 	joins     chan struct{}            // requests that are being read
+	proofs    map[network.Conn]*proof  // of the connections of now
 }
 
 type stranger struct {
@@ -62,6 +63,7 @@ func newGate(m *Mesh) *gate {
 	return &gate{
 		m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{},
 		waiters: map[peer.ID]*waiter{}, failures: map[string]*rate.Limiter{}, joins: make(chan struct{}, joinsMax),
+		proofs: map[network.Conn]*proof{},
 	}
 }
 
@@ -136,20 +138,31 @@ func (g *gate) admits(id peer.ID, ip string) bool {
 	return true
 }
 
-// InterceptUpgraded implements connmgr.ConnectionGater.
-func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+// InterceptUpgraded implements connmgr.ConnectionGater: no session without
+// post-quantum keys, be it a stranger's.
+func (g *gate) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	_, err := exporterOf(c)
+	if err == nil {
+		return true, 0
+	}
+	g.m.metrics.rejected("downgrade")
+	credential, known := g.m.c.Roster.ByPeer(string(c.RemotePeer()))
+	if known {
+		g.m.log.Warn("connection refused", slog.String("member", credential.Name), slog.String("peer", c.RemotePeer().String()), slog.Any("err", err))
+	}
+	return false, 0
+}
 
 // listen takes up the gate's work on the host.
 func (g *gate) listen() {
 	bare := g.m.host.(gatedHost).Host
 	bare.SetStreamHandler(protocolShow, g.handleShow)
 	g.offerJoin()
+	bare.SetStreamHandler(protocolSession, g.handleSession)
 	bare.Network().Notify(&network.NotifyBundle{
-		ConnectedF: func(_ network.Network, c network.Conn) {
-			g.connected(c)
-			g.changed(c.RemotePeer())
-		},
+		ConnectedF: func(_ network.Network, c network.Conn) { g.connected(c) },
 		DisconnectedF: func(_ network.Network, c network.Conn) {
+			g.ended(c)
 			g.forget(c.RemotePeer())
 			if g.m.host.Network().Connectedness(c.RemotePeer()) != network.Connected {
 				g.m.topics.forget(c.RemotePeer())
@@ -157,11 +170,14 @@ func (g *gate) listen() {
 			g.changed(c.RemotePeer())
 		},
 	})
+	for _, c := range bare.Network().Conns() { // made before anybody listened here
+		g.connected(c)
+	}
 	g.m.wait.Go(g.watch)
 }
 
 // connected greets a new connection: the side that dialled shows itself and
-// asks the other to.
+// asks the other to. Where both know each other, both prove their keys then.
 func (g *gate) connected(c network.Conn) {
 	id := c.RemotePeer()
 	if g.m.ctx.Err() != nil {
@@ -180,11 +196,14 @@ func (g *gate) connected(c network.Conn) {
 					return
 				}
 			}
-			g.m.met(id)
+			if g.prove(c) {
+				g.m.met(id)
+			}
 		})
 		return
 	}
 	if g.member(id) {
+		g.m.wait.Go(func() { g.expect(c) })
 		return
 	}
 	g.m.wait.Go(func() {
@@ -200,9 +219,9 @@ func (g *gate) connected(c network.Conn) {
 	})
 }
 
-// changed looks after a member whose connections have changed.
+// changed looks after a member that is heard on other connections than before.
 func (g *gate) changed(id peer.ID) {
-	if g.m.ctx.Err() == nil && g.member(id) && g.m.host.Network().Connectedness(id) == network.Connected {
+	if g.m.ctx.Err() == nil && g.member(id) && len(g.heard(id)) > 0 {
 		g.m.wait.Go(func() { g.m.reunite(id) })
 	}
 }
@@ -213,7 +232,8 @@ func (g *gate) forget(id peer.ID) {
 	g.mu.Unlock()
 }
 
-// watch drops live connections of peers that the roster no longer knows.
+// watch drops live connections of peers that the roster no longer knows, or
+// knows under another key.
 func (g *gate) watch() {
 	for {
 		changed := g.m.c.Roster.Changed()
@@ -229,7 +249,7 @@ func (g *gate) watch() {
 			_, stranger := g.strangers[c.RemotePeer()]
 			seed := g.seeds[c.RemotePeer()]
 			g.mu.Unlock()
-			if !g.member(c.RemotePeer()) && !stranger && !seed && !g.waits(c.RemotePeer()) {
+			if !g.waits(c.RemotePeer()) && (!g.member(c.RemotePeer()) && !stranger && !seed || g.outdated(c)) {
 				_ = c.Close()
 			}
 		}
@@ -355,8 +375,15 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 	g.forget(id)
 	defer g.m.nudge()
 	// All of them: where both sides dialled at once, other protocols have been
-	// refused on the second connection too, and would not try again on it.
-	return g.m.host.Network().ClosePeer(id)
+	// refused on the second connection too, and would not try again on it. Where
+	// the peer has proved itself they have not, and this one may be somebody
+	// else who has its peer key.
+	for _, c := range g.m.host.Network().ConnsToPeer(id) {
+		if g.provenKey(c) == nil {
+			_ = c.Close()
+		}
+	}
+	return nil
 }
 
 // learn reads the credential that a stranger shows.
@@ -384,7 +411,8 @@ func (g *gate) learn(s network.Stream, id peer.ID) error {
 }
 
 // gatedHost is the host that every protocol gets: it refuses streams from and
-// to peers outside the roster, in one place.
+// to peers outside the roster, in one place, and lets those of members wait until
+// the peer has proved its key.
 type gatedHost struct {
 	host.Host
 	gate *gate
@@ -407,6 +435,10 @@ func (h gatedHost) guard(handle network.StreamHandler) network.StreamHandler {
 			_ = s.Reset()
 			return
 		}
+		if err := h.gate.await(h.gate.m.ctx, s.Conn()); err != nil {
+			_ = s.Reset()
+			return
+		}
 		handle(s)
 	}
 }
@@ -417,5 +449,13 @@ func (h gatedHost) NewStream(ctx context.Context, id peer.ID, protocols ...proto
 		return nil, errStranger
 	}
 	// Whom to dial is the supervisor's business alone.
-	return h.Host.NewStream(network.WithNoDial(ctx, "stream"), id, protocols...)
+	s, err := h.Host.NewStream(network.WithNoDial(ctx, "stream"), id, protocols...)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.gate.await(ctx, s.Conn()); err != nil {
+		_ = s.Reset()
+		return nil, err
+	}
+	return s, nil
 }

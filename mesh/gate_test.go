@@ -3,7 +3,6 @@ package mesh_test
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/quic-go/quic-go"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
@@ -175,7 +173,6 @@ func TestNewcomerIsKept(t *testing.T) {
 	}
 }
 
-// The session of a connection is post-quantum, without anybody asking for it.
 // Who came as a stranger and becomes a member by a record that came another way
 // is let in anew: on the old connection everything has been refused.
 func TestStrangerWhoBecomesAMemberStartsAfresh(t *testing.T) {
@@ -209,23 +206,9 @@ func TestStrangerWhoBecomesAMemberStartsAfresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "dropped", func() bool { return h.Network().Connectedness(a.libp2pID()) != network.Connected })
-	await(t, "served", func() bool { return h.Connect(t.Context(), infoOf(t, a)) == nil && served() })
-}
-
-func TestPostQuantumKeyExchange(t *testing.T) {
-	r := testkit.NewRegion(t, "a", "b")
-	a := start(t, r, 0, nil)
-	h := bare(t, r.Members[1].PeerSeed)
-	if err := h.Connect(t.Context(), infoOf(t, a)); err != nil {
-		t.Fatal(err)
-	}
-	var conn *quic.Conn
-	if !h.Network().ConnsToPeer(a.libp2pID())[0].As(&conn) {
-		t.Fatal("no QUIC connection")
-	}
-	state := conn.ConnectionState().TLS
-	if state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 {
-		t.Errorf("TLS %x with %s, want 1.3 with X25519MLKEM768", state.Version, state.CurveID)
+	enter(t, h, r.Members[1], a)
+	if !served() {
+		t.Error("a member is not served")
 	}
 }
 

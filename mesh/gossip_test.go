@@ -56,6 +56,18 @@ func infoOf(t *testing.T, n *node) peer.AddrInfo {
 	return *info
 }
 
+// enter connects a hostile peer that has a member's keys to a node, as that
+// member.
+func enter(t *testing.T, h host.Host, as *testkit.Member, to *node) {
+	t.Helper()
+	if err := h.Connect(t.Context(), infoOf(t, to)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mesh.Prove(t.Context(), h.Network().ConnsToPeer(to.libp2pID())[0], as.Signing, as.Credential.Region); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestEveryTransportCarries(t *testing.T) {
 	for name, listen := range map[string]string{
 		"quic-v1": quicAny, "tcp": "/ip4/127.0.0.1/tcp/0", "ws": "/ip4/127.0.0.1/tcp/0/tls/ws",
@@ -113,12 +125,10 @@ func TestGossipReachesAll(t *testing.T) {
 }
 
 // hostile joins a topic as a member would, with the rules of pubsub alone.
-func hostile(t *testing.T, seed [32]byte, victim *node, topics ...string) []*pubsub.Topic {
+func hostile(t *testing.T, as *testkit.Member, victim *node, topics ...string) []*pubsub.Topic {
 	t.Helper()
-	h := bare(t, seed)
-	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
-		t.Fatal(err)
-	}
+	h := bare(t, as.PeerSeed)
+	enter(t, h, as, victim)
 	router, err := pubsub.NewGossipSub(t.Context(), h, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(func(m *pb.Message) string { return string(m.Data) }), pubsub.WithFloodPublish(true))
 	if err != nil {
@@ -145,7 +155,7 @@ func TestRelayCannotCensor(t *testing.T) {
 	victim := start(t, r, 0, nil)
 	author := start(t, r, 1, spoke(victim))
 	awaitGossip(t, author, victim)
-	topics := hostile(t, r.Members[2].PeerSeed, victim, topicName(r, crypto.AudienceRegion), topicName(r, crypto.AudienceCommunity))
+	topics := hostile(t, r.Members[2], victim, topicName(r, crypto.AudienceRegion), topicName(r, crypto.AudienceCommunity))
 
 	genuine := author.sign(t, crypto.Header{}, []byte("we are under attack"))
 	broken := append([]byte(nil), genuine.Raw...)
@@ -175,7 +185,7 @@ func TestWhoCopiesWhatWasRefusedIsNamed(t *testing.T) {
 	var log lines
 	victim := start(t, r, 0, func(c *mesh.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	for i, m := range r.Members[1:] {
-		topic := hostile(t, m.PeerSeed, victim, topicName(r, crypto.AudienceRegion))[0]
+		topic := hostile(t, m, victim, topicName(r, crypto.AudienceRegion))[0]
 		if err := topic.Publish(t.Context(), []byte("no envelope")); err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +239,7 @@ func TestBadEnvelopesStop(t *testing.T) {
 	victim := start(t, r, 0, nil)
 	other := start(t, r, 1, spoke(victim))
 	awaitGossip(t, victim, other)
-	topic := hostile(t, r.Members[2].PeerSeed, victim, topicName(r, crypto.AudienceRegion))[0]
+	topic := hostile(t, r.Members[2], victim, topicName(r, crypto.AudienceRegion))[0]
 	before := other.refused("frame") + other.refused("signature")
 	for _, raw := range [][]byte{{}, []byte("no envelope"), make([]byte, mesh.GossipMax)} {
 		if err := topic.Publish(t.Context(), raw); err != nil {

@@ -96,7 +96,7 @@ func newHost(c Config, g *gate) (host.Host, error) {
 		libp2p.Identity(key),
 		libp2p.UserAgent("watchward"),
 		libp2p.Security(p2ptls.ID, p2ptls.New),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.Muxer(yamux.ID, exporting{yamux.DefaultTransport}),
 		libp2p.ConnectionGater(g),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),

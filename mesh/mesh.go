@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -101,14 +102,15 @@ func (r *Refusal) provable() bool {
 	return false
 }
 
-// Config of a Mesh. Identity, Roster, Frontier and Path are required.
+// Config of a Mesh. Identity, Signing, Roster, Frontier and Path are required.
 type Config struct {
-	Identity   [32]byte // seed of the libp2p Ed25519 key
-	Listen     []string // multiaddresses; none = outbound only, a spoke
-	Announce   []string // told to others instead of what is listened on
-	Seeds      []string // multiaddresses that end in /p2p/ID, dialled first
-	BookPath   string   // address book; "" = in memory
-	Hub        bool     // many others depend on this node: large gossip degree
+	Identity   [32]byte           // seed of the libp2p Ed25519 key
+	Signing    *crypto.PrivateKey // the member's, with which it proves each session
+	Listen     []string           // multiaddresses; none = outbound only, a spoke
+	Announce   []string           // told to others instead of what is listened on
+	Seeds      []string           // multiaddresses that end in /p2p/ID, dialled first
+	BookPath   string             // address book; "" = in memory
+	Hub        bool               // many others depend on this node: large gossip degree
 	Roster     *trust.Roster
 	Frontier   *Frontier
 	Path       Path
@@ -205,6 +207,9 @@ func New(c Config) (*Mesh, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Signing == nil {
+		return nil, errors.New("mesh: no member's key to prove sessions with")
+	}
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
@@ -219,13 +224,18 @@ func New(c Config) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.gate, m.topics = newGate(m), newTopics(m)
-	bare, err := newHost(c, m.gate)
+	if m.metrics, err = newMetrics(m, m.c.Registerer); err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
+	bare, err := newHost(c, m.gate) // connections come from here on
 	if err != nil {
+		m.metrics.unregister()
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.host, m.self = gatedHost{bare, m.gate}, bare.ID()
 	if err := m.open(); err != nil {
 		m.cancel()
+		m.metrics.unregister()
 		return nil, errors.Join(fmt.Errorf("mesh: %w", err), bare.Close())
 	}
 	return m, nil
@@ -233,9 +243,6 @@ func New(c Config) (*Mesh, error) {
 
 func (m *Mesh) open() error {
 	var err error
-	if m.metrics, err = newMetrics(m, m.c.Registerer); err != nil {
-		return err
-	}
 	if m.book, err = openBook(m.c.BookPath); err != nil {
 		return err
 	}
@@ -315,7 +322,7 @@ func (m *Mesh) Addrs() []string {
 	return out
 }
 
-// A Peer is a member that is connected now.
+// A Peer is a member that is connected now and has proved its key.
 type Peer struct {
 	ID       string
 	Member   crypto.MemberID
@@ -332,7 +339,7 @@ func (m *Mesh) Peers() []Peer {
 	var out []Peer
 	for _, id := range m.host.Network().Peers() {
 		credential, known := m.c.Roster.ByPeer(string(id))
-		conns := m.host.Network().ConnsToPeer(id)
+		conns := m.gate.heard(id)
 		if !known || len(conns) == 0 {
 			continue
 		}
@@ -390,8 +397,15 @@ func (m *Mesh) Greeted() bool {
 
 func (m *Mesh) now() int64 { return m.c.Now().UnixMilli() }
 
-// connected returns the roster's peers that are connected now.
+// connected returns the roster's peers that are connected now and have proved
+// their keys.
 func (m *Mesh) connected() []peer.ID {
+	return slices.DeleteFunc(m.linked(), func(id peer.ID) bool { return len(m.gate.heard(id)) == 0 })
+}
+
+// linked returns the roster's peers that are connected now, also those that may
+// be somebody else.
+func (m *Mesh) linked() []peer.ID {
 	var out []peer.ID
 	for _, id := range m.host.Network().Peers() {
 		if m.gate.member(id) && m.host.Network().Connectedness(id) == network.Connected {

@@ -259,7 +259,7 @@ func (m *Mesh) met(id peer.ID) {
 		return
 	}
 	var addrs []string
-	for _, c := range m.host.Network().ConnsToPeer(id) {
+	for _, c := range m.gate.heard(id) {
 		if c.Stat().Direction == network.DirOutbound {
 			addrs = append(addrs, c.RemoteMultiaddr().String())
 		}
@@ -363,17 +363,26 @@ func (m *Mesh) watchIdentify() {
 			if !ok || !m.gate.member(identified.Peer) {
 				continue
 			}
-			var addrs []string
-			for _, a := range identified.ListenAddrs[:min(len(identified.ListenAddrs), bookAddrs)] {
-				addrs = append(addrs, a.String())
-			}
-			m.book.put(identified.Peer, addrs, m.now())
-			m.mu.Lock()
-			delete(m.told, identified.Peer) // a new connection may be to one that has forgotten everything
-			m.mu.Unlock()
-			m.tell(identified.Peer)
+			m.wait.Go(func() { m.identified(identified) })
 		}
 	}
+}
+
+// identified notes what a member has said of itself, once it has proved that it
+// is the one.
+func (m *Mesh) identified(e event.EvtPeerIdentificationCompleted) {
+	if m.gate.await(m.ctx, e.Conn) != nil {
+		return
+	}
+	var addrs []string
+	for _, a := range e.ListenAddrs[:min(len(e.ListenAddrs), bookAddrs)] {
+		addrs = append(addrs, a.String())
+	}
+	m.book.put(e.Peer, addrs, m.now())
+	m.mu.Lock()
+	delete(m.told, e.Peer) // a new connection may be to one that has forgotten everything
+	m.mu.Unlock()
+	m.tell(e.Peer)
 }
 
 // An attempt is the state of dialling one peer.
@@ -432,13 +441,13 @@ func (m *Mesh) supervise() {
 		case <-m.redial:
 		case <-tick.C:
 		}
-		connected := m.connected()
+		connected, linked := m.connected(), m.linked()
 		for _, id := range connected {
 			if a := attempts[id]; a != nil {
 				a.settle()
 			}
 		}
-		m.dialMore(connected, attempts, dialing, results, &c)
+		m.dialMore(linked, attempts, dialing, results, &c)
 		if time.Since(saved) > bookSave {
 			saved = time.Now()
 			if err := m.book.save(); err != nil {

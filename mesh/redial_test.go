@@ -83,7 +83,7 @@ func TestSeedsAreChecked(t *testing.T) {
 	r := testkit.NewRegion(t, "a")
 	for _, s := range []string{"", "hospital.example", "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/p2p/x"} {
 		p := newMemory(r.Roster(t))
-		m, err := mesh.New(mesh.Config{Identity: r.Members[0].PeerSeed, Seeds: []string{s}, Roster: p.roster, Frontier: p.frontier, Path: p})
+		m, err := mesh.New(mesh.Config{Identity: r.Members[0].PeerSeed, Signing: r.Members[0].Signing, Seeds: []string{s}, Roster: p.roster, Frontier: p.frontier, Path: p})
 		if err == nil {
 			t.Errorf("seed %q is taken", s)
 			_ = m.Close()

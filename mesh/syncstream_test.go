@@ -97,9 +97,7 @@ func TestHostileSync(t *testing.T) {
 	victim := start(t, r, 0, nil)
 	friend := start(t, r, 1, nil)
 	h := bare(t, r.Members[2].PeerSeed)
-	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
-		t.Fatal(err)
-	}
+	enter(t, h, r.Members[2], victim)
 	open := func() io.ReadWriter {
 		s, err := h.NewStream(t.Context(), infoOf(t, victim).ID, "/watchward/sync/0")
 		if err != nil {
@@ -156,9 +154,7 @@ func TestAskingNeedsTheRight(t *testing.T) {
 	for i, may := range map[int]bool{1: true, 2: false} {
 		t.Run(r.Members[i].Credential.Name, func(t *testing.T) {
 			h := bare(t, r.Members[i].PeerSeed)
-			if err := h.Connect(t.Context(), infoOf(t, speaker)); err != nil {
-				t.Fatal(err)
-			}
+			enter(t, h, r.Members[i], speaker)
 			open := func(p protocol.ID) io.ReadWriter {
 				s, err := h.NewStream(t.Context(), speaker.libp2pID(), p)
 				if err != nil {

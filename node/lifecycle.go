@@ -229,7 +229,7 @@ func (n *Node) openMesh() error {
 		return err
 	}
 	c := mesh.Config{
-		Identity: n.identity.PeerSeed, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
+		Identity: n.identity.PeerSeed, Signing: n.identity.Signing, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n}, Registrar: n.registrar,
 		Now: n.o.Now, Log: n.log, Registerer: n.registry,

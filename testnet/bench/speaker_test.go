@@ -36,7 +36,7 @@ func speakTo(t testing.TB, r *testkit.Region, m *testkit.Member, seeds []string)
 	s := &speaker{shelf: &shelf{roster: r.Roster(t), frontier: mesh.NewFrontier(), chains: map[crypto.ChainID][]*crypto.Envelope{}}}
 	var err error
 	s.Mesh, err = mesh.New(mesh.Config{
-		Identity: m.PeerSeed, Listen: []string{quicAny}, Seeds: seeds,
+		Identity: m.PeerSeed, Signing: m.Signing, Listen: []string{quicAny}, Seeds: seeds,
 		Roster: s.shelf.roster, Frontier: s.shelf.frontier, Path: s.shelf,
 	})
 	if err != nil {

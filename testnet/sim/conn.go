@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/multiformats/go-multiaddr"
+
+	"github.com/watchward/watchward/mesh"
 )
 
 // A conn is one side of a connection.
@@ -142,8 +146,22 @@ func (c *conn) IsClosed() bool {
 	}
 }
 
-// As implements network.MuxedConn.
-func (c *conn) As(any) bool { return false }
+// As implements network.MuxedConn: there is no TLS, and so the connection itself
+// gives what the mesh binds a session to.
+func (c *conn) As(target any) bool {
+	e, ok := target.(*mesh.Exporter)
+	if ok {
+		*e = c
+	}
+	return ok
+}
+
+// ExportKeyingMaterial implements mesh.Exporter. A mesh asks when it signs and
+// when it verifies: the work is charged here.
+func (c *conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	c.transport.fabric.proving(c.node)
+	return hkdf.Key(sha256.New, []byte(c.pair.secret), context, label, length)
+}
 
 // LocalPeer implements network.ConnSecurity.
 func (c *conn) LocalPeer() peer.ID { return c.transport.self }

@@ -12,6 +12,7 @@ type Costs struct {
 	Admit  time.Duration // staging one envelope
 	Commit time.Duration // one transaction with its fsync, which takes no core
 	Relay  time.Duration // handing one envelope to the connected peers
+	Prove  time.Duration // signing or verifying the proof of a session: each connection costs either side both
 }
 
 // DefaultCosts is what is charged unless a scenario says otherwise.
@@ -20,6 +21,7 @@ var DefaultCosts = Costs{
 	Admit:  60 * time.Microsecond,  // BenchmarkAppend: 9.9 ms for 512 sightings, 19 µs each, and the envelope's own keys
 	Commit: 400 * time.Microsecond, // append 4 KiB and sync: 0.33 ms (testnet/bench/RESULTS.md, run F)
 	Relay:  100 * time.Microsecond, // hashing, RPC encoding and up to 96 queues
+	Prove:  250 * time.Microsecond, // half of BenchmarkSign and BenchmarkVerify
 }
 
 const cores = 2

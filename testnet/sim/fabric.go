@@ -24,7 +24,8 @@ const (
 type Fabric struct {
 	latency func(from, to int) time.Duration
 	loss    float64
-	jitter  time.Duration // of datagrams
+	jitter  time.Duration  // of datagrams
+	proving func(node int) // takes the time of signing or verifying the proof of a session
 
 	mu        sync.Mutex // guards what follows; nothing waits while it is held
 	rand      *rand.Rand
@@ -40,15 +41,16 @@ func newFabric(n int, seed uint64, loss float64, latency func(from, to int) time
 	return &Fabric{
 		latency: latency, loss: loss, rand: rand.New(rand.NewPCG(seed, 0xfab)),
 		listeners: map[string]*listener{}, pairs: map[*pair]struct{}{}, lines: map[int]*line{}, bytes: make([]int64, n),
-		cut: func(int, int) bool { return false },
+		cut: func(int, int) bool { return false }, proving: func(int) {},
 	}
 }
 
 // A pair is one connection, seen from both its ends.
 type pair struct {
-	ends  [2]*conn // the dialling side first
-	held  time.Time
-	timer *time.Timer // ends it when a cut lasts; nil = not cut
+	ends   [2]*conn // the dialling side first
+	secret string   // in place of a TLS session's
+	held   time.Time
+	timer  *time.Timer // ends it when a cut lasts; nil = not cut
 }
 
 // A line is what one node sends through, and what it receives through.

@@ -195,6 +195,14 @@ func (r Raw) Reach(m *Member) (peer.ID, error) {
 	return info.ID, r.Connect(ctx, *info)
 }
 
+// Prove makes a host that has reached a member prove a key to it.
+func (r Raw) Prove(to peer.ID, as *Member) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	_, err := mesh.Prove(ctx, r.Network().ConnsToPeer(to)[0], as.Signing, as.Credential.Region)
+	return err
+}
+
 // Pour opens a stream and writes to it, then holds it open.
 func (r Raw) Pour(to peer.ID, p protocol.ID, what []byte) error {
 	ctx, cancel := context.WithTimeout(network.WithNoDial(context.Background(), "hostile"), 20*time.Second)

@@ -259,6 +259,9 @@ func TestOversizedAndSlowStreams(t *testing.T) {
 		defer r.Close()
 		for _, hub := range w.Members[:3] {
 			id, err := r.Reach(hub)
+			if err == nil {
+				err = r.Prove(id, bad)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,6 +281,52 @@ func TestOversizedAndSlowStreams(t *testing.T) {
 		}
 		named(t, w, bad, "not what it should be", names, since)
 	})
+}
+
+// Who has a member's peer key and not its other one is not heard on any
+// protocol, whatever it pours into them, and is dropped after ten seconds and
+// named; the member itself is heard as before.
+func TestPeerKeyAloneIsNotHeard(t *testing.T) {
+	for name, quic := range map[string]bool{"fabric": false, "quic": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, sim.Config{Seed: 17, Hubs: 3, Spokes: 5, QUIC: quic}, func(t *testing.T, w *sim.World) {
+				w.Start(w.Members...)
+				time.Sleep(warm)
+				if n := sim.Count(w, "watchward_rejected_total", "session", w.Members...); n != 0 {
+					t.Errorf("%.0f honest sessions refused", n)
+				}
+				victim, hub := w.Members[5], w.Members[0]
+				since := time.Now()
+				r := w.Raw(0, victim.PeerSeed)
+				defer r.Close()
+				id, err := r.Reach(hub)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range meshProtocols {
+					_ = r.Pour(id, p, sim.Oversized)
+				}
+				time.Sleep(9 * time.Second)
+				if len(r.Network().ConnsToPeer(id)) == 0 {
+					t.Error("dropped before its time")
+				}
+				if said := w.Journal.Find(victim.PeerID(), "not what it should be"); len(said) > 0 {
+					t.Errorf("it was heard: %s", said[0].Text)
+				}
+				time.Sleep(2 * time.Second)
+				if len(r.Network().ConnsToPeer(id)) > 0 {
+					t.Error("not dropped")
+				}
+				named(t, w, victim, "does not prove", map[string]bool{hub.Credential.Name: true}, since)
+				if n := sim.Count(w, "watchward_rejected_total", "session", w.Members...); n != 1 {
+					t.Errorf("%.0f sessions are counted, want 1", n)
+				}
+				said := speakOf(w, w.Members[5:6], 10, 500*time.Millisecond)
+				time.Sleep(5 * time.Second)
+				unharmed(t, w, said, w.Members, 2)
+			})
+		})
+	}
 }
 
 // Two envelopes with one number, said at the end of a chain and in the middle of

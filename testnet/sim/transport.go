@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -96,7 +97,7 @@ func (t *fabricTransport) dial(ctx context.Context, at multiaddr.Multiaddr, id p
 	if err := wait(ctx, t.fabric.latency(t.node, to)+t.fabric.latency(to, t.node)); err != nil {
 		return nil, err
 	}
-	p := &pair{}
+	p := &pair{secret: rand.Text()}
 	mine := &conn{pair: p, transport: t, node: t.node, far: to, remote: id, remoteKey: l.transport.key.GetPublic(), from: t.local(), to: at, scope: scope}
 	theirs := &conn{pair: p, side: 1, transport: l.transport, node: to, far: t.node, remote: t.self, remoteKey: t.key.GetPublic(), from: at, to: t.local()}
 	p.ends = [2]*conn{mine, theirs}

@@ -77,6 +77,11 @@ func New(t testing.TB, c Config) *World {
 	w := &World{TB: t, Config: c, Rand: rand.New(rand.NewPCG(c.Seed, 1)), Journal: &Journal{}}
 	zone := func(i int) int { return i % c.Zones }
 	w.Fabric = newFabric(2*n+256, c.Seed, c.Loss, Spread(c.Seed, zone, c.Within, c.Between))
+	w.proving = func(node int) {
+		if node < len(w.Members) {
+			w.Members[node].cpu.work(c.Costs.Prove)
+		}
+	}
 	if c.QUIC {
 		w.jitter = c.Jitter
 		w.quic = newPackets(w.Fabric)
@@ -174,7 +179,7 @@ func (m *Member) start() {
 	w := m.World
 	w.Helper()
 	c := mesh.Config{
-		Identity: m.PeerSeed, Hub: m.Part == Hub, Roster: m.Memory.roster, Frontier: m.Memory.frontier, Path: m.Memory,
+		Identity: m.PeerSeed, Signing: m.Signing, Hub: m.Part == Hub, Roster: m.Memory.roster, Frontier: m.Memory.frontier, Path: m.Memory,
 		Now: m.Now, Log: w.Journal.logger(m.Credential.Name), Registerer: m.Registry, Transports: w.transport(m.Index),
 	}
 	if m.Part != Spoke {
