@@ -33,8 +33,8 @@ type memory struct {
 
 	// deaf makes Check ignore everything that comes one way.
 	deaf map[mesh.Via]bool
-	// settled makes AddTrust take nothing.
-	settled bool
+	// takes is what AddTrust looks at; nil = everything.
+	takes func(raw []byte) bool
 	// muted are members whose words Check wants kept and not relayed.
 	muted map[crypto.MemberID]bool
 
@@ -153,11 +153,13 @@ func (p *memory) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yiel
 
 // AddTrust implements mesh.Path.
 func (p *memory) AddTrust(_ context.Context, records [][]byte) error {
-	if p.settled {
-		return nil
+	if p.takes != nil {
+		records = slices.DeleteFunc(slices.Clone(records), func(raw []byte) bool { return !p.takes(raw) })
 	}
-	_, err := p.roster.AddAll(records)
-	return err
+	if _, err := p.roster.AddAll(records); err != nil {
+		return &mesh.Refusal{Reason: "trust", Err: err}
+	}
+	return nil
 }
 
 func (p *memory) has(e *crypto.Envelope) bool {

@@ -14,6 +14,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/watchward/watchward/crypto/trust"
 )
 
 // Bounds of gossip.
@@ -211,6 +213,9 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 		if from == m.self { // admitted before it was published
 			return pubsub.ValidationAccept
 		}
+		if _, record := trust.KindOf(message.Data); record {
+			return m.spread.validate(t, message, from)
+		}
 		checked, err := m.c.Path.Check(message.Data, ViaGossip, t.region, t.audience)
 		if err == nil && checked.Muted { // kept, and not relayed
 			m.metrics.result("muted")
@@ -245,6 +250,10 @@ func (m *Mesh) relayLater(t *topic, a arrived) pubsub.ValidationResult {
 	case <-t.ctx.Done():
 		return pubsub.ValidationIgnore
 	}
+	return relayIn(t)
+}
+
+func relayIn(t *topic) pubsub.ValidationResult {
 	select {
 	case <-time.After(relayWait):
 		return pubsub.ValidationAccept
@@ -273,14 +282,18 @@ func (m *Mesh) refusedAgain(message *pubsub.Message) {
 	}
 }
 
-// judge counts why an envelope was not taken, parks one of an unknown author,
+// judge counts why an envelope or a trust record was not taken, parks one of an unknown author,
 // and reports whether its sender is to blame.
 func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		m.metrics.rejected(refusal.Reason)
-		m.log.Warn("envelope refused", slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
+		what := "envelope refused"
+		if refusal.Reason == "trust" {
+			what = "trust record refused"
+		}
+		m.log.Warn(what, slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
 		return refusal.provable()
 	case errors.Is(err, ErrUnknownAuthor):
 		m.park(raw, from)
@@ -292,7 +305,7 @@ func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 	case errors.Is(err, ErrHeld):
 		m.metrics.result("held")
 	default:
-		m.log.Error("check envelope", slog.Any("err", err))
+		m.log.Error("check what gossip brought", slog.Any("err", err))
 	}
 	return false
 }
@@ -305,7 +318,7 @@ func (m *Mesh) receive(t *topic) {
 			if err != nil {
 				return
 			}
-			if message.ValidatorData == nil { // our own, or admitted already
+			if message.ValidatorData == nil { // our own, admitted already, or a trust record
 				continue
 			}
 			select {

@@ -115,7 +115,11 @@ func TestGossipReachesAll(t *testing.T) {
 // hostile joins a topic as a member would, with the rules of pubsub alone.
 func hostile(t *testing.T, seed [32]byte, victim *node, topics ...string) []*pubsub.Topic {
 	t.Helper()
-	h := bare(t, seed)
+	return join(t, bare(t, seed), victim, topics...)
+}
+
+func join(t *testing.T, h host.Host, victim *node, topics ...string) []*pubsub.Topic {
+	t.Helper()
 	if err := h.Connect(t.Context(), infoOf(t, victim)); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +281,7 @@ func TestWhoMayNotHear(t *testing.T) {
 				if _, err := p.roster.AddAll(records); err != nil {
 					t.Fatal(err)
 				}
-				p.settled = true
+				p.takes = func([]byte) bool { return false }
 				c.Path = p
 			}
 			speaker := start(t, r, 0, knows)

@@ -192,8 +192,10 @@ func (p *Memory) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yiel
 
 // AddTrust implements mesh.Path.
 func (p *Memory) AddTrust(_ context.Context, records [][]byte) error {
-	_, err := p.roster.AddAll(records)
-	return err
+	if _, err := p.roster.AddAll(records); err != nil {
+		return &mesh.Refusal{Reason: "trust", Err: err}
+	}
+	return nil
 }
 
 // Has reports whether an envelope is held.
