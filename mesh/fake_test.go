@@ -35,6 +35,8 @@ type memory struct {
 	deaf map[mesh.Via]bool
 	// takes is what AddTrust looks at; nil = everything.
 	takes func(raw []byte) bool
+	// strangers makes Check refuse, and so count, what unknown members say.
+	strangers bool
 	// muted are members whose words Check wants kept and not relayed.
 	muted map[crypto.MemberID]bool
 
@@ -80,6 +82,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 		return nil, p.refuse("region", errors.New("not of this topic"))
 	}
 	author, known := p.roster.Member(h.Region, h.Author, h.Serial)
+	if !known && p.strangers {
+		return nil, p.refuse("credential", errors.New("unknown"))
+	}
 	if !known {
 		return nil, mesh.ErrUnknownAuthor
 	}

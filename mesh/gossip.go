@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
 )
 
@@ -65,7 +66,8 @@ func (m *Mesh) newRouter() (*pubsub.PubSub, error) {
 // welcome announces the youngest envelopes to each peer that joins a topic:
 // gossip does not bring what was said before, and sync compares only what has
 // settled. It does so again after graftTime, since until the next heartbeat has
-// grafted the peer only the author's own connections bring it anything.
+// grafted the peer only the author's own connections bring it anything; what of
+// the trust records has changed meanwhile is compared then.
 func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 	defer joined.Cancel()
 	for {
@@ -76,10 +78,15 @@ func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 		if e.Type == pubsub.PeerJoin && m.mayHear(e.Peer, t.region, t.audience) {
 			m.wait.Go(func() {
 				m.direct.catchUp(e.Peer, t.region, t.audience)
+				root := m.c.Roster.Root()
 				select {
 				case <-m.ctx.Done():
+					return
 				case <-time.After(graftTime):
-					m.direct.catchUp(e.Peer, t.region, t.audience)
+				}
+				m.direct.catchUp(e.Peer, t.region, t.audience)
+				if t.audience == crypto.AudienceCommunity && t.region == m.regionOf(e.Peer) && m.c.Roster.Root() != root {
+					m.askFor(e.Peer)
 				}
 			})
 		}

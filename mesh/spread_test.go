@@ -113,6 +113,7 @@ func TestTrustRecordGoesFromHopToHop(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := newMemory(roster)
+			p.strangers = true
 			p.takes = func(raw []byte) bool { return bytes.Equal(raw, newcomer.Record) }
 			c.Path = p
 			if i > 0 {
@@ -121,9 +122,17 @@ func TestTrustRecordGoesFromHopToHop(t *testing.T) {
 			counts = append(counts, counted(c))
 		}))
 	}
-	for i := range hops - 1 {
-		awaitGossip(t, row[i], row[i+1])
-		awaitGossip(t, row[i+1], row[i])
+	relays := func(from, to *node) { // by the one between them, to whom from is unknown
+		before := to.refused("credential")
+		await(t, "gossip over two hops", func() bool {
+			from.say(t, crypto.Header{Audience: crypto.AudienceCommunity}, []byte("are you there?"))
+			time.Sleep(10 * time.Millisecond)
+			return to.refused("credential") > before
+		})
+	}
+	for i := range hops - 2 {
+		relays(row[i], row[i+2])
+		relays(row[i+2], row[i])
 	}
 	began := time.Now()
 	if err := row[0].AddTrust(t.Context(), [][]byte{newcomer.Record}); err != nil {
