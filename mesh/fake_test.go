@@ -35,6 +35,8 @@ type memory struct {
 	deaf map[mesh.Via]bool
 	// takes is what AddTrust looks at; nil = everything.
 	takes func(raw []byte) bool
+	// admitting is called at each Admit; nil = nothing.
+	admitting func()
 	// strangers makes Check refuse, and so count, what unknown members say.
 	strangers bool
 	// muted are members whose words Check wants kept and not relayed.
@@ -112,6 +114,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 
 // Admit implements mesh.Path.
 func (p *memory) Admit(_ context.Context, batch []*mesh.Checked) error {
+	if p.admitting != nil {
+		p.admitting()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range batch {
