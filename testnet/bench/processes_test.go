@@ -44,9 +44,9 @@ const (
 // BenchmarkGossipProcesses compares hospitals, processes with all that they do,
 // with processes of GossipSub alone in the same places: networks of their own,
 // every pair connected, lines of 25 ms and then without delay. A hospital's word
-// counts from when its own author streams it, durable and on its way, to when
-// another hospital has verified it, put it on disk, indexed and streamed it; a
-// plain message from when its author delivers it to itself.
+// counts from when its own author streams it, which is before it is signed, to
+// when another hospital has verified it, put it on disk, indexed and streamed it;
+// a plain message from when its author delivers it to itself.
 func BenchmarkGossipProcesses(b *testing.B) {
 	w, err := proc.NewNetwork(1)
 	if errors.Is(err, proc.ErrNoNetwork) {
@@ -187,7 +187,7 @@ func hospitalWords(b *testing.B, region *proc.Region) *round {
 		clients[place] = c
 		wait.Go(func() {
 			_ = c.Tail(ctx, 0, func(v api.NoticeView) error {
-				if v.Indicator == nil || v.State == "waiting" {
+				if v.Indicator == nil {
 					return nil
 				}
 				if number, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(v.Indicator.Value, "w"), ".example")); err == nil {
