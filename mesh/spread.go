@@ -358,5 +358,6 @@ func (s *spread) leave() { <-s.verifying }
 
 // early reports whether a record may be good once others are known.
 func early(err error) bool {
-	return errors.Is(err, trust.ErrRegion) || errors.Is(err, trust.ErrCharterMissing) || errors.Is(err, trust.ErrAuthorMissing)
+	return errors.Is(err, trust.ErrRegion) || errors.Is(err, trust.ErrCharterMissing) || errors.Is(err, trust.ErrAuthorMissing) ||
+		errors.Is(err, trust.ErrProposalMissing)
 }

@@ -398,18 +398,13 @@ func charterOfSeven(t *testing.T) ([]byte, crypto.Region) {
 		keys = append(keys, key)
 		c.Coordinators = append(c.Coordinators, trust.Coordinator{Name: fmt.Sprint("coordinator ", i), Key: key.Public().Bytes()})
 	}
-	draft, err := trust.NewCharter(c)
+	found, charter, err := trust.Found(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range keys {
-		if err := draft.Sign(key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	raw, err := draft.Record()
+	records, err := trust.Act(nil, keys, testkit.Founded, found)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw, draft.Charter().Region()
+	return records[0], charter.Region()
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/testnet/sim"
 )
@@ -20,6 +22,21 @@ var news = map[string]func(w *sim.World) (record []byte, known func(*trust.Roste
 			return ok
 		}
 	},
+	"revocation": func(w *sim.World) ([]byte, func(*trust.Roster) bool) {
+		thief := w.Members[len(w.Members)-2].Credential
+		revoke, err := trust.Revoking(w.Region.Charter, thief, nil, testkit.Founded)
+		if err != nil {
+			w.Fatal(err)
+		}
+		records, err := trust.Act(w.Region.Charter, []*crypto.PrivateKey{w.Region.Admission}, testkit.Founded, revoke)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return records[0], func(r *trust.Roster) bool {
+			_, revoked := r.Revoked(thief)
+			return revoked
+		}
+	},
 	"endorsements": func(w *sim.World) ([]byte, func(*trust.Roster) bool) {
 		return w.Region.Endorse(w, nil), func(r *trust.Roster) bool { return r.Endorsements(w.Region.ID) != nil }
 	},
@@ -29,19 +46,20 @@ var news = map[string]func(w *sim.World) (record []byte, known func(*trust.Roste
 // that was away the moment it meets anybody.
 func TestTrustRecordsReachEverybodyAtOnce(t *testing.T) {
 	t.Run("credential", func(t *testing.T) { reachEverybody(t, "credential", sized(3, 6, 12), sized(9, 24, 88)) })
+	t.Run("revocation", func(t *testing.T) { reachEverybody(t, "revocation", sized(3, 6, 12), sized(9, 24, 88)) })
 	t.Run("endorsements", func(t *testing.T) { reachEverybody(t, "endorsements", sized(3, 6, 12), sized(9, 24, 88)) })
 }
 
 func TestTrustRecordsReachAThousandAtOnce(t *testing.T) {
 	full(t)
-	reachEverybody(t, "credential", 100, 900)
+	reachEverybody(t, "revocation", 100, 900)
 }
 
 func reachEverybody(t *testing.T, kind string, hubs, spokes int) {
 	bubble(t, sim.Config{Seed: 27, Hubs: hubs, Spokes: spokes, Zones: 5, Apart: true}, func(t *testing.T, w *sim.World) {
 		last := len(w.Members) - 1
-		away, there := w.Members[last], w.Members[:last]
-		w.Start(there...)
+		away, there := w.Members[last], w.Members[:last-1] // the one between them is the thief
+		w.Start(append(slices.Clone(there), w.Members[last-1])...)
 		time.Sleep(warm)
 		record, known := news[kind](w)
 		origin := there[w.Rand.IntN(len(there))]
