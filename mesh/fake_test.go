@@ -33,8 +33,12 @@ type memory struct {
 
 	// deaf makes Check ignore everything that comes one way.
 	deaf map[mesh.Via]bool
-	// settled makes AddTrust take nothing.
-	settled bool
+	// takes is what AddTrust looks at; nil = everything.
+	takes func(raw []byte) bool
+	// admitting is called at each Admit; nil = nothing.
+	admitting func()
+	// strangers makes Check refuse, and so count, what unknown members say.
+	strangers bool
 	// muted are members whose words Check wants kept and not relayed.
 	muted map[crypto.MemberID]bool
 
@@ -80,6 +84,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 		return nil, p.refuse("region", errors.New("not of this topic"))
 	}
 	author, known := p.roster.Member(h.Region, h.Author, h.Serial)
+	if !known && p.strangers {
+		return nil, p.refuse("credential", errors.New("unknown"))
+	}
 	if !known {
 		return nil, mesh.ErrUnknownAuthor
 	}
@@ -107,6 +114,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 
 // Admit implements mesh.Path.
 func (p *memory) Admit(_ context.Context, batch []*mesh.Checked) error {
+	if p.admitting != nil {
+		p.admitting()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range batch {
@@ -153,11 +163,13 @@ func (p *memory) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yiel
 
 // AddTrust implements mesh.Path.
 func (p *memory) AddTrust(_ context.Context, records [][]byte) error {
-	if p.settled {
-		return nil
+	if p.takes != nil {
+		records = slices.DeleteFunc(slices.Clone(records), func(raw []byte) bool { return !p.takes(raw) })
 	}
-	_, err := p.roster.AddAll(records)
-	return err
+	if _, err := p.roster.AddAll(records); err != nil {
+		return &mesh.Refusal{Reason: "trust", Err: err}
+	}
+	return nil
 }
 
 func (p *memory) has(e *crypto.Envelope) bool {

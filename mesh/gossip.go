@@ -14,6 +14,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
 )
 
 // Bounds of gossip.
@@ -63,7 +66,8 @@ func (m *Mesh) newRouter() (*pubsub.PubSub, error) {
 // welcome announces the youngest envelopes to each peer that joins a topic:
 // gossip does not bring what was said before, and sync compares only what has
 // settled. It does so again after graftTime, since until the next heartbeat has
-// grafted the peer only the author's own connections bring it anything.
+// grafted the peer only the author's own connections bring it anything; what of
+// the trust records has changed meanwhile is compared then.
 func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 	defer joined.Cancel()
 	for {
@@ -74,10 +78,15 @@ func (m *Mesh) welcome(t *topic, joined *pubsub.TopicEventHandler) {
 		if e.Type == pubsub.PeerJoin && m.mayHear(e.Peer, t.region, t.audience) {
 			m.wait.Go(func() {
 				m.direct.catchUp(e.Peer, t.region, t.audience)
+				root := m.c.Roster.Root()
 				select {
 				case <-m.ctx.Done():
+					return
 				case <-time.After(graftTime):
-					m.direct.catchUp(e.Peer, t.region, t.audience)
+				}
+				m.direct.catchUp(e.Peer, t.region, t.audience)
+				if t.audience == crypto.AudienceCommunity && t.region == m.regionOf(e.Peer) && m.c.Roster.Root() != root {
+					m.askFor(e.Peer)
 				}
 			})
 		}
@@ -211,6 +220,9 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 		if from == m.self { // admitted before it was published
 			return pubsub.ValidationAccept
 		}
+		if _, record := trust.KindOf(message.Data); record {
+			return m.spread.validate(t, message, from)
+		}
 		checked, err := m.c.Path.Check(message.Data, ViaGossip, t.region, t.audience)
 		if err == nil && checked.Muted { // kept, and not relayed
 			m.metrics.result("muted")
@@ -245,6 +257,10 @@ func (m *Mesh) relayLater(t *topic, a arrived) pubsub.ValidationResult {
 	case <-t.ctx.Done():
 		return pubsub.ValidationIgnore
 	}
+	return relayIn(t)
+}
+
+func relayIn(t *topic) pubsub.ValidationResult {
 	select {
 	case <-time.After(relayWait):
 		return pubsub.ValidationAccept
@@ -273,14 +289,18 @@ func (m *Mesh) refusedAgain(message *pubsub.Message) {
 	}
 }
 
-// judge counts why an envelope was not taken, parks one of an unknown author,
+// judge counts why an envelope or a trust record was not taken, parks one of an unknown author,
 // and reports whether its sender is to blame.
 func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		m.metrics.rejected(refusal.Reason)
-		m.log.Warn("envelope refused", slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
+		what := "envelope refused"
+		if refusal.Reason == "trust" {
+			what = "trust record refused"
+		}
+		m.log.Warn(what, slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
 		return refusal.provable()
 	case errors.Is(err, ErrUnknownAuthor):
 		m.park(raw, from)
@@ -292,7 +312,7 @@ func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 	case errors.Is(err, ErrHeld):
 		m.metrics.result("held")
 	default:
-		m.log.Error("check envelope", slog.Any("err", err))
+		m.log.Error("check what gossip brought", slog.Any("err", err))
 	}
 	return false
 }
@@ -305,7 +325,7 @@ func (m *Mesh) receive(t *topic) {
 			if err != nil {
 				return
 			}
-			if message.ValidatorData == nil { // our own, or admitted already
+			if message.ValidatorData == nil { // our own, admitted already, or a trust record
 				continue
 			}
 			select {

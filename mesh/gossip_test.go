@@ -127,7 +127,11 @@ func TestGossipReachesAll(t *testing.T) {
 // hostile joins a topic as a member would, with the rules of pubsub alone.
 func hostile(t *testing.T, as *testkit.Member, victim *node, topics ...string) []*pubsub.Topic {
 	t.Helper()
-	h := bare(t, as.PeerSeed)
+	return join(t, bare(t, as.PeerSeed), as, victim, topics...)
+}
+
+func join(t *testing.T, h host.Host, as *testkit.Member, victim *node, topics ...string) []*pubsub.Topic {
+	t.Helper()
 	enter(t, h, as, victim)
 	router, err := pubsub.NewGossipSub(t.Context(), h, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(func(m *pb.Message) string { return string(m.Data) }), pubsub.WithFloodPublish(true))
@@ -287,7 +291,7 @@ func TestWhoMayNotHear(t *testing.T) {
 				if _, err := p.roster.AddAll(records); err != nil {
 					t.Fatal(err)
 				}
-				p.settled = true
+				p.takes = func([]byte) bool { return false }
 				c.Path = p
 			}
 			speaker := start(t, r, 0, knows)
@@ -336,5 +340,51 @@ func TestWhoMayNotHear(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a topic that was joined after the start was doing has ended when Close
+// returns.
+func TestCloseWaitsForTopicsJoinedLater(t *testing.T) {
+	a, b := testkit.NewRegion(t, "a"), testkit.NewRegionNamed(t, "b", "speaker")
+	list, other := a.Endorse(t, nil, b), b.Endorse(t, nil, a)
+	began, ended := make(chan struct{}), make(chan struct{})
+	p := newMemory(trust.NewRoster(a.ID))
+	if _, err := p.roster.AddAll(a.Records[:2]); err != nil {
+		t.Fatal(err)
+	}
+	p.deaf[mesh.ViaDirect], p.deaf[mesh.ViaSync] = true, true // whatever comes, comes in the topic
+	var once sync.Once
+	p.admitting = func() {
+		once.Do(func() {
+			close(began)
+			time.Sleep(300 * time.Millisecond) // a slow disk: longer than anything else takes to end
+			close(ended)
+		})
+	}
+	n := start(t, a, 0, func(c *mesh.Config) { c.Path = p })
+	if err := n.AddTrust(t.Context(), append([][]byte{list, other}, b.Records...)); err != nil {
+		t.Fatal(err)
+	}
+	speaker := start(t, b, 0, both(seed(n), func(c *mesh.Config) {
+		if _, err := c.Roster.AddAll(a.Records); err != nil {
+			t.Fatal(err)
+		}
+	}))
+	community := crypto.Header{Region: b.ID, Audience: crypto.AudienceCommunity}
+	await(t, "a word of the other region", func() bool {
+		speaker.say(t, community, []byte("word"))
+		select {
+		case <-began:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	n.stop(t)
+	select {
+	case <-ended:
+	default:
+		t.Error("its topic still admits a word")
 	}
 }

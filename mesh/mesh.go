@@ -68,8 +68,8 @@ type Path interface {
 	// false. One whose items were erased comes without them; of a number that
 	// was used twice both come, one after the other.
 	Read(chain crypto.ChainID, r Range, newestFirst bool, yield func(seq uint64, raw []byte) bool) error
-	// AddTrust keeps and applies trust records. Bad ones are refused alone; the
-	// error joins why.
+	// AddTrust keeps and applies trust records. Bad ones are refused alone, with a
+	// *Refusal that joins why; any other error is this node's own.
 	AddTrust(ctx context.Context, records [][]byte) error
 }
 
@@ -81,23 +81,25 @@ var (
 	ErrUnknownAuthor = errors.New("envelope of an author whose credential is not known yet")
 )
 
-// A Refusal says that an envelope is never taken.
+// A Refusal says that an envelope, or a trust record, is not taken.
 type Refusal struct {
-	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items
+	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items, trust
 	Err    error
 }
 
-func (r *Refusal) Error() string { return fmt.Sprintf("envelope refused (%s): %v", r.Reason, r.Err) }
+func (r *Refusal) Error() string { return fmt.Sprintf("refused (%s): %v", r.Reason, r.Err) }
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// provable reports whether whoever sent the envelope must have known better.
+// provable reports whether whoever sent it must have known better.
 // The other reasons depend on clocks and trust records, in which honest nodes
 // differ for a while.
 func (r *Refusal) provable() bool {
 	switch r.Reason {
 	case "frame", "header", "region", "audience", "tlp", "signature", "items":
 		return true
+	case "trust":
+		return !early(r.Err) && !errors.Is(r.Err, trust.ErrUnknownType)
 	}
 	return false
 }
@@ -132,6 +134,7 @@ type Mesh struct {
 	book    *book
 	metrics *metrics
 	direct  *direct
+	spread  *spread
 	links   *lru.Cache[peer.ID, *link]
 	refused *lru.Cache[copied, error]
 	redial  chan struct{}
@@ -214,6 +217,7 @@ func New(c Config) (*Mesh, error) {
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
 		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		parked: parking{raws: map[crypto.EnvelopeID]parked{}, asking: map[peer.ID]bool{}},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	var err error
@@ -250,7 +254,8 @@ func (m *Mesh) open() error {
 		return err
 	}
 	m.direct = newDirect(m)
-	return nil
+	m.spread, err = newSpread(m)
+	return err
 }
 
 // Start opens the protocols, joins the topics and begins to dial.
@@ -265,6 +270,8 @@ func (m *Mesh) Start() error {
 	m.wait.Go(m.supervise)
 	m.wait.Go(m.watchIdentify)
 	m.wait.Go(m.syncLoop)
+	m.wait.Go(m.spread.follow)
+	m.wait.Go(m.spread.carrying)
 	return nil
 }
 
@@ -280,6 +287,15 @@ func (m *Mesh) Close() error {
 		m.metrics.unregister()
 	})
 	return err
+}
+
+// begin runs a task that Close waits for, unless the mesh has ended.
+func (m *Mesh) begin(task func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() == nil {
+		m.wait.Go(task)
+	}
 }
 
 // Publish sends an own envelope, which must be durable, to its audience:

@@ -15,6 +15,7 @@ type metrics struct {
 	all        []prometheus.Collector
 	envelopes  *prometheus.CounterVec
 	refused    *prometheus.CounterVec
+	records    *prometheus.CounterVec
 	sessions   *prometheus.CounterVec
 	bytes      *prometheus.CounterVec
 }
@@ -27,6 +28,7 @@ func newMetrics(m *Mesh, r prometheus.Registerer) (*metrics, error) {
 		registerer: r,
 		envelopes:  counter("watchward_envelopes_total", "Foreign envelopes, by what became of them.", "result"),
 		refused:    counter("watchward_rejected_total", "What no honest peer sends, by reason.", "reason"),
+		records:    counter("watchward_trust_records_total", "Trust records of gossip, by what became of them.", "result"),
 		sessions:   counter("watchward_sync_sessions_total", "Sync sessions, by how they ended.", "result"),
 		bytes:      counter("watchward_sync_bytes_total", "Bytes of sync streams.", "direction"),
 	}
@@ -34,7 +36,7 @@ func newMetrics(m *Mesh, r prometheus.Registerer) (*metrics, error) {
 		func() float64 { return float64(len(m.connected())) })
 	clocks := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "watchward_mesh_clocks_off", Help: "Members met since the start whose clock was far off when they were last heard."},
 		func() float64 { return float64(m.clocksOff()) })
-	x.all = []prometheus.Collector{x.envelopes, x.refused, x.sessions, x.bytes, peers, clocks}
+	x.all = []prometheus.Collector{x.envelopes, x.refused, x.records, x.sessions, x.bytes, peers, clocks}
 	if r == nil {
 		return x, nil
 	}
@@ -57,6 +59,7 @@ func (x *metrics) unregister() {
 func (x *metrics) result(word string)         { x.envelopes.WithLabelValues(word).Inc() }
 func (x *metrics) results(word string, n int) { x.envelopes.WithLabelValues(word).Add(float64(n)) }
 func (x *metrics) rejected(reason string)     { x.refused.WithLabelValues(reason).Inc() }
+func (x *metrics) trust(word string)          { x.records.WithLabelValues(word).Inc() }
 func (x *metrics) session(word string)        { x.sessions.WithLabelValues(word).Inc() }
 func (x *metrics) transferred(in, out int64) {
 	x.bytes.WithLabelValues("in").Add(float64(in))
@@ -78,6 +81,7 @@ func (t tracer) DropRPC(*pubsub.RPC, peer.ID)         { t.m.metrics.result("drop
 func (t tracer) DuplicateMessage(message *pubsub.Message) {
 	t.m.metrics.result("repeated")
 	t.m.refusedAgain(message)
+	t.m.spread.repeated(message)
 }
 
 func (tracer) OnNewOutboundStream(peer.ID, protocol.ID)             {}

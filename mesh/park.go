@@ -42,30 +42,45 @@ func (m *Mesh) park(raw []byte, from peer.ID) {
 	if _, here := p.raws[e.ID]; here || len(p.raws) >= parkedMax || p.bytes+len(raw) > parkedBytesMax || m.ctx.Err() != nil {
 		return
 	}
-	if p.raws == nil {
-		p.raws, p.asking = map[crypto.EnvelopeID]parked{}, map[peer.ID]bool{}
-	}
 	p.raws[e.ID] = parked{raw, from}
 	p.bytes += len(raw)
-	if p.asking[from] {
+	m.askLocked(from)
+}
+
+// askFor begins to ask a peer for its trust records, unless that is under way.
+func (m *Mesh) askFor(from peer.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.askLocked(from)
+}
+
+// askLocked is askFor with mu held.
+func (m *Mesh) askLocked(from peer.ID) {
+	if m.parked.asking[from] || m.ctx.Err() != nil {
 		return
 	}
-	p.asking[from] = true
+	m.parked.asking[from] = true
 	m.wait.Go(func() { m.ask(from) })
+}
+
+// syncSoon runs a session that settles the trust records of this moment.
+func (m *Mesh) syncSoon(with peer.ID) error {
+	_, err := m.SyncNow(m.ctx, with)
+	for tries := 0; errors.Is(err, errBusy) && tries < askTries; tries++ { // that session may be past its trust records
+		select {
+		case <-m.ctx.Done():
+			return m.ctx.Err()
+		case <-time.After(askAgain):
+		}
+		_, err = m.SyncNow(m.ctx, with)
+	}
+	return err
 }
 
 // ask brings the sender's trust records by a sync session, which settles them
 // first, and checks again what it sent.
 func (m *Mesh) ask(from peer.ID) {
-	_, err := m.SyncNow(m.ctx, from)
-	for tries := 0; errors.Is(err, errBusy) && tries < askTries; tries++ { // that session may be past its trust records
-		select {
-		case <-m.ctx.Done():
-			return
-		case <-time.After(askAgain):
-		}
-		_, err = m.SyncNow(m.ctx, from)
-	}
+	err := m.syncSoon(from)
 	if err != nil && m.ctx.Err() == nil {
 		m.log.Debug("ask for a credential", slog.String("peer", from.String()), slog.Any("err", err))
 	}

@@ -49,17 +49,7 @@ func (n *Node) CheckBundle(ctx context.Context, r io.Reader, ceiling notice.TLP)
 	if n.roster == nil {
 		return api.BundleAnswer{}, errNoRegion
 	}
-	roster := trust.NewRoster(n.roster.Region())
-	var records [][]byte
-	for _, id := range n.roster.IDs() {
-		if raw, ok := n.roster.Record(id); ok {
-			records = append(records, raw)
-		}
-	}
-	if _, err := roster.AddAll(records); err != nil {
-		return api.BundleAnswer{}, fmt.Errorf("copy the roster: %w", err)
-	}
-	i := newImporter(n, r, roster)
+	i := newImporter(n, r, n.roster.Clone())
 	i.dry = newBundleSurvey(ceiling)
 	a, err := i.run(ctx, func(context.Context) error {
 		for batch := range i.ready {

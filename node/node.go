@@ -219,6 +219,9 @@ const namesMax = 65_536
 func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 	before := p.n.roster.Root()
 	_, err := p.n.roster.AddAll(records)
+	if err != nil {
+		err = refuse("trust", err)
+	}
 	if p.n.roster.Root() == before {
 		return err
 	}

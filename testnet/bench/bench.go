@@ -62,6 +62,9 @@ var Figures = []Figure{
 	{4, "MonthOffline", "a month offline: 1,000,000 sightings of 200 authors from one peer", "month-s", 90, false, "s", "", ""},
 	{4, "MonthOffline", "… bytes of payload", "of-payload", 1.05, false, "×", "", ""},
 	{4, "MonthOffline", "… round trips before they flow", "round-trips", 3, false, "", "", ""},
+	{4, "GossipProcesses", "12 processes, lines of 25 ms: admitted and streamed, p99", "p99-ms", 0, false, "ms", "plain-p99-ms", "plain GossipSub in the same places, p99"},
+	{4, "GossipProcesses", "… of plain GossipSub", "of-plain", 1.1, false, "×", "", ""},
+	{4, "GossipProcesses", "… without delay, p99", "near-p99-ms", 0, false, "ms", "near-plain-p99-ms", "plain GossipSub in the same places, p99"},
 }
 
 // Options of Run.

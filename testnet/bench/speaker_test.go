@@ -121,8 +121,10 @@ func (s *shelf) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield
 
 // AddTrust implements mesh.Path.
 func (s *shelf) AddTrust(_ context.Context, records [][]byte) error {
-	_, err := s.roster.AddAll(records)
-	return err
+	if _, err := s.roster.AddAll(records); err != nil {
+		return &mesh.Refusal{Reason: "trust", Err: err}
+	}
+	return nil
 }
 
 // host is a value for each number.

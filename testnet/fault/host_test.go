@@ -322,3 +322,40 @@ func kinds(t *testing.T, n *proc.Node) map[string]int {
 	}
 	return count
 }
+
+// Nodes whose peers are killed and cut off again and again hold no more files open
+// than they did after the first rounds.
+func TestFilesUnderChurn(t *testing.T) {
+	t.Parallel()
+	const warm, slack, meet = 3, 8, time.Minute // rounds, files, until they have found each other again
+	rounds := setting(t, "WATCHWARD_FAULT_FILES", 8)
+	if rounds <= warm {
+		t.Fatalf("WATCHWARD_FAULT_FILES: more than %d rounds", warm)
+	}
+	d, n := hospitals(t, 4, network(t), nil)
+	stay, leave := n[:2], n[2:]
+	var first, last [2]int
+	for round := range rounds {
+		must(t, leave[round%2].Kill())
+		must(t, d.Region.Split(stay[:1], stay[1:]))
+		say(t, d, stay[0], fault.Options{}, fmt.Sprintf("word-%d.example", round))
+		d.Region.Heal()
+		must(t, leave[round%2].Start(t.Context()))
+		must(t, d.Region.AwaitPeers(within(t, meet)))
+		await(t, meet, leave[round%2], fmt.Sprintf("word-%d.example", round))
+		for i, x := range stay {
+			open, err := x.OpenFiles()
+			must(t, err)
+			if last[i] = open; round < warm {
+				first[i] = max(first[i], open)
+			}
+		}
+		t.Logf("round %d: %d files are open", round, last)
+	}
+	for i, x := range stay {
+		if last[i] > first[i]+slack {
+			t.Errorf("%s holds %d files open after %d rounds, %d after %d", x.Name, last[i], rounds, first[i], warm)
+		}
+	}
+	check(t, d)
+}

@@ -103,6 +103,18 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
+// StartBeside starts another program where the node is: in its network, if it has
+// one of its own. The caller waits for it.
+func (n *Node) StartBeside(c *exec.Cmd) error { return n.start(c) }
+
+// Host returns the IP address at which other nodes find this one.
+func (n *Node) Host() string {
+	if n.port == nil {
+		return "127.0.0.1"
+	}
+	return n.port.addr.String()
+}
+
 // Running reports whether the process is there.
 func (n *Node) Running() bool {
 	if n.command == nil {

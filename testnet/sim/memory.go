@@ -192,9 +192,16 @@ func (p *Memory) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yiel
 
 // AddTrust implements mesh.Path.
 func (p *Memory) AddTrust(_ context.Context, records [][]byte) error {
-	_, err := p.roster.AddAll(records)
-	return err
+	p.cpu.work(time.Duration(len(records)) * p.costs.Check)
+	time.Sleep(p.costs.Commit)
+	if _, err := p.roster.AddAll(records); err != nil {
+		return &mesh.Refusal{Reason: "trust", Err: err}
+	}
+	return nil
 }
+
+// Roster is what the member knows of its region.
+func (p *Memory) Roster() *trust.Roster { return p.roster }
 
 // Has reports whether an envelope is held.
 func (p *Memory) Has(e *crypto.Envelope) bool {

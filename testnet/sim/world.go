@@ -45,6 +45,7 @@ type Config struct {
 	Jitter                  time.Duration // with QUIC: datagrams take up to this longer, and so overtake one another
 	QUIC                    bool          // real QUIC over datagrams instead of streams in memory
 	Costs                   *Costs        // nil = DefaultCosts
+	Apart                   bool          // each member has a roster of its own, which takes memory; otherwise a region's members share one
 }
 
 // A World is a region, or several, whose members live in one fabric. One
@@ -99,7 +100,11 @@ func New(t testing.TB, c Config) *World {
 			part = Listener
 		}
 		x := &Member{Member: m, World: w, Home: home, Index: i, Part: part, Registry: prometheus.NewRegistry(), last: map[crypto.Audience]*crypto.Envelope{}}
-		x.Memory = newMemory(rosters[i%c.Regions], *c.Costs, &x.cpu, x.Now)
+		roster := rosters[i%c.Regions]
+		if c.Apart {
+			roster = roster.Clone()
+		}
+		x.Memory = newMemory(roster, *c.Costs, &x.cpu, x.Now)
 		w.Members = append(w.Members, x)
 		w.peers[x.PeerID()] = i
 	}
