@@ -285,6 +285,7 @@ func TestParseRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty := w.anna.Envelope(t, crypto.Header{Time: said}, nil, nil) // whose items are one byte
 	for _, tt := range []struct {
 		name string
 		raw  []byte
@@ -299,8 +300,8 @@ func TestParseRefuses(t *testing.T) {
 		{"two in one", slices.Concat(raw, raw), nil},
 		{"too large", append(bytes.Clone(raw), make([]byte, proof.SizeMax)...), nil},
 		{"half a signature", body(t, map[int]any{1: [][]byte{}, 2: w.envelope.Signed, 3: w.envelope.Signature[64:], 4: []byte("x"), 5: 0}), nil},
-		{"a byte moved from the header to the signature", body(t, map[int]any{1: [][]byte{}, 2: slices.Concat(w.envelope.Signed, []byte{0}),
-			3: w.envelope.Signature, 4: []byte("x"), 5: 0}), nil},
+		{"a header that reaches into the signature", body(t, map[int]any{1: [][]byte{}, 2: slices.Concat(empty.Signed, []byte{0}),
+			3: empty.Signature, 4: []byte("x"), 5: 0}), nil},
 		{"an index that is no index", body(t, map[int]any{1: [][]byte{}, 2: w.envelope.Signed, 3: w.envelope.Signature, 4: []byte("x"), 5: -1}), nil},
 		{"a path without end", body(t, map[int]any{1: [][]byte{}, 2: w.envelope.Signed, 3: w.envelope.Signature, 4: []byte("x"), 5: 0, 6: make([]crypto.Hash, 11)}), nil},
 		{"records without end", body(t, map[int]any{1: make([][]byte, proof.RecordsMax+1), 2: w.envelope.Signed, 3: w.envelope.Signature, 4: []byte("x"), 5: 0}), nil},
