@@ -23,11 +23,13 @@ func (n *Node) ProofFile(_ context.Context, id string, ceiling notice.TLP) (file
 		return nil, false, err
 	}
 	switch {
-	case r.TLP > api.ExportMax:
+	case r.TLP > notice.ExportMax:
 		return nil, true, &api.NoProof{Reason: fmt.Sprintf("TLP:%s is for named people and never leaves in a file", r.TLP), Fix: "let them ask its author"}
 	case r.State == store.Waits:
 		return nil, true, &api.NoProof{Reason: "it is not signed yet", Fix: "try again in ten seconds"}
-	case r.State != store.Signed:
+	case r.Audience == crypto.AudienceNamed:
+		return nil, true, &api.NoProof{Reason: "it was sealed for named members, so nobody else can tell what was signed", Fix: "let them ask its author"}
+	case r.State != store.Signed || !notice.Leaves(r.TLP, r.Audience, notice.ExitProof, ceiling):
 		return nil, true, &api.NoProof{Reason: "it never left this node, so nothing proves it", Fix: "share it first: say it again with a marking"}
 	}
 	raw, index, err := n.store.Envelope(item)

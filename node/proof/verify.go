@@ -76,9 +76,7 @@ func Verify(f *File, known Known) (*Proven, error) {
 	switch tlp := notice.TLP(h.TLP); {
 	case !p.Author.ValidAt(h.Time):
 		return nil, &Failure{StepCredential, errors.New("the author signed outside the validity of its credential")}
-	case h.Audience == crypto.AudienceNamed:
-		return nil, &Failure{StepMarking, errors.New("what is sealed for named members is not in a proof")}
-	case !notice.Fits(tlp, h.Audience):
+	case !notice.Leaves(tlp, h.Audience, notice.ExitProof, 0):
 		return nil, &Failure{StepMarking, fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience)}
 	}
 	key, err := roster.Key(p.Author)
