@@ -149,6 +149,9 @@ var exitProbes = map[string]func(t *testing.T, w *exitWorld, s *said, who string
 		return err == nil || errors.Is(err, mesh.ErrDuplicate)
 	},
 	"named": func(t *testing.T, w *exitWorld, s *said, _ string) bool {
+		if s.id == "" {
+			return false
+		}
 		v, found := w.member.notice(t, s.id)
 		return found && v.Audience == crypto.AudienceNamed.String()
 	},
@@ -268,6 +271,13 @@ func newExitWorld(t *testing.T) *exitWorld {
 		endorsed: b.hospitals[0], endorsedLate: b.hospitals[1], stranger: c.hospitals[0],
 		readers: map[string]*client.Client{}, files: map[string]string{},
 	}
+	known, _, err := node.ParseAdmission(a.admission(t, w.apart.dir)) // one that is apart is known, or nobody could seal for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.AddRecords(w.author.dir, known.Records); err != nil {
+		t.Fatal(err)
+	}
 	for _, h := range []*hospital{w.author, w.member, w.endorsed, w.stranger} {
 		h.open(t)
 	}
@@ -376,7 +386,7 @@ func (w *exitWorld) write(t *testing.T) {
 	bundle := func(reader *client.Client, audience string) []byte {
 		t.Helper()
 		var out bytes.Buffer
-		if _, _, err := reader.ExportBundle(t.Context(), client.BundleQuery{Audience: audience, Part: 1, Size: api.BundlePartDefault}, &out); err != nil {
+		if _, _, err := reader.ExportBundle(t.Context(), client.BundleQuery{Audience: audience, Created: w.author.clock.Now(), Part: 1, Size: api.BundlePartDefault}, &out); err != nil {
 			t.Fatal(err)
 		}
 		return out.Bytes()
