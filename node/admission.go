@@ -78,29 +78,26 @@ func CreateRegion(dir, name, keyPath string, passphrase []byte, seeds []string, 
 	if err != nil {
 		return crypto.Region{}, err
 	}
-	draft, err := trust.NewCharter(trust.Charter{
+	found, charter, err := trust.Found(trust.Charter{
 		Name: name, Threshold: 1, Created: now.UnixMilli(), MinVersion: crypto.Version,
 		Coordinators: []trust.Coordinator{{Name: request.Name, Key: key.Public().Bytes()}},
 	})
 	if err != nil {
 		return crypto.Region{}, err
 	}
-	if err := draft.Sign(key); err != nil {
-		return crypto.Region{}, err
-	}
-	charter, err := draft.Record()
+	keys := []*crypto.PrivateKey{key}
+	founded, err := trust.Act(nil, keys, now.UnixMilli(), found)
 	if err != nil {
 		return crypto.Region{}, err
 	}
-	region := draft.Charter().Region()
-	records, err := trust.Admit(draft.Charter(), []*crypto.PrivateKey{key}, []trust.Grant{grant(request, trust.RoleCoordinator, now)}, now.UnixMilli())
+	records, err := trust.Admit(charter, keys, []trust.Grant{grant(request, trust.RoleCoordinator, now)}, now.UnixMilli())
 	if err != nil {
 		return crypto.Region{}, err
 	}
 	if err := keyfile.SaveAdmission(keyPath, key, passphrase); err != nil {
 		return crypto.Region{}, err
 	}
-	return region, writeAdmission(dir, Admission{Region: region, Records: append(records, charter), Seeds: seeds})
+	return charter.Region(), writeAdmission(dir, Admission{Region: charter.Region(), Records: append(founded, records...), Seeds: seeds})
 }
 
 // Admit makes the author of request a member of the region that the node in dir

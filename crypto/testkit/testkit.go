@@ -52,21 +52,18 @@ func NewRegionNamed(t testing.TB, region string, names ...string) *Region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	draft, err := trust.NewCharter(trust.Charter{
+	found, charter, err := trust.Found(trust.Charter{
 		Name: region, Created: Founded, Threshold: 1,
 		Coordinators: []trust.Coordinator{{Name: "coordinator", Key: key.Public().Bytes()}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := draft.Sign(key); err != nil {
-		t.Fatal(err)
-	}
-	record, err := draft.Record()
+	records, err := trust.Act(nil, []*crypto.PrivateKey{key}, Founded, found)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Region{ID: draft.Charter().Region(), Charter: draft.Charter(), Admission: key, Records: [][]byte{record}}
+	r := &Region{ID: charter.Region(), Charter: charter, Admission: key, Records: records}
 	if len(names) > 0 {
 		r.Admit(t, names...)
 	}

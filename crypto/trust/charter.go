@@ -19,7 +19,8 @@ type Coordinator struct {
 }
 
 // A Charter is a region's constitution. The hash of the first, the genesis, is
-// the region's name, which members pin. The field numbers are wire format.
+// the region's name, which members pin; each later one replaces the one before
+// with the consent of both. The field numbers are wire format.
 type Charter struct {
 	Version      uint8             `cbor:"1,keyasint"`
 	Name         string            `cbor:"2,keyasint"`
@@ -31,60 +32,71 @@ type Charter struct {
 	Created      int64             `cbor:"8,keyasint"` // ms since 1970
 	Voters       []crypto.MemberID `cbor:"9,keyasint,omitempty"`
 	RegionRoles  []Role            `cbor:"10,keyasint,omitempty"` // of bridge, supplier: those that may take part in the region audience
+	Genesis      crypto.Region     `cbor:"11,keyasint"`           // the region's name, zero in the genesis itself
+	Distrusts    []crypto.Hash     `cbor:"12,keyasint,omitempty"` // admission keys, as SignerOf names them: for good, in later charters too
 
 	raw  []byte
 	hash crypto.Hash
 }
 
-// A Draft is a charter that not all of its coordinators have signed yet.
-type Draft struct {
-	charter    *Charter
-	signatures []signature
+// Found returns the statement that founds a region, and its charter. Version,
+// Number, Prev and Genesis of c are filled in and its lists sorted; everything
+// else is the caller's. All coordinators must sign it: nobody is made one
+// without knowing.
+func Found(c Charter) (Statement, *Charter, error) {
+	c.Number, c.Prev, c.Genesis = 1, crypto.Hash{}, crypto.Region{}
+	return c.state()
 }
 
-// NewCharter returns the draft of a genesis charter. Version, Number and Prev
-// of c are filled in, its lists are sorted; everything else is the caller's.
-func NewCharter(c Charter) (*Draft, error) {
-	c.Version, c.Number, c.Prev = Version, 1, crypto.Hash{}
-	c.Coordinators, c.Voters, c.RegionRoles = slices.Clone(c.Coordinators), slices.Clone(c.Voters), slices.Clone(c.RegionRoles)
+// Amend returns the statement that replaces the charter before, and the new
+// charter. It needs the threshold of the old coordinators and that of the new
+// ones, as root metadata of TUF does.
+func Amend(before *Charter, c Charter) (Statement, *Charter, error) {
+	c.Number, c.Prev, c.Genesis = before.Number+1, before.hash, before.Region()
+	return c.state()
+}
+
+func (c Charter) state() (Statement, *Charter, error) {
+	c.Version = Version
+	c.Coordinators, c.Voters = slices.Clone(c.Coordinators), slices.Clone(c.Voters)
+	c.RegionRoles, c.Distrusts = slices.Clone(c.RegionRoles), slices.Clone(c.Distrusts)
 	slices.SortFunc(c.Coordinators, compareCoordinators)
 	slices.SortFunc(c.Voters, compareMembers)
 	slices.Sort(c.RegionRoles)
+	slices.SortFunc(c.Distrusts, compareHashes)
 	raw, err := canon.Marshal(c)
 	if err != nil {
-		return nil, fmt.Errorf("encode charter: %w", err)
+		return Statement{}, nil, fmt.Errorf("encode charter: %w", err)
 	}
 	charter, err := parseCharter(raw)
 	if err != nil {
-		return nil, err
+		return Statement{}, nil, err
 	}
-	return &Draft{charter: charter}, nil
+	return Statement{Type: typeCharter, Body: raw}, charter, nil
 }
 
-// Charter returns what is to be signed.
-func (d *Draft) Charter() *Charter { return d.charter }
-
-// Sign adds the signature of one of the listed coordinators.
-func (d *Draft) Sign(key *crypto.PrivateKey) error {
-	list, err := addSignature(d.signatures, d.charter.Coordinators, charterContext, d.charter.raw, key)
-	if err != nil {
-		return fmt.Errorf("sign charter: %w", err)
+// Region returns the name of the region: the hash of its genesis charter.
+func (c *Charter) Region() crypto.Region {
+	if c.Number == 1 {
+		return crypto.Region(c.hash)
 	}
-	d.signatures = list
-	return nil
+	return c.Genesis
 }
 
-// Record returns the finished record. A genesis charter must be signed by all
-// coordinators it lists: nobody is made one without knowing.
-func (d *Draft) Record() ([]byte, error) {
-	if n := len(d.charter.Coordinators); len(d.signatures) < n {
-		return nil, fmt.Errorf("%w: the charter is a draft until all %d coordinators have signed, %d did", ErrThreshold, n, len(d.signatures))
+// quorums says who must sign the charter that replaces before, nil for a
+// genesis.
+func (c *Charter) quorums(before *Charter) []quorum {
+	if before == nil {
+		return []quorum{{c.Coordinators, len(c.Coordinators)}}
 	}
-	return encodeRecord(typeCharter, charterRecord{Charter: d.charter.raw, Signatures: d.signatures})
+	return []quorum{before.quorum(), c.quorum()}
 }
 
-// Region returns the name of the region that this genesis charter founds.
-func (c *Charter) Region() crypto.Region { return crypto.Region(c.hash) }
+func (c *Charter) quorum() quorum { return quorum{c.Coordinators, int(c.Threshold)} }
+
+// context is what a charter is signed under. A genesis has the zero region:
+// the region's name does not exist before it.
+func (c *Charter) context() []byte { return crypto.Context("charter", c.Genesis) }
 
 // Hash returns the charter's hash. That of a genesis is the region's name.
 func (c *Charter) Hash() crypto.Hash { return c.hash }
@@ -107,10 +119,6 @@ type charterRecord struct {
 	Signatures []signature `cbor:"2,keyasint"`
 }
 
-// A genesis charter is signed under the zero region: the region's name does
-// not exist before it.
-var charterContext = crypto.Context("charter", crypto.Region{})
-
 // parseCharter decodes and checks a charter, but not who signed it.
 func parseCharter(raw []byte) (*Charter, error) {
 	c := &Charter{}
@@ -120,9 +128,11 @@ func parseCharter(raw []byte) (*Charter, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("charter: %w", err)
 	}
-	c.raw, c.hash = raw, crypto.SumContext("charter", crypto.Region{}, raw)
+	c.raw, c.hash = raw, charterHash(raw)
 	return c, nil
 }
+
+func charterHash(raw []byte) crypto.Hash { return crypto.SumContext("charter", crypto.Region{}, raw) }
 
 func (c *Charter) check() error {
 	if err := checkName(c.Name); err != nil {
@@ -131,8 +141,10 @@ func (c *Charter) check() error {
 	switch n := len(c.Coordinators); {
 	case c.Version != Version:
 		return fmt.Errorf("version %d, this build knows %d", c.Version, Version)
-	case c.Number != 1 || c.Prev != crypto.Hash{}:
-		return fmt.Errorf("number %d: this version follows a region's first charter only", c.Number)
+	case c.Number == 0:
+		return errors.New("numbers start at 1")
+	case (c.Number == 1) != (c.Prev == crypto.Hash{}) || (c.Number == 1) != (c.Genesis == crypto.Region{}):
+		return errors.New("the first charter, and no other, has neither predecessor nor region")
 	case n < 1 || n > CoordinatorsMax:
 		return fmt.Errorf("%d coordinators, want 1 to %d", n, CoordinatorsMax)
 	case c.Threshold < 1 || int(c.Threshold) > n:
@@ -149,6 +161,10 @@ func (c *Charter) check() error {
 		return errors.New("voters are not sorted and distinct")
 	case !ascending(c.RegionRoles, cmp.Compare[Role]):
 		return errors.New("roles are not sorted and distinct")
+	case len(c.Distrusts) > DistrustsMax:
+		return fmt.Errorf("%d distrusted keys, at most %d", len(c.Distrusts), DistrustsMax)
+	case !ascending(c.Distrusts, compareHashes):
+		return errors.New("distrusted keys are not sorted and distinct")
 	}
 	for _, r := range c.RegionRoles {
 		if r != RoleBridge && r != RoleSupplier {
@@ -167,6 +183,9 @@ func (c *Charter) check() error {
 		if _, err := crypto.ParsePublicKey(o.Key); err != nil {
 			return fmt.Errorf("coordinator %q: %w", o.Name, err)
 		}
+		if slices.Contains(c.Distrusts, SignerOf(o.Key)) {
+			return fmt.Errorf("coordinator %q is distrusted", o.Name)
+		}
 	}
 	return nil
 }
@@ -174,6 +193,8 @@ func (c *Charter) check() error {
 func compareCoordinators(a, b Coordinator) int { return bytes.Compare(a.Key, b.Key) }
 
 func compareMembers(a, b crypto.MemberID) int { return bytes.Compare(a[:], b[:]) }
+
+func compareHashes(a, b crypto.Hash) int { return bytes.Compare(a[:], b[:]) }
 
 // ascending reports whether each element is strictly greater than the one
 // before, so that a set has one encoding.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
@@ -26,36 +27,55 @@ type Credential struct {
 	NotBefore int64           `cbor:"10,keyasint"`
 	NotAfter  int64           `cbor:"11,keyasint"`
 
-	admitted int64       // time of the batch it was signed in
-	record   crypto.Hash // id of the record it came in
+	batch  *verifiedBatch // it was signed in
+	record crypto.Hash    // id of the record it came in
 }
+
+// Grace is how long an expired credential goes on to count, marked: a region
+// whose coordinators do not come together must not fall silent.
+const Grace = 90 * 24 * time.Hour
 
 // ValidAt reports whether t, in ms since 1970, lies within the credential's
 // validity. Both ends belong to it.
 func (c *Credential) ValidAt(t int64) bool { return c.NotBefore <= t && t <= c.NotAfter }
 
+// GraceAt reports whether t, in ms since 1970, lies in the Grace after the
+// credential's end.
+func (c *Credential) GraceAt(t int64) bool {
+	return c.NotAfter < t && t-c.NotAfter <= Grace.Milliseconds()
+}
+
+// KeyID returns the hash of the credential's key, by which a Revocation names it.
+func (c *Credential) KeyID() crypto.MemberID {
+	if c.Serial == 1 {
+		return c.Member
+	}
+	return memberOf(c.Key)
+}
+
+// sameKeys reports whether both bind the same keys to the same member.
+func (c *Credential) sameKeys(d *Credential) bool {
+	return c.Member == d.Member && c.Serial == d.Serial && bytes.Equal(c.Key, d.Key) && bytes.Equal(c.SealKey, d.SealKey) && bytes.Equal(c.Peer, d.Peer)
+}
+
+// asks reports whether the request proves possession of the credential's keys.
+func (r *Request) asks(c *Credential) bool {
+	return bytes.Equal(r.Key, c.Key) && bytes.Equal(r.SealKey, c.SealKey) && bytes.Equal(r.Peer, c.Peer)
+}
+
 // RecordID returns the id of the record that proves the credential, by which
 // Roster.Record finds the bytes to show to others.
 func (c *Credential) RecordID() crypto.Hash { return c.record }
 
-// A Grant says under which terms a request is admitted.
+// A Grant says under which terms somebody is admitted, or a credential renewed.
 type Grant struct {
-	Request   *Request        // from ParseRequest, which verified its proofs
+	Request   *Request        // from ParseRequest, which verified its proofs; nil to renew
+	Renews    *Credential     // whose keys, name, role, serial and member are taken over
 	Role      Role            // 0 means hospital
 	Serial    uint32          // 0 means 1
 	Member    crypto.MemberID // needed for serials above 1; 0 otherwise
 	NotBefore int64           // ms since 1970
 	NotAfter  int64           // ms since 1970
-}
-
-// A Batch is a set of credentials that waits for coordinators' signatures. One
-// signature covers them all: they are the leaves of a Merkle tree.
-type Batch struct {
-	charter     *Charter
-	credentials [][]byte
-	tree        *crypto.Tree
-	raw         []byte // encoded batchHeader
-	signatures  []signature
 }
 
 // batchHeader is what coordinators sign under the context "admission".
@@ -76,106 +96,80 @@ type credentialRecord struct {
 	Signatures []signature   `cbor:"5,keyasint"`
 }
 
-// NewBatch prepares credentials for 1 to BatchMax grants. now is in ms since
-// 1970; where a member has several credentials of one serial, the one of the
-// latest batch counts.
-func NewBatch(charter *Charter, grants []Grant, now int64) (*Batch, error) {
+// Admission returns the statement that admits 1 to BatchMax members, under a
+// charter. One signature covers them all: their credentials are the leaves of a
+// Merkle tree. now is in ms since 1970; where a member has several credentials
+// of one serial, the one of the latest batch counts.
+func Admission(charter *Charter, grants []Grant, now int64) (Statement, error) {
 	if len(grants) == 0 || len(grants) > BatchMax {
-		return nil, fmt.Errorf("%d members to admit, want 1 to %d", len(grants), BatchMax)
+		return Statement{}, fmt.Errorf("%d members to admit, want 1 to %d", len(grants), BatchMax)
 	}
-	b := &Batch{charter: charter}
-	leaves := make([]crypto.Hash, len(grants))
+	st := Statement{Type: typeCredential}
 	for i, g := range grants {
-		if g.Request == nil {
-			return nil, fmt.Errorf("admit member %d: no request", i+1)
-		}
 		raw, err := g.encode(charter.Region(), now)
 		if err != nil {
-			return nil, fmt.Errorf("admit %q: %w", g.Request.Name, err)
+			return Statement{}, fmt.Errorf("admit member %d: %w", i+1, err)
 		}
-		b.credentials = append(b.credentials, raw)
-		leaves[i] = crypto.LeafHash(raw)
+		st.Credentials = append(st.Credentials, raw)
+		if g.Request != nil {
+			st.Requests = append(st.Requests, g.Request.raw)
+		}
 	}
-	var err error
-	if b.tree, err = crypto.NewTree(leaves); err != nil {
-		return nil, err
-	}
-	root, err := b.tree.Root()
+	tree, err := crypto.NewTree(leaves(st.Credentials))
 	if err != nil {
-		return nil, err
+		return Statement{}, err
 	}
-	b.raw, err = canon.Marshal(batchHeader{
+	root, err := tree.Root()
+	if err != nil {
+		return Statement{}, err
+	}
+	st.Body, err = canon.Marshal(batchHeader{
 		Version: Version, Region: charter.Region(), Charter: charter.Hash(), Time: now, Count: uint32(len(grants)), Root: root,
 	})
-	return b, err
+	return st, err
+}
+
+func leaves(credentials [][]byte) []crypto.Hash {
+	out := make([]crypto.Hash, len(credentials))
+	for i, raw := range credentials {
+		out[i] = crypto.LeafHash(raw)
+	}
+	return out
 }
 
 func (g Grant) encode(region crypto.Region, now int64) ([]byte, error) {
-	key, err := crypto.ParsePublicKey(g.Request.Key)
-	if err != nil {
-		return nil, err
-	}
-	c := Credential{
-		Version: Version, Region: region, Member: g.Member, Serial: max(g.Serial, 1),
-		Key: g.Request.Key, SealKey: g.Request.SealKey, Peer: g.Request.Peer,
-		Name: g.Request.Name, Role: max(g.Role, RoleHospital), NotBefore: g.NotBefore, NotAfter: g.NotAfter,
-	}
-	if c.Serial == 1 {
-		c.Member = crypto.NewMemberID(key)
+	c := Credential{Version: Version, Region: region, NotBefore: g.NotBefore, NotAfter: g.NotAfter}
+	switch {
+	case g.Renews != nil:
+		o := g.Renews
+		c.Member, c.Serial, c.Key, c.SealKey, c.Peer, c.Name, c.Role = o.Member, o.Serial, o.Key, o.SealKey, o.Peer, o.Name, o.Role
+	case g.Request != nil:
+		r := g.Request
+		c.Key, c.SealKey, c.Peer, c.Name, c.Role = r.Key, r.SealKey, r.Peer, r.Name, max(g.Role, RoleHospital)
+		c.Serial, c.Member = max(g.Serial, 1), g.Member
+		if c.Serial == 1 {
+			c.Member = memberOf(c.Key)
+		}
+	default:
+		return nil, errors.New("no request")
 	}
 	if c.NotAfter <= now {
-		return nil, errors.New("the credential would have expired already")
+		return nil, fmt.Errorf("the credential of %q would have expired already", c.Name)
 	}
 	if err := c.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%q: %w", c.Name, err)
 	}
 	return canon.Marshal(c)
 }
 
-// Sign adds the signature of one of the charter's coordinators.
-func (b *Batch) Sign(key *crypto.PrivateKey) error {
-	list, err := addSignature(b.signatures, b.charter.Coordinators, admissionContext(b.charter.Region()), b.raw, key)
-	if err != nil {
-		return fmt.Errorf("sign admission: %w", err)
-	}
-	b.signatures = list
-	return nil
-}
-
-// Records returns one record a grant, in the grants' order, as soon as enough
-// coordinators have signed.
-func (b *Batch) Records() ([][]byte, error) {
-	if len(b.signatures) < int(b.charter.Threshold) {
-		return nil, fmt.Errorf("%w: %d, the charter wants %d", ErrThreshold, len(b.signatures), b.charter.Threshold)
-	}
-	out := make([][]byte, len(b.credentials))
-	for i, raw := range b.credentials {
-		path, err := b.tree.Prove(i)
-		if err != nil {
-			return nil, err
-		}
-		out[i], err = encodeRecord(typeCredential, credentialRecord{
-			Credential: raw, Index: uint32(i), Path: path, Batch: b.raw, Signatures: b.signatures,
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// Admit is NewBatch, Sign with every key, and Records in one.
+// Admit is the act of an Admission, by the keys of enough coordinators: one
+// record a grant, in the grants' order.
 func Admit(charter *Charter, keys []*crypto.PrivateKey, grants []Grant, now int64) ([][]byte, error) {
-	b, err := NewBatch(charter, grants, now)
+	st, err := Admission(charter, grants, now)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range keys {
-		if err := b.Sign(key); err != nil {
-			return nil, err
-		}
-	}
-	return b.Records()
+	return Act(charter, keys, now, st)
 }
 
 func admissionContext(region crypto.Region) []byte { return crypto.Context("admission", region) }

@@ -34,32 +34,47 @@ type endorsementsRecord struct {
 	Signatures []signature `cbor:"2,keyasint"`
 }
 
-// Endorse returns the record of a region's list, signed with the admission keys
-// of at least as many of its coordinators as the charter wants. before is the
-// list that this one replaces, nil if there is none; now is in ms since 1970.
-func Endorse(charter *Charter, keys []*crypto.PrivateKey, before *Endorsements, regions []crypto.Region, now int64) ([]byte, error) {
+// Endorsing returns the statement of a region's list, under a charter. before is
+// the list that this one replaces, nil if there is none; now is in ms since 1970.
+func Endorsing(charter *Charter, before *Endorsements, regions []crypto.Region, now int64) (Statement, error) {
 	list := Endorsements{Version: Version, Region: charter.Region(), Charter: charter.Hash(), Number: 1, Time: now, Regions: slices.Clone(regions)}
 	if before != nil {
 		list.Number = before.Number + 1
 	}
 	slices.SortFunc(list.Regions, compareRegions)
 	if err := list.check(); err != nil {
-		return nil, err
+		return Statement{}, err
 	}
 	raw, err := canon.Marshal(list)
 	if err != nil {
-		return nil, fmt.Errorf("encode endorsements: %w", err)
+		return Statement{}, fmt.Errorf("encode endorsements: %w", err)
 	}
-	var signatures []signature
-	for _, key := range keys {
-		if signatures, err = addSignature(signatures, charter.Coordinators, endorsementsContext(list.Region), raw, key); err != nil {
-			return nil, fmt.Errorf("sign endorsements: %w", err)
-		}
+	return Statement{Type: typeEndorsements, Body: raw}, nil
+}
+
+// Endorse is the act of Endorsing, by the keys of enough coordinators.
+func Endorse(charter *Charter, keys []*crypto.PrivateKey, before *Endorsements, regions []crypto.Region, now int64) ([]byte, error) {
+	st, err := Endorsing(charter, before, regions, now)
+	if err != nil {
+		return nil, err
 	}
-	if len(signatures) < int(charter.Threshold) {
-		return nil, fmt.Errorf("endorsements: %w: %d, the charter wants %d", ErrThreshold, len(signatures), charter.Threshold)
+	records, err := Act(charter, keys, now, st)
+	if err != nil {
+		return nil, err
 	}
-	return encodeRecord(typeEndorsements, endorsementsRecord{List: raw, Signatures: signatures})
+	return records[0], nil
+}
+
+func parseEndorsements(raw []byte) (*Endorsements, error) {
+	list := &Endorsements{}
+	if err := canon.Unmarshal(raw, list); err != nil {
+		return nil, fmt.Errorf("endorsements: %w", err)
+	}
+	if err := list.check(); err != nil {
+		return nil, err
+	}
+	list.id = recordID(list.Region, typeEndorsements, raw, nil)
+	return list, nil
 }
 
 func endorsementsContext(region crypto.Region) []byte { return crypto.Context("endorsements", region) }
@@ -92,48 +107,63 @@ func (l *Endorsements) has(region crypto.Region) bool {
 
 func compareRegions(a, b crypto.Region) int { return bytes.Compare(a[:], b[:]) }
 
-// addEndorsements keeps the list with the highest number. Of two with one number
-// the one with the higher id counts, so that rosters agree.
+// addEndorsements keeps of each charter the list with the highest number; of two
+// with one number the one with the higher id, so that rosters agree.
 func (r *Roster) addEndorsements(raw, payload []byte) (bool, error) {
 	var rec endorsementsRecord
 	if err := canon.Unmarshal(payload, &rec); err != nil {
 		return false, fmt.Errorf("endorsements record: %w", err)
 	}
-	list := &Endorsements{}
-	if err := canon.Unmarshal(rec.List, list); err != nil {
-		return false, fmt.Errorf("endorsements: %w", err)
-	}
-	if err := list.check(); err != nil {
+	list, err := parseEndorsements(rec.List)
+	if err != nil {
 		return false, err
 	}
-	list.id = recordID(list.Region, typeEndorsements, rec.List, nil)
-	g, charter := r.of(list.Region)
+	g, charter := r.under(list.Region, list.Charter)
 	switch {
 	case g == nil:
 		return false, fmt.Errorf("endorsements of %s: %w, which %s does not endorse", list.Region, ErrRegion, r.region)
-	case charter == nil || charter.hash != list.Charter:
+	case charter == nil:
 		return false, fmt.Errorf("endorsements of %s: %w", list.Region, ErrCharterMissing)
-	case !list.after(r.Endorsements(list.Region)):
+	case !r.isLater(g, list):
 		return false, nil
 	}
-	if err := checkSignatures(rec.Signatures, charter.Coordinators, int(charter.Threshold), endorsementsContext(list.Region), rec.List); err != nil {
+	if err := checkSignatures(rec.Signatures, []quorum{charter.quorum()}, endorsementsContext(list.Region), rec.List); err != nil {
 		return false, fmt.Errorf("endorsements of %s: %w", list.Region, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.regions[list.Region] != g || !list.after(g.endorsing) {
+	before := g.lists[list.Charter]
+	if r.regions[list.Region] != g || !list.after(before) {
 		return false, nil
 	}
-	if g.endorsing != nil {
-		delete(g.records, g.endorsing.id)
+	if before != nil {
+		delete(g.records, before.id)
 	}
-	g.endorsing = list
+	g.lists[list.Charter] = list
 	g.records[list.id] = held{kind: typeEndorsements, whole: bytes.Clone(raw)}
-	if list.Region == r.region {
-		r.follow(list)
-	}
+	r.endorse(g)
+	r.decided(g)
 	r.noteChange()
 	return true, nil
+}
+
+func (r *Roster) isLater(g *regional, list *Endorsements) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return list.after(g.lists[list.Charter])
+}
+
+// endorse finds the list that counts: of the latest charter that has one.
+func (r *Roster) endorse(g *regional) {
+	g.endorsing = nil
+	for _, c := range g.chain {
+		if list := g.lists[c.hash]; list != nil {
+			g.endorsing = list
+		}
+	}
+	if g.region == r.region {
+		r.follow(g.endorsing)
+	}
 }
 
 // follow makes room for the regions that this one endorses now, and forgets
@@ -146,14 +176,20 @@ func (r *Roster) follow(list *Endorsements) {
 			gone = true
 		}
 	}
-	for _, region := range list.Regions {
-		if r.regions[region] == nil {
-			r.regions[region] = newRegional(region)
+	if list != nil {
+		for _, region := range list.Regions {
+			if r.regions[region] == nil {
+				r.regions[region] = newRegional(region)
+			}
 		}
 	}
-	if !gone {
-		return
+	if gone {
+		r.rebind()
 	}
+}
+
+// rebind finds anew which region binds each peer id.
+func (r *Roster) rebind() {
 	clear(r.peers)
 	for _, g := range r.regions {
 		for peer := range g.peers {

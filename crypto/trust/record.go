@@ -7,12 +7,15 @@ import (
 	"github.com/watchward/watchward/crypto/canon"
 )
 
-// Types of records. The numbers are wire format; 3 revocation is reserved.
+// Types of records. The numbers are wire format.
 const (
 	typeCharter      = 1
 	typeCredential   = 2
+	typeRevocation   = 3
 	typeEndorsements = 4
 	typeFork         = 5
+	typeProposal     = 6
+	typeApproval     = 7
 )
 
 // record is the envelope of everything a roster is built from.
@@ -30,23 +33,29 @@ func encodeRecord(kind uint8, payload any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
-	if len(raw) > RecordSizeMax {
-		return nil, fmt.Errorf("encode record: %d bytes, at most %d", len(raw), RecordSizeMax)
+	if limit := sizeMax(kind); len(raw) > limit {
+		return nil, fmt.Errorf("encode record: %d bytes, at most %d", len(raw), limit)
 	}
 	return raw, nil
 }
 
-func decodeRecord(raw []byte) (record, error) {
+// sizeMax is the limit of a kind of record outside a roster.
+func sizeMax(kind uint8) int {
+	if kind == typeProposal {
+		return ProposalSizeMax
+	}
+	return RecordSizeMax
+}
+
+func decodeRecord(raw []byte, limit int) (record, error) {
 	var r record
-	if len(raw) > RecordSizeMax {
-		return r, fmt.Errorf("trust record has %d bytes: at most %d", len(raw), RecordSizeMax)
+	if len(raw) > limit {
+		return r, fmt.Errorf("trust record has %d bytes: at most %d", len(raw), limit)
 	}
 	if err := canon.Unmarshal(raw, &r); err != nil {
 		return r, fmt.Errorf("trust record: %w", err)
 	}
-	switch r.Type {
-	case typeCharter, typeCredential, typeEndorsements, typeFork:
-	default:
+	if r.Type < typeCharter || r.Type > typeApproval {
 		return r, fmt.Errorf("trust record: %w: %d", ErrUnknownType, r.Type)
 	}
 	return r, nil

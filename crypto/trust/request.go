@@ -29,6 +29,8 @@ type Request struct {
 	SealKey []byte   `cbor:"4,keyasint"`           // X-Wing public key, 1216 bytes
 	Peer    []byte   `cbor:"5,keyasint"`           // libp2p peer id of an Ed25519 key, 38 bytes
 	Addrs   []string `cbor:"6,keyasint,omitempty"` // where it can be dialled, as multiaddresses
+
+	raw []byte // as it was signed and sent
 }
 
 // signedRequest carries a request under both keys that can sign. An X-Wing key
@@ -70,7 +72,7 @@ func ParseRequest(raw []byte) (*Request, error) {
 	if err := canon.Unmarshal(raw, &signed); err != nil {
 		return nil, fmt.Errorf("join request: %w", err)
 	}
-	r := &Request{}
+	r := &Request{raw: raw}
 	if err := canon.Unmarshal(signed.Body, r); err != nil {
 		return nil, fmt.Errorf("join request: %w", err)
 	}

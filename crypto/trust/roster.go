@@ -32,25 +32,44 @@ type Roster struct {
 	changed chan struct{}
 }
 
-// A regional is what is known of one region.
+// A regional is what is known of one region: records, and what follows from them.
 type regional struct {
-	region    crypto.Region
-	charter   *Charter      // nil until its record arrived
-	endorsing *Endorsements // the latest list; nil = it endorses nobody
-	records   map[crypto.Hash]held
-	batches   map[crypto.Hash]*verifiedBatch // by hash of the encoded header
-	serials   map[serialID]*Credential       // the latest admitted
-	members   map[crypto.MemberID]*Credential
-	peers     map[string]*Credential
-	forks     map[serialID]*Fork
+	region  crypto.Region
+	records map[crypto.Hash]held
+
+	charters    map[crypto.Hash]*Charter       // all that are proven, by hash
+	lists       map[crypto.Hash]*Endorsements  // the latest under each charter
+	batches     map[crypto.Hash]*verifiedBatch // by hash of the encoded header
+	credentials []*Credential
+	revocations []*Revocation
+	forks       map[serialID]*Fork
+	proposals   map[crypto.Hash]*Proposal // open ones
+
+	// What counts, by the charters in the chain.
+	chain       []*Charter               // the genesis first; empty until its record arrived
+	distrusted  map[crypto.Hash]bool     // signers
+	endorsing   *Endorsements            // nil = it endorses nobody
+	serials     map[serialID]*Credential // the latest admitted
+	members     map[crypto.MemberID]*Credential
+	peers       map[string]*Credential
+	cuts        map[serialID][]Cut // of revoked serials
+	keysRevoked map[crypto.MemberID]bool
 }
 
 func newRegional(region crypto.Region) *regional {
-	return &regional{
-		region: region, records: map[crypto.Hash]held{}, batches: map[crypto.Hash]*verifiedBatch{},
-		serials: map[serialID]*Credential{}, members: map[crypto.MemberID]*Credential{}, peers: map[string]*Credential{},
-		forks: map[serialID]*Fork{},
+	g := &regional{
+		region: region, records: map[crypto.Hash]held{}, charters: map[crypto.Hash]*Charter{}, lists: map[crypto.Hash]*Endorsements{},
+		batches: map[crypto.Hash]*verifiedBatch{}, forks: map[serialID]*Fork{}, proposals: map[crypto.Hash]*Proposal{},
 	}
+	g.forget()
+	return g
+}
+
+// forget empties what derive and its like fill.
+func (g *regional) forget() {
+	g.chain, g.distrusted = nil, map[crypto.Hash]bool{}
+	g.serials, g.members, g.peers = map[serialID]*Credential{}, map[crypto.MemberID]*Credential{}, map[string]*Credential{}
+	g.cuts, g.keysRevoked = map[serialID][]Cut{}, map[crypto.MemberID]bool{}
 }
 
 type serialID struct {
@@ -62,6 +81,7 @@ type serialID struct {
 // which are the larger half of each record.
 type held struct {
 	kind       uint8
+	number     uint64 // of a charter
 	whole      []byte // all but credentials
 	credential []byte
 	index      uint32
@@ -95,17 +115,23 @@ func NewRoster(region crypto.Region) *Roster {
 // the record may be good once the charter is known. Validity in time is not
 // looked at, since a roster must not depend on a clock: see ValidAt.
 func (r *Roster) Add(raw []byte) (added bool, err error) {
-	rec, err := decodeRecord(raw)
+	rec, err := decodeRecord(raw, RecordSizeMax)
 	if err != nil {
 		return false, err
 	}
 	switch rec.Type {
 	case typeCharter:
 		return r.addCharter(raw, rec.Payload)
+	case typeRevocation:
+		return r.addRevocation(raw, rec.Payload)
 	case typeEndorsements:
 		return r.addEndorsements(raw, rec.Payload)
 	case typeFork:
 		return r.addFork(raw, rec.Payload)
+	case typeProposal:
+		return r.addProposal(raw, rec.Payload)
+	case typeApproval:
+		return r.addApproval(rec.Payload)
 	}
 	return r.addCredential(rec.Payload)
 }
@@ -114,41 +140,61 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 // tried again after it. It returns how many were new and, joined, why others were
 // refused.
 func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
-	var errs []error
-	for round, left := 0, raws; len(left) > 0; round++ {
+	var errs, waiting []error
+	for left, before := raws, -1; len(left) > 0 && added > before; {
+		before, waiting = added, nil
 		var early [][]byte
 		for _, raw := range left {
 			ok, err := r.Add(raw)
-			switch {
-			case ok:
+			if ok {
 				added++
-			case round < stepsMax && isEarly(err):
-				early = append(early, raw)
+			}
+			switch {
+			case IsEarly(err):
+				early, waiting = append(early, raw), append(waiting, err)
 			case err != nil:
 				errs = append(errs, err)
 			}
 		}
 		left = early
 	}
-	return added, errors.Join(errs...)
+	return added, errors.Join(append(errs, waiting...)...)
 }
 
-// stepsMax is how many records may stand on one another: a region's charter, its
-// endorsements, an endorsed charter, a credential under it, a fork proof.
-const stepsMax = 5
-
-func isEarly(err error) bool {
-	return errors.Is(err, ErrRegion) || errors.Is(err, ErrCharterMissing) || errors.Is(err, ErrAuthorMissing)
+// IsEarly reports whether Add refused a record only because others, on which it
+// stands, are not known yet.
+func IsEarly(err error) bool {
+	return errors.Is(err, ErrRegion) || errors.Is(err, ErrCharterMissing) || errors.Is(err, ErrAuthorMissing) || errors.Is(err, ErrProposalMissing)
 }
 
-// of returns what is known of a region, and its charter, nil if unknown.
+// of returns what is known of a region, and the charter in force, nil if unknown.
 func (r *Roster) of(region crypto.Region) (*regional, *Charter) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if g := r.regions[region]; g != nil {
-		return g, g.charter
+	g := r.regions[region]
+	if g == nil || len(g.chain) == 0 {
+		return g, nil
 	}
-	return nil, nil
+	return g, g.chain[len(g.chain)-1]
+}
+
+// under returns what is known of a region, and one of its charters by hash, nil
+// if unknown, in the chain or not.
+func (r *Roster) under(region crypto.Region, charter crypto.Hash) (*regional, *Charter) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	g := r.regions[region]
+	if g == nil {
+		return nil, nil
+	}
+	return g, g.charters[charter]
+}
+
+func (r *Roster) has(g *regional, record crypto.Hash) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := g.records[record]
+	return ok
 }
 
 func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
@@ -156,30 +202,111 @@ func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 	if err := canon.Unmarshal(payload, &signed); err != nil {
 		return false, fmt.Errorf("charter record: %w", err)
 	}
-	region := crypto.Region(crypto.SumContext("charter", crypto.Region{}, signed.Charter))
-	switch g, known := r.of(region); {
-	case g == nil:
-		return false, fmt.Errorf("charter of %s: %w, which %s does not endorse", region, ErrRegion, r.region)
-	case known != nil:
-		return false, nil
-	}
 	c, err := parseCharter(signed.Charter)
 	if err != nil {
 		return false, err
 	}
-	if err := checkSignatures(signed.Signatures, c.Coordinators, len(c.Coordinators), charterContext, signed.Charter); err != nil {
+	var before *Charter
+	g, known := r.under(c.Region(), c.hash)
+	switch {
+	case g == nil:
+		return false, fmt.Errorf("charter of %s: %w, which %s does not endorse", c.Region(), ErrRegion, r.region)
+	case known != nil:
+		return false, nil
+	case c.Number > 1:
+		if _, before = r.under(c.Region(), c.Prev); before == nil || before.Number != c.Number-1 {
+			return false, fmt.Errorf("charter %d: %w", c.Number, ErrCharterMissing)
+		}
+	}
+	if err := checkSignatures(signed.Signatures, c.quorums(before), c.context(), signed.Charter); err != nil {
 		return false, fmt.Errorf("charter: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.regions[region]
-	if g == nil || g.charter != nil {
+	if r.regions[g.region] != g || g.charters[c.hash] != nil {
 		return false, nil
 	}
-	g.charter = c
-	g.records[c.RecordID()] = held{kind: typeCharter, whole: bytes.Clone(raw)}
+	g.charters[c.hash] = c
+	g.records[c.RecordID()] = held{kind: typeCharter, number: c.Number, whole: bytes.Clone(raw)}
+	r.derive(g)
+	r.decided(g)
 	r.noteChange()
 	return true, nil
+}
+
+// derive finds the chain of charters that counts, and all that follows from it.
+func (r *Roster) derive(g *regional) {
+	g.forget()
+	next := map[crypto.Hash]*Charter{} // by the charter before: the one with the lowest hash
+	for _, c := range g.charters {
+		if o := next[c.Prev]; o == nil || compareHashes(c.hash, o.hash) < 0 {
+			next[c.Prev] = c
+		}
+	}
+	for c := next[crypto.Hash{}]; c != nil; c = next[c.hash] {
+		g.chain = append(g.chain, c)
+		for _, signer := range c.Distrusts {
+			g.distrusted[signer] = true
+		}
+	}
+	for _, c := range g.credentials {
+		g.index(c)
+	}
+	for _, rev := range g.revocations {
+		g.cut(rev)
+	}
+	if len(g.credentials) > 0 {
+		r.rebind()
+	}
+	r.endorse(g)
+}
+
+func (g *regional) inChain(charter crypto.Hash) bool {
+	c := g.charters[charter]
+	return c != nil && int(c.Number) <= len(g.chain) && g.chain[c.Number-1] == c
+}
+
+// counts reports whether admissions under a charter count: it is in the chain, and
+// so many of its coordinators are trusted that every admission has one of them
+// among its signers. Who signed a given one is not asked, since its copies may
+// carry different signatures and rosters would not agree.
+func (g *regional) counts(charter crypto.Hash) bool {
+	if !g.inChain(charter) {
+		return false
+	}
+	c, distrusted := g.charters[charter], 0
+	for _, o := range c.Coordinators {
+		if len(g.distrusted) > 0 && g.distrusted[SignerOf(o.Key)] {
+			distrusted++
+		}
+	}
+	return distrusted < int(c.Threshold)
+}
+
+// A CharterFork is two charters that follow the same one, each signed by enough
+// coordinators of it: some of them signed both. The one with the lower hash
+// counts, everywhere.
+type CharterFork struct {
+	Counts, Other *Charter
+}
+
+// CharterForks returns the forks in the charters of a region, by number.
+func (r *Roster) CharterForks(region crypto.Region) (forks []CharterFork) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	g := r.regions[region]
+	if g == nil {
+		return nil
+	}
+	for _, c := range g.charters {
+		if n := int(c.Number); n <= len(g.chain) && g.chain[n-1] != c && g.chain[n-1].Prev == c.Prev {
+			forks = append(forks, CharterFork{g.chain[n-1], c})
+		}
+	}
+	slices.SortFunc(forks, func(a, b CharterFork) int {
+		return cmp.Or(cmp.Compare(a.Other.Number, b.Other.Number), compareHashes(a.Other.hash, b.Other.hash))
+	})
+	return forks
 }
 
 // addCredential checks the cheapest first: the proof is hashing only, and the
@@ -194,7 +321,7 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 		return false, err
 	}
 	region := header.Region
-	g, charter := r.of(region)
+	g, charter := r.under(region, header.Charter)
 	if g == nil {
 		return false, fmt.Errorf("batch of %s: %w, which %s does not endorse", region, ErrRegion, r.region)
 	}
@@ -214,17 +341,16 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	switch {
 	case known:
 		return false, nil
-	case charter == nil || charter.hash != header.Charter:
+	case charter == nil:
 		return false, fmt.Errorf("credential of %q: %w", cred.Name, ErrCharterMissing)
 	}
 	if batch == nil {
-		err := checkSignatures(rec.Signatures, charter.Coordinators, int(charter.Threshold), admissionContext(region), rec.Batch)
+		err := checkSignatures(rec.Signatures, []quorum{charter.quorum()}, admissionContext(region), rec.Batch)
 		if err != nil {
 			return false, fmt.Errorf("credential of %q: %w", cred.Name, err)
 		}
 		batch = &verifiedBatch{header: header, raw: rec.Batch, signatures: rec.Signatures}
 	}
-	cred.admitted, cred.record = header.Time, id
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := g.records[id]; known || r.regions[region] != g {
@@ -233,17 +359,23 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	if first := g.batches[hash]; first != nil {
 		batch = first
 	}
+	cred.batch, cred.record = batch, id
 	g.batches[hash] = batch
+	g.credentials = append(g.credentials, cred)
 	g.records[id] = held{kind: typeCredential, credential: rec.Credential, index: rec.Index, path: rec.Path, batch: batch}
 	g.index(cred)
 	r.prefer(g, string(cred.Peer))
+	r.decided(g)
 	r.noteChange()
 	return true, nil
 }
 
-// index enters a credential wherever it is later than what is there. The order
-// is total, so the result does not depend on who came first.
+// index enters a credential that counts wherever it is later than what is there.
+// The order is total, so the result does not depend on who came first.
 func (g *regional) index(c *Credential) {
+	if !g.counts(c.batch.header.Charter) {
+		return
+	}
 	at := serialID{c.Member, c.Serial}
 	if old := g.serials[at]; old == nil || compareCredentials(old, c) < 0 {
 		g.serials[at] = c
@@ -258,7 +390,7 @@ func (g *regional) index(c *Credential) {
 
 // compareCredentials orders by serial, then by when the coordinators signed.
 func compareCredentials(a, b *Credential) int {
-	return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.admitted, b.admitted), bytes.Compare(a.record[:], b.record[:]))
+	return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.batch.header.Time, b.batch.header.Time), bytes.Compare(a.record[:], b.record[:]))
 }
 
 func (r *Roster) noteChange() {
@@ -280,11 +412,28 @@ func (r *Roster) Region() crypto.Region { return r.region }
 // Charter returns the region's charter, or nil while it is unknown.
 func (r *Roster) Charter() *Charter { return r.CharterOf(r.region) }
 
-// CharterOf returns the charter of this region or of one that it endorses, or
-// nil while it is unknown.
+// CharterOf returns the charter in force of this region or of one that it
+// endorses, or nil while it is unknown.
 func (r *Roster) CharterOf(region crypto.Region) *Charter {
 	_, charter := r.of(region)
 	return charter
+}
+
+// Charters returns the charters of a region that count, the genesis first.
+func (r *Roster) Charters(region crypto.Region) []*Charter {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if g := r.regions[region]; g != nil {
+		return slices.Clone(g.chain)
+	}
+	return nil
+}
+
+// CharterBy returns a charter of a region by its hash, in the chain or not, nil if
+// it is unknown.
+func (r *Roster) CharterBy(region crypto.Region, hash crypto.Hash) *Charter {
+	_, c := r.under(region, hash)
+	return c
 }
 
 // Member returns the latest credential of a member's serial, in this region or
@@ -300,9 +449,22 @@ func (r *Roster) Member(region crypto.Region, member crypto.MemberID, serial uin
 	return c, ok
 }
 
+// ByKey returns the latest credential of this region for a composite key, revoked
+// or not. It looks at each serial.
+func (r *Roster) ByKey(key []byte) (*Credential, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, c := range r.regions[r.region].serials {
+		if bytes.Equal(c.Key, key) {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
 // ByPeer returns the credential that binds a libp2p peer id, given as its
 // bytes: in this region, else in one that it endorses. Only the member's latest
-// credential binds one.
+// credential binds one, and none that is revoked.
 func (r *Roster) ByPeer(peer string) (*Credential, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -343,13 +505,14 @@ func (r *Roster) sorted() []crypto.Region {
 
 func (g *regional) byPeer(peer string) *Credential {
 	c := g.peers[peer]
-	if c == nil || string(g.members[c.Member].Peer) != peer {
+	if c == nil || string(g.members[c.Member].Peer) != peer || g.revoked(c) {
 		return nil
 	}
 	return c
 }
 
-// Members returns the latest credential of each member, sorted by name.
+// Members returns the latest credential of each member, revoked or not, sorted by
+// name.
 func (r *Roster) Members(region crypto.Region) []*Credential {
 	r.mu.RLock()
 	var out []*Credential

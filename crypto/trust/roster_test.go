@@ -138,20 +138,21 @@ func TestRecordIsRefused(t *testing.T) {
 	}
 	raw := region.Members[1].Record
 	for name, bad := range map[string][]byte{
-		"nothing":                   nil,
-		"a trailing byte":           append(bytes.Clone(raw), 0),
-		"cut short":                 raw[:len(raw)-1],
-		"a long integer":            slices.Concat(raw[:2], []byte{0x18, 0x02}, raw[3:]),
-		"an unknown type":           pack(t, 3, good),
-		"type 0":                    pack(t, 0, good),
-		"a credential as a charter": pack(t, 1, good),
-		"more than 64 KiB":          make([]byte, trust.RecordSizeMax+1),
-		"another index":             change(func(c *wireCredential) { c.Index = 0 }),
-		"an index beyond the batch": change(func(c *wireCredential) { c.Index = 3 }),
-		"a path too short":          change(func(c *wireCredential) { c.Path = c.Path[1:] }),
-		"a path too long":           change(func(c *wireCredential) { c.Path = append(c.Path, crypto.Hash{}) }),
-		"a path of 15":              change(func(c *wireCredential) { c.Path = make([]crypto.Hash, 15) }),
-		"another hash in the path":  change(func(c *wireCredential) { c.Path[0][0] ^= 1 }),
+		"nothing":                      nil,
+		"a trailing byte":              append(bytes.Clone(raw), 0),
+		"cut short":                    raw[:len(raw)-1],
+		"a long integer":               slices.Concat(raw[:2], []byte{0x18, 0x02}, raw[3:]),
+		"an unknown type":              pack(t, 8, good),
+		"a credential as a revocation": pack(t, 3, good),
+		"type 0":                       pack(t, 0, good),
+		"a credential as a charter":    pack(t, 1, good),
+		"more than 64 KiB":             make([]byte, trust.RecordSizeMax+1),
+		"another index":                change(func(c *wireCredential) { c.Index = 0 }),
+		"an index beyond the batch":    change(func(c *wireCredential) { c.Index = 3 }),
+		"a path too short":             change(func(c *wireCredential) { c.Path = c.Path[1:] }),
+		"a path too long":              change(func(c *wireCredential) { c.Path = append(c.Path, crypto.Hash{}) }),
+		"a path of 15":                 change(func(c *wireCredential) { c.Path = make([]crypto.Hash, 15) }),
+		"another hash in the path":     change(func(c *wireCredential) { c.Path[0][0] ^= 1 }),
 		"another name": change(func(c *wireCredential) {
 			c.Credential = bytes.Replace(c.Credential, []byte("\x61b"), []byte("\x61x"), 1)
 		}),
@@ -170,7 +171,7 @@ func TestRecordIsRefused(t *testing.T) {
 			t.Errorf("%s: added %v", name, added)
 		}
 	}
-	if _, err := trust.NewRoster(region.ID).Add(pack(t, 3, good)); !errors.Is(err, trust.ErrUnknownType) {
+	if _, err := trust.NewRoster(region.ID).Add(pack(t, 8, good)); !errors.Is(err, trust.ErrUnknownType) {
 		t.Errorf("an unknown type: %v", err)
 	}
 }
@@ -198,7 +199,7 @@ func TestValidity(t *testing.T) {
 	region := testkit.NewRegion(t)
 	g := grant(t, identity(t, "a"), "a")
 	g.NotAfter = 50
-	if _, err := trust.NewBatch(region.Charter, []trust.Grant{g}, 50); err == nil {
+	if _, err := trust.Admission(region.Charter, []trust.Grant{g}, 50); err == nil {
 		t.Error("admits what has expired")
 	}
 }
@@ -215,11 +216,11 @@ func TestGrantsAreRefused(t *testing.T) {
 	} {
 		g := grant(t, identity(t, "a"), "a")
 		change(&g)
-		if _, err := trust.NewBatch(region.Charter, []trust.Grant{g}, testkit.Founded); err == nil {
+		if _, err := trust.Admission(region.Charter, []trust.Grant{g}, testkit.Founded); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := trust.NewBatch(region.Charter, nil, testkit.Founded); err == nil {
+	if _, err := trust.Admission(region.Charter, nil, testkit.Founded); err == nil {
 		t.Error("a batch of nobody")
 	}
 }
@@ -316,7 +317,7 @@ func TestLargestRecordsFit(t *testing.T) {
 	if added, err := c.roster(t).Add(records[len(records)-1]); err != nil || !added {
 		t.Error(err)
 	}
-	if _, err := trust.NewBatch(c.charter, slices.Repeat(grants, trust.BatchMax/len(grants)+1), testkit.Founded); err == nil {
+	if _, err := trust.Admission(c.charter, slices.Repeat(grants, trust.BatchMax/len(grants)+1), testkit.Founded); err == nil {
 		t.Error("a batch beyond BatchMax")
 	}
 }

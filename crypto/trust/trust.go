@@ -1,7 +1,8 @@
 // Package trust says who belongs to a region. A charter names the coordinators
 // and how many of them must agree; a credential is their word that a member
-// owns its keys; a Roster holds the records that prove both and answers who an
-// author or a peer is.
+// owns its keys, a revocation that it counts no longer; a Roster holds the records
+// that prove all this and answers who an author or a peer is. Whatever needs
+// several coordinators is a Proposal until enough of them have signed.
 //
 // Nothing here asks a clock or a network: two rosters that hold the same
 // records give the same answers, in whatever order the records came.
@@ -30,17 +31,19 @@ const (
 	NameSizeMax     = 100      // bytes of a name
 	CoordinatorsMax = 7
 	VotersMax       = 5
+	DistrustsMax    = 32
 	BatchMax        = 16_384 // credentials under one set of signatures
 	pathMax         = 14     // hashes from a leaf of BatchMax to the root
 )
 
 // Reasons for which records are refused. Other errors mean malformed bytes.
 var (
-	ErrCharterMissing = errors.New("the charter it refers to is not known yet")
-	ErrRegion         = errors.New("belongs to another region")
-	ErrThreshold      = errors.New("too few coordinators signed")
-	ErrAuthorMissing  = errors.New("the credential it refers to is not known yet")
-	ErrUnknownType    = errors.New("record of a type that this version does not know")
+	ErrCharterMissing  = errors.New("the charter it refers to is not known yet")
+	ErrProposalMissing = errors.New("the proposal it refers to is not known, or decided")
+	ErrRegion          = errors.New("belongs to another region")
+	ErrThreshold       = errors.New("too few coordinators signed")
+	ErrAuthorMissing   = errors.New("the credential it refers to is not known yet")
+	ErrUnknownType     = errors.New("record of a type that this version does not know")
 )
 
 // A Role says what a member is. The numbers are wire format.
@@ -78,55 +81,80 @@ func (r Role) known() bool { return r >= RoleHospital && r <= RoleSupplier }
 // A signature is one coordinator's over a charter or a batch. Lists of them
 // are sorted by signer, which makes a second signature by one key malformed.
 type signature struct {
-	Signer crypto.Hash `cbor:"1,keyasint"` // signerOf(key)
+	Signer crypto.Hash `cbor:"1,keyasint"` // SignerOf(key)
 	Bytes  []byte      `cbor:"2,keyasint"`
 }
 
-// signerOf names a coordinator's admission key.
-func signerOf(key []byte) crypto.Hash { return crypto.SumContext("coordinator", crypto.Region{}, key) }
+// SignerOf names a coordinator's admission key, which is given as the bytes of
+// its composite public key.
+func SignerOf(key []byte) crypto.Hash { return crypto.SumContext("coordinator", crypto.Region{}, key) }
 
-// addSignature signs message with key on behalf of one of the coordinators.
-func addSignature(list []signature, of []Coordinator, context, message []byte, key *crypto.PrivateKey) ([]signature, error) {
-	public := key.Public().Bytes()
-	if !slices.ContainsFunc(of, func(c Coordinator) bool { return bytes.Equal(c.Key, public) }) {
-		return nil, errors.New("this key is not one of the charter's coordinators: use the admission key that the charter lists")
-	}
-	signer := signerOf(public)
-	at, found := slices.BinarySearchFunc(list, signer, func(s signature, h crypto.Hash) int { return bytes.Compare(s.Signer[:], h[:]) })
-	if found {
-		return nil, errors.New("this coordinator has signed already: another one must sign")
-	}
-	sig, err := key.Sign(context, message)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Insert(list, at, signature{Signer: signer, Bytes: sig}), nil
+// A quorum is how many of whom must sign.
+type quorum struct {
+	of   []Coordinator
+	need int
 }
 
-// checkSignatures returns nil only if every signature is valid, each by
-// another coordinator of the list, and at least threshold of them.
-func checkSignatures(list []signature, of []Coordinator, threshold int, context, message []byte) error {
-	if len(list) > len(of) {
-		return fmt.Errorf("%d signatures: there are %d coordinators", len(list), len(of))
+// find returns the coordinator that a signature names, in any of the quorums.
+func find(quorums []quorum, signer crypto.Hash) *Coordinator {
+	for _, q := range quorums {
+		for i := range q.of {
+			if SignerOf(q.of[i].Key) == signer {
+				return &q.of[i]
+			}
+		}
 	}
-	if !ascending(list, func(a, b signature) int { return bytes.Compare(a.Signer[:], b.Signer[:]) }) {
+	return nil
+}
+
+// lacking returns how many more must sign until all quorums are met.
+func lacking(quorums []quorum, signed func(signer crypto.Hash) bool) (n int) {
+	for _, q := range quorums {
+		have := 0
+		for _, c := range q.of {
+			if signed(SignerOf(c.Key)) {
+				have++
+			}
+		}
+		n = max(n, q.need-have)
+	}
+	return n
+}
+
+// checkSignatures returns nil only if every signature is valid, each by another
+// coordinator of a quorum, and all quorums are met.
+func checkSignatures(list []signature, quorums []quorum, context, message []byte) error {
+	if !ascending(list, func(a, b signature) int { return compareHashes(a.Signer, b.Signer) }) {
 		return errors.New("signatures are not sorted by distinct signers")
 	}
-	if len(list) < threshold {
-		return fmt.Errorf("%w: %d, the charter wants %d", ErrThreshold, len(list), threshold)
-	}
 	for _, s := range list {
-		at := slices.IndexFunc(of, func(c Coordinator) bool { return signerOf(c.Key) == s.Signer })
-		if at < 0 {
+		if find(quorums, s.Signer) == nil {
 			return fmt.Errorf("signer %s is not a coordinator of the charter", s.Signer)
 		}
-		key, err := crypto.ParsePublicKey(of[at].Key)
-		if err != nil {
-			return fmt.Errorf("coordinator %q: %w", of[at].Name, err)
+	}
+	missing := lacking(quorums, func(signer crypto.Hash) bool {
+		return slices.ContainsFunc(list, func(s signature) bool { return s.Signer == signer })
+	})
+	if missing > 0 {
+		return fmt.Errorf("%w: %d did, %d more must", ErrThreshold, len(list), missing)
+	}
+	for _, s := range list {
+		if err := s.check(quorums, context, message); err != nil {
+			return err
 		}
-		if err := key.Verify(context, message, s.Bytes); err != nil {
-			return fmt.Errorf("coordinator %q: %w", of[at].Name, err)
-		}
+	}
+	return nil
+}
+
+// check verifies the signature of one that find finds.
+func (s signature) check(quorums []quorum, context, message []byte) error {
+	by := find(quorums, s.Signer)
+	key, err := crypto.ParsePublicKey(by.Key)
+	if err != nil {
+		return fmt.Errorf("coordinator %q: %w", by.Name, err)
+	}
+	if err := key.Verify(context, message, s.Bytes); err != nil {
+		return fmt.Errorf("coordinator %q: %w", by.Name, err)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (r *Roster) Record(id crypto.Hash) ([]byte, bool) {
 
 // A View is the part of a roster that members of one region are shown: for
 // members of the roster's own region all of it, for others the records of both
-// regions and of those that both endorse mutually. Two that agree on these have
+// regions and of those that both endorse mutually, without proposals. Two that agree on these have
 // the same root. It is live, and safe for concurrent use.
 type View struct {
 	r    *Roster
@@ -49,7 +49,8 @@ type View struct {
 func (r *Roster) For(region crypto.Region) View { return View{r, region} }
 
 // IDs returns the ids of the view's records in an order in which they can be
-// added: charters, endorsements, credentials, fork proofs.
+// added: charters by number, endorsements, credentials, revocations, fork proofs,
+// proposals, approvals.
 func (v View) IDs() []crypto.Hash {
 	v.r.mu.RLock()
 	defer v.r.mu.RUnlock()
@@ -58,8 +59,9 @@ func (v View) IDs() []crypto.Hash {
 
 func (v View) ids() []crypto.Hash {
 	type entry struct {
-		rank int
-		id   crypto.Hash
+		rank   int
+		number uint64 // of a charter
+		id     crypto.Hash
 	}
 	var all []entry
 	for _, g := range v.r.regions {
@@ -68,10 +70,14 @@ func (v View) ids() []crypto.Hash {
 		}
 		all = slices.Grow(all, len(g.records))
 		for id, h := range g.records {
-			all = append(all, entry{slices.Index(order[:], h.kind), id})
+			if v.peer == v.r.region || h.kind != typeProposal && h.kind != typeApproval {
+				all = append(all, entry{slices.Index(order[:], h.kind), h.number, id})
+			}
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(cmp.Compare(a.rank, b.rank), bytes.Compare(a.id[:], b.id[:])) })
+	slices.SortFunc(all, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.number, b.number), bytes.Compare(a.id[:], b.id[:]))
+	})
 	out := make([]crypto.Hash, len(all))
 	for i, e := range all {
 		out[i] = e.id
@@ -80,7 +86,7 @@ func (v View) ids() []crypto.Hash {
 }
 
 // order puts each kind behind those that it stands on.
-var order = [...]uint8{typeCharter, typeEndorsements, typeCredential, typeFork}
+var order = [...]uint8{typeCharter, typeEndorsements, typeCredential, typeRevocation, typeFork, typeProposal, typeApproval}
 
 func (v View) shows(region crypto.Region) bool {
 	own := v.r.region
