@@ -1,11 +1,15 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/proof"
@@ -51,8 +55,38 @@ func (n *Node) ProofFile(_ context.Context, id string, ceiling notice.TLP) (file
 	if err != nil {
 		return nil, true, fmt.Errorf("stored envelope of %s: %w", id, err)
 	}
+	if f.Links, err = n.links(h); err != nil {
+		return nil, true, err
+	}
 	file, err = f.Encode()
 	return file, true, err
+}
+
+// links are the headers that lead from an envelope of a revoked serial to its cut,
+// found from the cut backwards, since a number may have been used twice; none if the
+// author is not revoked, or they are not here.
+func (n *Node) links(h *crypto.Header) (links [][]byte, err error) {
+	author, ok := n.roster.Member(h.Region, h.Author, h.Serial)
+	if !ok {
+		return nil, nil
+	}
+	cuts, revoked := n.roster.Revoked(author)
+	cut := trust.CutAt(cuts, h.Audience, h.Epoch)
+	if !revoked || cut.Seq <= h.Seq || cut.Seq-h.Seq > proof.LinksMax {
+		return nil, nil
+	}
+	want := cut.ID
+	err = n.store.Read(h.Chain(), mesh.Range{From: h.Seq + 1, To: cut.Seq}, true, func(_ uint64, raw []byte) bool {
+		if e, err := crypto.ParseEnvelope(raw); err == nil && e.ID == want {
+			links, want = append(links, bytes.Clone(e.Signed)), e.Header.Prev
+		}
+		return true
+	})
+	if err != nil || uint64(len(links)) != cut.Seq-h.Seq {
+		return nil, err
+	}
+	slices.Reverse(links)
+	return links, nil
 }
 
 // RegionFile implements api.Node.

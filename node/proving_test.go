@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
@@ -93,6 +94,46 @@ func TestProofFile(t *testing.T) {
 	eventually(t, "the fork is proven", func() bool { return b.proves(t, foreignAmber, 0, known).Fork != nil })
 	if b.proves(t, foreignGreen, 0, known).Fork != nil {
 		t.Error("a fork among AMBER words is told beside a GREEN one")
+	}
+}
+
+// What a member said before its key was revoked still proves itself.
+func TestProofOfTheRevoked(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	chain := []*crypto.Envelope{nil}
+	for i := range 5 {
+		e := b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, chain[i], b.item(t, fmt.Sprintf("v%d.example", i+1)))
+		b.takes(t, e, mesh.ViaGossip)
+		chain = append(chain, e)
+	}
+	cut := chain[4]
+	st, err := trust.Revoking(b.region.Charter, b.author.Credential, []trust.Cut{{Audience: crypto.AudienceRegion, Epoch: 1, Seq: 4, ID: cut.ID}}, b.clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(b.region.Charter, []*crypto.PrivateKey{b.region.Admission}, b.clock.now(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Path().AddTrust(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 4; i++ {
+		if p := b.proves(t, itemID(t, chain[i], 0), 0, proof.Known{}); !p.Revoked {
+			t.Errorf("number %d does not say that its author is revoked", i)
+		}
+	}
+	raw, found, err := b.ProofFile(t.Context(), itemID(t, chain[5], 0), 0)
+	if err != nil || !found {
+		return // the node does not show it any more
+	}
+	f, err := proof.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := proof.Verify(f, proof.Known{}); err == nil {
+		t.Error("what lies after the cut is proven")
 	}
 }
 

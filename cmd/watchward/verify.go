@@ -171,6 +171,7 @@ var unproven = map[proof.Step]string{
 	proof.StepSignature:  "the author did not sign this",
 	proof.StepItem:       "this is not what the author signed",
 	proof.StepNotice:     "what was signed is no notice",
+	proof.StepRevocation: "the author's key was revoked",
 }
 
 func notProven(cmd *cobra.Command, err error) error {
@@ -205,9 +206,11 @@ func showProven(out io.Writer, p *proof.Proven, compared bool) {
 		line("exercise", "yes: it is part of a drill")
 	}
 	line("by", fmt.Sprintf("%s, %s", p.Author.Name, p.Author.Role))
-	line("", "")
 	line("member", v.Author)
 	line("credential", fmt.Sprintf("serial %d, valid from %s to %s", p.Author.Serial, api.Time(p.Author.NotBefore), api.Time(p.Author.NotAfter)))
+	if p.Grace {
+		line("", "It had ended when this was signed, and counts for 90 days more.")
+	}
 	line("region", p.Charter.Name)
 	line("its name", h.Region.String())
 	names := make([]string, len(p.Charter.Coordinators))
@@ -219,6 +222,11 @@ func showProven(out io.Writer, p *proof.Proven, compared bool) {
 	if p.Endorser != nil {
 		line("endorsed by", p.Endorser.Name)
 	}
+	revoked := "no, as far as is known here"
+	if p.Revoked {
+		revoked = "yes; this word lies before the cut, so it stands"
+	}
+	line("revoked", revoked)
 	switch {
 	case p.InFork():
 		line("forked", "yes: its author signed another word with the same number")
@@ -251,6 +259,8 @@ type proven struct {
 	Signed     api.Time         `json:"signed"`
 	Credential provenCredential `json:"credential"`
 	Region     provenRegion     `json:"region"`
+	Grace      bool             `json:"grace"` // its credential had ended, within 90 days
+	Revoked    bool             `json:"revoked"`
 	Forked     bool             `json:"forked"`
 	InFork     bool             `json:"in_fork"`
 }
@@ -274,7 +284,7 @@ type provenRegion struct {
 
 func provenView(p *proof.Proven, compared bool) proven {
 	out := proven{
-		Proven: true, Signed: api.Time(p.Header.Time), Forked: p.Fork != nil, InFork: p.InFork(),
+		Proven: true, Signed: api.Time(p.Header.Time), Grace: p.Grace, Revoked: p.Revoked, Forked: p.Fork != nil, InFork: p.InFork(),
 		Credential: provenCredential{p.Author.Serial, p.Author.Role.String(), api.Time(p.Author.NotBefore), api.Time(p.Author.NotAfter)},
 		Region: provenRegion{ID: p.Header.Region.String(), Name: p.Charter.Name, Compared: compared,
 			Charter: p.Charter.Number, Threshold: p.Charter.Threshold},

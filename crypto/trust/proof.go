@@ -18,8 +18,16 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 	g := r.regions[region]
 	var author *Credential
 	var fork *Fork
+	revoking := map[crypto.Hash]bool{}
 	if g != nil {
 		author, fork = g.serials[serialID{member, serial}], g.forks[serialID{member, serial}]
+	}
+	if author != nil {
+		for _, rev := range g.revocations {
+			if rev.Member == member && rev.Serial == serial || rev.Key == author.KeyID() {
+				revoking[rev.id] = true
+			}
+		}
 	}
 	r.mu.RUnlock()
 	if author == nil {
@@ -31,6 +39,8 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 			return true
 		case typeCredential:
 			return id == author.record
+		case typeRevocation:
+			return revoking[id]
 		case typeFork:
 			return fork != nil && id == fork.id && (audience != crypto.AudienceCommunity || fork.Chain.Audience == audience)
 		}
@@ -38,13 +48,13 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 	})
 }
 
-// Standing returns the records that say what a region is: its charters and its
-// endorsements; with members also who belongs to it and what is proven against
+// Standing returns the records that say what a region is: its charters, its
+// endorsements and whom it revoked; with members also who belongs to it and what is proven against
 // them. They can be added in their order.
 func (r *Roster) Standing(region crypto.Region, members bool) [][]byte {
 	return r.records(region, func(kind uint8, _ crypto.Hash) bool {
 		switch kind {
-		case typeCharter, typeEndorsements:
+		case typeCharter, typeEndorsements, typeRevocation:
 			return true
 		case typeCredential, typeFork:
 			return members
@@ -57,20 +67,23 @@ func (r *Roster) Standing(region crypto.Region, members bool) [][]byte {
 // those that it stands on.
 func (r *Roster) records(region crypto.Region, want func(kind uint8, id crypto.Hash) bool) [][]byte {
 	type entry struct {
-		rank int
-		id   crypto.Hash
+		rank   int
+		number uint64 // of a charter
+		id     crypto.Hash
 	}
 	var chosen []entry
 	r.mu.RLock()
 	if g := r.regions[region]; g != nil {
 		for id, h := range g.records {
 			if want(h.kind, id) {
-				chosen = append(chosen, entry{slices.Index(order[:], h.kind), id})
+				chosen = append(chosen, entry{slices.Index(order[:], h.kind), h.number, id})
 			}
 		}
 	}
 	r.mu.RUnlock()
-	slices.SortFunc(chosen, func(a, b entry) int { return cmp.Or(cmp.Compare(a.rank, b.rank), bytes.Compare(a.id[:], b.id[:])) })
+	slices.SortFunc(chosen, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.number, b.number), bytes.Compare(a.id[:], b.id[:]))
+	})
 	var out [][]byte
 	for _, e := range chosen {
 		if raw, ok := r.Record(e.id); ok { // else it was replaced in this moment

@@ -4,14 +4,17 @@
 //
 // A file is Magic and one value in deterministic CBOR:
 //
-//	{1 trust records, 2 header, 3 signature, 4 item, 5 index, 6 path?}
+//	{1 trust records, 2 header, 3 signature, 4 item, 5 index, 6 path?, 7 links?}
 //
 // The records lead from the region's name to the author's key: the region's
 // charters, whose first has the name as its hash; the author's credential under
 // the signatures of coordinators; and what is proven against the author. Header and
 // signature are those of the envelope in which the author signed the notice: they
 // hold region, author, time and marking, the number of items and the root of their
-// tree. Index and path (RFC 6962 §2.1.1) prove that the item is in that tree.
+// tree. Index and path (RFC 6962 §2.1.1) prove that the item is in that tree. Links
+// are there if the author's key was revoked: the headers of the envelopes that follow
+// in its chain, up to the one at which the coordinators cut it. Each names the hash of
+// the one before, so they need no signature: who has the key cannot put a word in.
 //
 // The package is pure: it reads no file, no clock and no network.
 package proof
@@ -38,6 +41,7 @@ const (
 const (
 	SizeMax    = 4 << 20 // bytes of the whole file
 	RecordsMax = 256     // trust records
+	LinksMax   = 8192    // headers between the notice's and the cut
 	pathMax    = 10      // hashes from an item of crypto.ItemsMax to the root
 )
 
@@ -54,6 +58,7 @@ type File struct {
 	Item     []byte
 	Index    int           // of the item in its envelope, from 0
 	Path     []crypto.Hash // from the item to the root, 32 bytes each
+	Links    [][]byte      // headers of the envelopes that follow, up to the author's cut
 }
 
 type wireFile struct {
@@ -63,6 +68,7 @@ type wireFile struct {
 	Item      []byte        `cbor:"4,keyasint"`
 	Index     uint16        `cbor:"5,keyasint"`
 	Path      []crypto.Hash `cbor:"6,keyasint,omitempty"`
+	Links     [][]byte      `cbor:"7,keyasint,omitempty"`
 }
 
 // New takes one item out of an envelope that holds its items. The records are those
@@ -83,7 +89,7 @@ func New(e *crypto.Envelope, index int, records [][]byte) (*File, error) {
 func (f *File) Encode() ([]byte, error) {
 	body, err := canon.Marshal(wireFile{
 		Records: f.Records, Header: f.Envelope.Signed, Signature: f.Envelope.Signature,
-		Item: f.Item, Index: uint16(f.Index), Path: f.Path,
+		Item: f.Item, Index: uint16(f.Index), Path: f.Path, Links: f.Links,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode proof: %w", err)
@@ -117,6 +123,8 @@ func Parse(raw []byte) (*File, error) {
 		return nil, fmt.Errorf("the proof is damaged: %d trust records, at most %d", len(w.Records), RecordsMax)
 	case len(w.Path) > pathMax:
 		return nil, fmt.Errorf("the proof is damaged: a path of %d hashes, at most %d", len(w.Path), pathMax)
+	case len(w.Links) > LinksMax:
+		return nil, fmt.Errorf("the proof is damaged: %d links, at most %d", len(w.Links), LinksMax)
 	case len(w.Signature) != crypto.SignatureSize:
 		return nil, fmt.Errorf("the proof is damaged: a signature of %d bytes, want %d", len(w.Signature), crypto.SignatureSize)
 	}
@@ -127,7 +135,7 @@ func Parse(raw []byte) (*File, error) {
 	if !bytes.Equal(e.Signed, w.Header) {
 		return nil, fmt.Errorf("the proof is damaged: %w: bytes behind it", crypto.ErrHeader)
 	}
-	return &File{Records: w.Records, Envelope: e, Item: w.Item, Index: int(w.Index), Path: w.Path}, nil
+	return &File{Records: w.Records, Envelope: e, Item: w.Item, Index: int(w.Index), Path: w.Path, Links: w.Links}, nil
 }
 
 // RegionSizeMax bounds the file of a region, in bytes: that of 15,000 members has 110 MB.

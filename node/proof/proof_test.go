@@ -149,7 +149,8 @@ func TestVerdicts(t *testing.T) {
 		{"a record that is none", with(charter, anna, []byte("x")), proof.Known{}, proof.StepRecords},
 		{"a forged fork", with(charter, anna, flipped(forked, -1)), proof.Known{}, proof.StepRecords},
 		{"a fork", with(charter, anna, forked), proof.Known{}, proven},
-		{"signed after the credential ended", w.signed(t, crypto.Header{Time: testkit.Forever + 1}, items(t)...), proof.Known{}, proof.StepCredential},
+		{"signed in the grace after the credential's end", w.signed(t, crypto.Header{Time: testkit.Forever + 1}, items(t)...), proof.Known{}, proven},
+		{"signed after that", w.signed(t, crypto.Header{Time: testkit.Forever + trust.Grace.Milliseconds() + 1}, items(t)...), proof.Known{}, proof.StepCredential},
 		{"signed before it began", w.signed(t, crypto.Header{Time: testkit.Founded - 1}, items(t)...), proof.Known{}, proof.StepCredential},
 		{"AMBER for the community", w.signed(t, crypto.Header{Time: said, Audience: crypto.AudienceCommunity, TLP: 3}, items(t)...), proof.Known{}, proof.StepMarking},
 		{"RED for the region", w.signed(t, crypto.Header{Time: said, TLP: 5}, items(t)...), proof.Known{}, proof.StepMarking},
@@ -210,6 +211,93 @@ func TestVerdicts(t *testing.T) {
 			}
 			if endorsed := tt.known.Region == &w.south.ID; (p.Endorser != nil) != endorsed || endorsed && p.Endorser.Name != "south" {
 				t.Errorf("endorsed by %+v", p.Endorser)
+			}
+		})
+	}
+}
+
+// revoking returns the record that revokes anna's key.
+func (w *world) revoking(t testing.TB, cuts ...trust.Cut) []byte {
+	t.Helper()
+	st, err := trust.Revoking(w.north.Charter, w.anna.Credential, cuts, said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(w.north.Charter, []*crypto.PrivateKey{w.north.Admission}, said, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records[0]
+}
+
+// Of a revoked author stands what the cut is linked to, and nothing else.
+func TestRevoked(t *testing.T) {
+	w := newWorld(t)
+	chain := []*crypto.Envelope{w.envelope}
+	for i := range 4 {
+		chain = append(chain, w.anna.Envelope(t, crypto.Header{Time: said + int64(i) + 1}, chain[i], items(t)...))
+	}
+	links := func(of []*crypto.Envelope) (out [][]byte) {
+		for _, e := range of {
+			out = append(out, e.Signed)
+		}
+		return out
+	}
+	thief := w.anna.Envelope(t, crypto.Header{Time: said + 1, Exercise: true}, chain[0], items(t)...) // number 2, a second time
+	at := func(e *crypto.Envelope) trust.Cut {
+		return trust.Cut{Audience: e.Header.Audience, Epoch: e.Header.Epoch, Seq: e.Header.Seq, ID: e.ID}
+	}
+	elsewhere := at(chain[3])
+	elsewhere.Epoch = 2
+	for _, tt := range []struct {
+		name  string
+		word  *crypto.Envelope
+		links [][]byte
+		cuts  []trust.Cut
+		want  bool
+	}{
+		{"at the cut", chain[3], nil, []trust.Cut{at(chain[3])}, true},
+		{"before it, linked", chain[1], links(chain[2:4]), []trust.Cut{at(chain[3])}, true},
+		{"before it, linked beyond it", chain[1], links(chain[2:5]), []trust.Cut{at(chain[3])}, true},
+		{"after it", chain[4], nil, []trust.Cut{at(chain[3])}, false},
+		{"nothing of the chain stands", chain[1], nil, nil, false},
+		{"another epoch stands", chain[1], links(chain[2:4]), []trust.Cut{elsewhere}, false},
+		{"before it, not linked", chain[1], nil, []trust.Cut{at(chain[3])}, false},
+		{"a link is missing", chain[0], links(slices.Concat(chain[1:2], chain[3:4])), []trust.Cut{at(chain[3])}, false},
+		{"the links end early", chain[1], links(chain[2:3]), []trust.Cut{at(chain[3])}, false},
+		{"a thief's, of a number before the cut", thief, links(chain[2:4]), []trust.Cut{at(chain[3])}, false},
+		{"a thief's, at the cut", thief, nil, []trust.Cut{at(chain[1])}, false},
+		{"a link that is none", chain[1], [][]byte{chain[2].Signed, []byte("x")}, []trust.Cut{at(chain[3])}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			roster := w.north.Roster(t)
+			if _, err := roster.Add(w.revoking(t, tt.cuts...)); err != nil {
+				t.Fatal(err)
+			}
+			f, err := proof.New(tt.word, 2, roster.Proof(w.north.ID, w.anna.ID, 1, crypto.AudienceRegion))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Links = tt.links
+			raw, err := f.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err = proof.Parse(raw); err != nil {
+				t.Fatal(err)
+			}
+			p, err := proof.Verify(f, proof.Known{})
+			failed := (*proof.Failure)(nil)
+			if tt.want && (err != nil || !p.Revoked) || !tt.want && (!errors.As(err, &failed) || failed.Step != proof.StepRevocation) {
+				t.Errorf("error %v", err)
+			}
+			// A file from before the revocation has no word of it.
+			f.Records = w.north.Roster(t).Proof(w.north.ID, w.anna.ID, 1, crypto.AudienceRegion)
+			if p, err = proof.Verify(f, proof.Known{}); err != nil || p.Revoked {
+				t.Errorf("before it was known: %v", err)
+			}
+			if _, err = proof.Verify(f, proof.Known{Region: &w.north.ID, Records: roster.Standing(w.north.ID, false)}); (err == nil) != tt.want {
+				t.Errorf("with the region's newer file: %v", err)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -24,6 +25,7 @@ const (
 	StepSignature  Step = "signature"  // the author signed
 	StepItem       Step = "item"       // the notice is among what was signed
 	StepNotice     Step = "notice"     // it is a notice
+	StepRevocation Step = "revocation" // the author's key was not revoked before it
 )
 
 // A Failure says which step did not hold, and why.
@@ -54,6 +56,8 @@ type Proven struct {
 	Charter  *trust.Charter // the latest that is known of the author's region
 	Trusted  crypto.Region  // the author's, or one that endorses it
 	Endorser *trust.Charter // of the trusted region that endorses the author's; nil if they are one
+	Grace    bool           // signed in the Grace after the credential's end
+	Revoked  bool           // the author's key was revoked; the notice lies before the cut
 	Fork     *trust.Fork    // the proof that the author used a number of a chain twice; nil if none is known
 }
 
@@ -74,7 +78,7 @@ func Verify(f *File, known Known) (*Proven, error) {
 		return nil, err
 	}
 	switch tlp := notice.TLP(h.TLP); {
-	case !p.Author.ValidAt(h.Time):
+	case !p.Author.ValidAt(h.Time) && !p.Author.GraceAt(h.Time):
 		return nil, &Failure{StepCredential, errors.New("the author signed outside the validity of its credential")}
 	case !notice.Leaves(tlp, h.Audience, notice.ExitProof, 0):
 		return nil, &Failure{StepMarking, fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience)}
@@ -93,8 +97,44 @@ func Verify(f *File, known Known) (*Proven, error) {
 	if p.Notice, err = notice.Decode(f.Item); err != nil {
 		return nil, &Failure{StepNotice, err}
 	}
-	p.ID = crypto.NewItemID(h.Author, leaf)
+	p.ID, p.Grace = crypto.NewItemID(h.Author, leaf), p.Author.GraceAt(h.Time)
+	var cuts []trust.Cut
+	if cuts, p.Revoked = roster.Revoked(p.Author); p.Revoked {
+		if err := f.before(trust.CutAt(cuts, h.Audience, h.Epoch)); err != nil {
+			return nil, &Failure{StepRevocation, err}
+		}
+	}
 	return p, nil
+}
+
+// before returns nil only if the notice's envelope is the one at the cut, or the
+// links lead from it to that.
+func (f *File) before(cut trust.Cut) error {
+	h, id := &f.Envelope.Header, f.Envelope.ID
+	if h.Seq > cut.Seq {
+		return fmt.Errorf("the author's key was revoked, and this word lies after the cut: it is number %d of its chain, of which %d count", h.Seq, cut.Seq)
+	}
+	seq := h.Seq
+	for _, raw := range f.Links {
+		if seq == cut.Seq {
+			break
+		}
+		var link crypto.Header
+		if err := canon.Unmarshal(raw, &link); err != nil {
+			return fmt.Errorf("a link to the cut is damaged: %w", err)
+		}
+		if link.Chain() != h.Chain() || link.Seq != seq+1 || link.Prev != id {
+			return fmt.Errorf("the author's key was revoked, and number %d, which should lead to the cut, does not follow the one before", seq+1)
+		}
+		seq, id = link.Seq, crypto.EnvelopeID(crypto.SumContext("envelope-id", h.Region, raw))
+	}
+	switch {
+	case seq < cut.Seq:
+		return errors.New("the author's key was revoked, and nothing here shows that this word lies before the cut: have the file written anew by a member that has it")
+	case id != cut.ID:
+		return errors.New("the author's key was revoked, and this word is not among those that the coordinators let stand: somebody else may have signed it")
+	}
+	return nil
 }
 
 // trust goes from the name of the trusted region to the author's credential.
