@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
@@ -254,20 +255,20 @@ func TestRevoked(t *testing.T) {
 		word  *crypto.Envelope
 		links [][]byte
 		cuts  []trust.Cut
-		want  bool
+		want  string // of the reason; empty if it stands
 	}{
-		{"at the cut", chain[3], nil, []trust.Cut{at(chain[3])}, true},
-		{"before it, linked", chain[1], links(chain[2:4]), []trust.Cut{at(chain[3])}, true},
-		{"before it, linked beyond it", chain[1], links(chain[2:5]), []trust.Cut{at(chain[3])}, true},
-		{"after it", chain[4], nil, []trust.Cut{at(chain[3])}, false},
-		{"nothing of the chain stands", chain[1], nil, nil, false},
-		{"another epoch stands", chain[1], links(chain[2:4]), []trust.Cut{elsewhere}, false},
-		{"before it, not linked", chain[1], nil, []trust.Cut{at(chain[3])}, false},
-		{"a link is missing", chain[0], links(slices.Concat(chain[1:2], chain[3:4])), []trust.Cut{at(chain[3])}, false},
-		{"the links end early", chain[1], links(chain[2:3]), []trust.Cut{at(chain[3])}, false},
-		{"a thief's, of a number before the cut", thief, links(chain[2:4]), []trust.Cut{at(chain[3])}, false},
-		{"a thief's, at the cut", thief, nil, []trust.Cut{at(chain[1])}, false},
-		{"a link that is none", chain[1], [][]byte{chain[2].Signed, []byte("x")}, []trust.Cut{at(chain[3])}, false},
+		{"at the cut", chain[3], nil, []trust.Cut{at(chain[3])}, ""},
+		{"before it, linked", chain[1], links(chain[2:4]), []trust.Cut{at(chain[3])}, ""},
+		{"before it, linked beyond it", chain[1], links(chain[2:5]), []trust.Cut{at(chain[3])}, ""},
+		{"after it", chain[4], nil, []trust.Cut{at(chain[3])}, "lies after the cut"},
+		{"nothing of the chain stands", chain[1], nil, nil, "lies after the cut"},
+		{"another epoch stands", chain[1], links(chain[2:4]), []trust.Cut{elsewhere}, "lies after the cut"},
+		{"before it, not linked", chain[1], nil, []trust.Cut{at(chain[3])}, "nothing here shows"},
+		{"a link is missing", chain[0], links(slices.Concat(chain[1:2], chain[3:4])), []trust.Cut{at(chain[3])}, "does not follow"},
+		{"the links end early", chain[1], links(chain[2:3]), []trust.Cut{at(chain[3])}, "nothing here shows"},
+		{"a thief's, of a number before the cut", thief, links(chain[2:4]), []trust.Cut{at(chain[3])}, "does not follow"},
+		{"a thief's, at the cut", thief, nil, []trust.Cut{at(chain[1])}, "not among those"},
+		{"a link that is none", chain[1], [][]byte{chain[2].Signed, []byte("x")}, []trust.Cut{at(chain[3])}, "damaged"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			roster := w.north.Roster(t)
@@ -288,7 +289,8 @@ func TestRevoked(t *testing.T) {
 			}
 			p, err := proof.Verify(f, proof.Known{})
 			failed := (*proof.Failure)(nil)
-			if tt.want && (err != nil || !p.Revoked) || !tt.want && (!errors.As(err, &failed) || failed.Step != proof.StepRevocation) {
+			if tt.want == "" && (err != nil || !p.Revoked) ||
+				tt.want != "" && (!errors.As(err, &failed) || failed.Step != proof.StepRevocation || !strings.Contains(failed.Error(), tt.want)) {
 				t.Errorf("error %v", err)
 			}
 			// A file from before the revocation has no word of it.
@@ -296,7 +298,7 @@ func TestRevoked(t *testing.T) {
 			if p, err = proof.Verify(f, proof.Known{}); err != nil || p.Revoked {
 				t.Errorf("before it was known: %v", err)
 			}
-			if _, err = proof.Verify(f, proof.Known{Region: &w.north.ID, Records: roster.Standing(w.north.ID, false)}); (err == nil) != tt.want {
+			if _, err = proof.Verify(f, proof.Known{Region: &w.north.ID, Records: roster.Standing(w.north.ID, false)}); (err == nil) != (tt.want == "") {
 				t.Errorf("with the region's newer file: %v", err)
 			}
 		})
