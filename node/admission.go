@@ -195,18 +195,22 @@ func writeFile(path string, content []byte, mode fs.FileMode) error {
 
 // Charter returns the charter of the region that the node in dir belongs to.
 func Charter(dir string) (*trust.Charter, crypto.Region, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, crypto.Region{}, fmt.Errorf("%s belongs to no region", dir)
-	}
-	if err != nil {
-		return nil, crypto.Region{}, err
-	}
-	a, roster, err := ParseAdmission(raw)
+	a, roster, err := readAdmission(dir)
 	if err != nil {
 		return nil, crypto.Region{}, err
 	}
 	return roster.Charter(), a.Region, nil
+}
+
+func readAdmission(dir string) (*Admission, *trust.Roster, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s belongs to no region", dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return ParseAdmission(raw)
 }
 
 // Member returns the member id of the node in dir.

@@ -178,7 +178,7 @@ func (x *exporter) run(ctx context.Context) error {
 func (x *exporter) want(m store.Message) bool {
 	h := &m.Envelope.Header
 	switch {
-	case h.Region != x.n.roster.Region(), h.Audience != x.q.Audience, !store.Visible(notice.TLP(h.TLP), x.q.Ceiling),
+	case h.Region != x.n.roster.Region(), h.Audience != x.q.Audience, !notice.Leaves(notice.TLP(h.TLP), h.Audience, notice.ExitBundle, x.q.Ceiling),
 		m.Received < x.q.Since, x.q.Mine && h.Author != x.n.member,
 		m.Envelope.Erased() && h.Expiry > x.now:
 		return false

@@ -133,13 +133,18 @@ func (a *Admission) Sign(key *crypto.PrivateKey, of *trust.Roster) (signed []*tr
 	if len(signed) == 0 {
 		return nil, refused
 	}
-	a.Records = slices.DeleteFunc(a.Records, trust.IsProposal)
+	a.Records = slices.DeleteFunc(a.Records, isProposal)
 	for _, p := range proposals {
 		if err := a.put(p); err != nil {
 			return nil, err
 		}
 	}
 	return signed, nil
+}
+
+func isProposal(raw []byte) bool {
+	kind, _ := trust.KindOf(raw)
+	return kind == trust.KindProposal || kind == trust.KindApproval
 }
 
 // Encode returns the file.
@@ -185,35 +190,32 @@ func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, e
 	return a.Encode()
 }
 
-// Extract returns those records of a roster that commands need: charters,
-// endorsements, revocations, fork proofs, proposals, the credentials of
-// coordinators' nodes, and those of the members that are named, or of all. An
-// unknown name is an error.
+// Extract returns those records of a roster that commands need: what the region is,
+// open proposals, the credentials of coordinators' nodes, and those of the members
+// that are named, or of all. An unknown name is an error.
 func Extract(roster *trust.Roster, members []string, all bool) (*Admission, error) {
 	region := roster.Region()
+	a := &Admission{Region: region, Records: roster.Standing(region, all), Seeds: []string{}}
 	wanted := map[crypto.Hash]bool{}
 	listed := roster.Members(region)
 	for _, c := range listed {
-		if all || c.Role == trust.RoleCoordinator {
-			wanted[c.RecordID()] = true
-		}
+		wanted[c.RecordID()] = c.Role == trust.RoleCoordinator && !all
 	}
 	for _, name := range members {
 		c, err := FindMember(listed, name)
 		if err != nil {
 			return nil, err
 		}
-		for serial := uint32(1); serial <= c.Serial; serial++ {
+		for serial := uint32(1); serial <= c.Serial && !all; serial++ {
 			if o, ok := roster.Member(region, c.Member, serial); ok {
 				wanted[o.RecordID()] = true
 			}
 		}
 	}
-	a := &Admission{Region: region}
-	for _, id := range roster.For(region).IDs() {
-		raw, ok := roster.Record(id)
-		if ok && (wanted[id] || !trust.IsCredential(raw)) {
-			a.Records = append(a.Records, raw)
+	for _, id := range roster.IDs() {
+		r, ok := roster.Find(id)
+		if ok && (wanted[id] || r.Kind == trust.KindProposal || r.Kind == trust.KindApproval) {
+			a.Records = append(a.Records, r.Raw)
 		}
 	}
 	return a, nil

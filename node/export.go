@@ -53,7 +53,7 @@ func (n *Node) Export(ctx context.Context, q api.ExportQuery, yield func(intel.S
 // stands for what it takes back, where that came too early to come itself.
 func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCount) (s intel.Stated, ok bool, err error) {
 	if r.Notice.Kind == notice.KindRetraction {
-		if q.Since == 0 || r.TLP > q.Ceiling || r.TLP == 0 && !q.Unmarked {
+		if q.Since == 0 || !goesOut(r, q) {
 			return s, false, nil
 		}
 		target, found, err := n.store.Record(*r.Notice.Ref)
@@ -63,22 +63,23 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 		r = target
 		r.Retracted = true
 	}
-	tlp := r.TLP
-	if r.Notice.Origin != nil {
-		tlp = notice.Stricter(tlp, r.Notice.Origin.TLP)
-	}
+	tlp := strictest(r)
 	switch {
 	case r.Exercise, // outside nobody could tell a drill from the real thing
 		q.Kind != 0 && r.Notice.Kind != q.Kind:
 		return s, false, nil
-	case tlp > api.ExportMax:
+	case goesOut(r, q):
+	case tlp > notice.ExportMax:
 		count.Never++
 		return s, false, nil
 	case tlp > q.Ceiling:
 		count.Stricter++
 		return s, false, nil
-	case tlp == 0 && !q.Unmarked:
+	case tlp == 0:
 		count.Unmarked++
+		return s, false, nil
+	default:
+		count.Never++
 		return s, false, nil
 	}
 	s = intel.Stated{ID: r.ID, Notice: r.Notice, TLP: r.TLP, Author: r.Author, AuthorName: n.memberName(r.Author), Retracted: r.Retracted}
@@ -87,11 +88,34 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 		if err != nil {
 			return s, false, err
 		}
-		if found && target.TLP <= q.Ceiling && (target.TLP != 0 || q.Unmarked) {
+		if found && goesOut(target, q) {
 			s.RefKind = target.Notice.Kind
 		}
 	}
 	return s, true, nil
+}
+
+// goesOut reports whether a notice may leave in an export.
+func goesOut(r store.Record, q api.ExportQuery) bool {
+	tlp, exit, ceiling := r.TLP, notice.ExitExport, q.Ceiling
+	if tlp == 0 {
+		tlp = strictest(r)
+	}
+	if q.Unmarked {
+		exit = notice.ExitUnmarked
+		if tlp == 0 { // it counts as stricter than any export, and was asked for
+			ceiling = notice.TLPAmberStrict
+		}
+	}
+	return strictest(r) <= q.Ceiling && notice.Leaves(tlp, r.Audience, exit, ceiling)
+}
+
+// strictest is the marking of a notice or that of its origin.
+func strictest(r store.Record) notice.TLP {
+	if r.Notice.Origin == nil {
+		return r.TLP
+	}
+	return notice.Stricter(r.TLP, r.Notice.Origin.TLP)
 }
 
 // withdrawMax bounds the notices of one value among which a withdrawn one is

@@ -284,6 +284,9 @@ func (o *outbox) position(a crypto.Audience, now int64) *position {
 
 // envelope signs one group at the end of p and moves p.
 func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, error) {
+	if !notice.Leaves(f.TLP, f.Audience, notice.ExitMesh, 0) { // nothing of the kind is taken: what stands in the outbox is damaged
+		return store.Entry{}, fmt.Errorf("what is marked TLP:%s waits for the %s audience", f.TLP, f.Audience)
+	}
 	header := crypto.Header{
 		Region: o.n.roster.Region(), Author: o.n.member, Serial: o.n.serial, Audience: f.Audience,
 		Epoch: p.epoch, Seq: p.seq + 1, Prev: p.id, Floor: o.floor(f.Audience, p, now),

@@ -64,7 +64,11 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 		return nil, nil, mesh.ErrUnknownAuthor
 	}
 	// 4: the marking fits the audience.
-	if tlp := notice.TLP(h.TLP); !notice.Fits(tlp, h.Audience) {
+	exit := notice.ExitMesh
+	if h.Audience == crypto.AudienceNamed {
+		exit = notice.ExitNamed
+	}
+	if tlp := notice.TLP(h.TLP); !notice.Leaves(tlp, h.Audience, exit, 0) {
 		return nil, nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
 	}
 	// 5 comes with revocation: a charter of one coordinator cannot revoke yet.

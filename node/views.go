@@ -174,7 +174,7 @@ func badCursor() error {
 
 // view shows a stored notice to who may see what a ceiling allows.
 func (n *Node) view(r store.Record, ceiling notice.TLP) api.NoticeView {
-	v := wordView(r.Notice)
+	v := WordView(r.Notice)
 	v.ID, v.TLP, v.Audience = r.ID.String(), r.TLP.String(), r.Audience.String()
 	v.Author, v.AuthorName = r.Author.String(), n.memberName(r.Author)
 	v.Received, v.Exercise = api.Time(r.Received), r.Exercise
@@ -223,7 +223,7 @@ func (n *Node) marks(r store.Record, ceiling notice.TLP) []string {
 
 // preview shows a notice that is being submitted.
 func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
-	v := wordView(item.Notice)
+	v := WordView(item.Notice)
 	v.ID, v.TLP, v.Audience = item.ID.String(), item.TLP.String(), item.Audience.String()
 	v.Author, v.AuthorName, v.Received = n.member.String(), n.name, api.Time(now)
 	v.State = api.StateWaiting
@@ -233,7 +233,8 @@ func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
 	return v
 }
 
-func wordView(w *notice.Notice) api.NoticeView {
+// WordView shows what a notice says, without what is known around it.
+func WordView(w *notice.Notice) api.NoticeView {
 	v := api.NoticeView{
 		Kind: w.Kind.String(), Created: api.Time(w.Created), FirstSeen: api.Time(w.FirstSeen), LastSeen: api.Time(w.LastSeen),
 		Count: w.Count, ValidUntil: api.Time(w.ValidUntil), Reason: w.Reason,

@@ -101,14 +101,25 @@ func warnAdmission(cmd *cobra.Command, keys, seeds []string) {
 }
 
 func newRegionShow() *cobra.Command {
-	return &cobra.Command{
+	var to string
+	var members bool
+	c := &cobra.Command{
 		Use:   "show",
 		Short: "Show the region's charter",
-		Args:  cobra.NoArgs,
+		Long: `Show the region's charter. With --out, write what somebody else needs to check
+the words of its members: charters and endorsements, with --members also who they
+are. The file holds no secret.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := needDir(cmd)
 			if err != nil {
 				return err
+			}
+			if members && to == "" {
+				return usage("--members goes with --out")
+			}
+			if to != "" {
+				return writeRegion(cmd, dir, to, members)
 			}
 			charter, region, err := node.Charter(dir)
 			if err != nil {
@@ -131,6 +142,9 @@ func newRegionShow() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&to, "out", "", "write the region to this file, for watchward verify --region")
+	c.Flags().BoolVar(&members, "members", false, "also every member's credential")
+	return c
 }
 
 // passphraseEnv lets scripts give a passphrase.

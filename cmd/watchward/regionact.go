@@ -616,7 +616,6 @@ with its publisher the words that the command shows, and say them with --publish
 			if err != nil {
 				return err
 			}
-			extra = slices.DeleteFunc(extra, trust.IsProposal)
 			if c.roster.Charter().Threshold > uint8(len(f.keys)) {
 				extra = nil // nobody takes them before it is decided
 			}

@@ -33,7 +33,7 @@ Start with:  watchward dev`,
 		&cobra.Group{ID: "region", Title: "The region:"},
 	)
 	for id, commands := range map[string][]*cobra.Command{
-		"words":  {newReport(), newLookup(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newAlerts()},
+		"words":  {newReport(), newLookup(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts()},
 		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newToken(), newVersion()},
 		"region": {newRegion(), newJoin(), newMembers()},
 	} {

@@ -15,12 +15,23 @@ import (
 )
 
 func newShow() *cobra.Command {
-	return &cobra.Command{
+	var to string
+	command := &cobra.Command{
 		Use:   "show ID|VALUE",
 		Short: "Show a notice with its proof, or what is known of a value",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show a notice with its proof, or what is known of a value.
+
+With --out the notice is written to a file with all that proves it: anybody can
+check it with watchward verify FILE, without a node and without a network. Its
+marking holds for the file.`,
+		Args: cobra.ExactArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
-			if isID(args[0]) {
+			switch {
+			case to != "" && !isID(args[0]):
+				return usage("--out takes a notice: copy the 40 digits of its id from watchward list")
+			case to != "":
+				return writeProof(cmd, c, strings.ToLower(args[0]), to)
+			case isID(args[0]):
 				return showNotice(cmd, c, strings.ToLower(args[0]))
 			}
 			if err := checkID(args[0]); err != nil {
@@ -29,6 +40,8 @@ func newShow() *cobra.Command {
 			return showIndicator(cmd, c, args[0])
 		}),
 	}
+	command.Flags().StringVar(&to, "out", "", "write the notice to this file, with what proves it")
+	return command
 }
 
 // isMissing reports whether the node says that there is no such thing.
@@ -55,12 +68,7 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 		}
 	}
 	v := n.NoticeView
-	line("notice", v.ID)
-	line("kind", v.Kind)
-	if v.Indicator != nil {
-		line("about", v.Indicator.Type+" "+withUnicode(v.Indicator.Value))
-	}
-	line("about notice", v.Ref)
+	showSubject(line, v)
 	line("by", fmt.Sprintf("%s (member %s…)", v.AuthorName, v.Author[:min(16, len(v.Author))]))
 	line("marking", "TLP:"+v.TLP)
 	if v.TLP == "" {
@@ -69,6 +77,31 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 	line("heard by", reach(v.Audience))
 	line("said", v.Created.String())
 	line("arrived", v.Received.String())
+	showContent(line, v)
+	line("note", strings.Join(v.Marks, ", "))
+	switch {
+	case n.Proof != nil:
+		line("proof", fmt.Sprintf("item %d of %d, signed by the author (ML-DSA-65 + Ed25519); --json prints it", n.Proof.Index+1, n.Proof.Count))
+	case v.State == api.StateWaiting:
+		line("proof", "not yet: it is about to be signed")
+	case v.State == api.StateLocal:
+		line("proof", "none: it never left this node")
+	}
+	return nil
+}
+
+// showSubject prints what a notice is about.
+func showSubject(line func(name, value string), v api.NoticeView) {
+	line("notice", v.ID)
+	line("kind", v.Kind)
+	if v.Indicator != nil {
+		line("about", v.Indicator.Type+" "+withUnicode(v.Indicator.Value))
+	}
+	line("about notice", v.Ref)
+}
+
+// showContent prints what a notice says of it.
+func showContent(line func(name, value string), v api.NoticeView) {
 	if v.FirstSeen != 0 {
 		line("seen", fmt.Sprintf("%s, first %s, last %s", plural(int64(v.Count), "time"), v.FirstSeen, v.LastSeen))
 	}
@@ -85,16 +118,6 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 		line("origin", strings.TrimSpace(v.Origin.Source+" "+v.Origin.ID+" "+v.Origin.TLP))
 	}
 	line("reason", v.Reason)
-	line("note", strings.Join(v.Marks, ", "))
-	switch {
-	case n.Proof != nil:
-		line("proof", fmt.Sprintf("item %d of %d, signed by the author (ML-DSA-65 + Ed25519); --json prints it", n.Proof.Index+1, n.Proof.Count))
-	case v.State == api.StateWaiting:
-		line("proof", "not yet: it is about to be signed")
-	case v.State == api.StateLocal:
-		line("proof", "none: it never left this node")
-	}
-	return nil
 }
 
 func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {

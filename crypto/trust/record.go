@@ -68,22 +68,3 @@ func recordID(region crypto.Region, kind uint8, statement, batch []byte) crypto.
 	a, b := crypto.LeafHash(statement), crypto.LeafHash(batch)
 	return crypto.SumContext("record", region, append(append([]byte{kind}, a[:]...), b[:]...))
 }
-
-// IsProposal reports whether a record is a proposal or an approval of one: such
-// are for members of the own region only.
-func IsProposal(raw []byte) bool {
-	kind := kindOf(raw)
-	return kind == typeProposal || kind == typeApproval
-}
-
-// IsCredential reports whether a record is a member's credential.
-func IsCredential(raw []byte) bool { return kindOf(raw) == typeCredential }
-
-// kindOf returns the type of a record, 0 of what is none.
-func kindOf(raw []byte) uint8 {
-	rec, err := decodeRecord(raw, ProposalSizeMax)
-	if err != nil {
-		return 0
-	}
-	return rec.Type
-}

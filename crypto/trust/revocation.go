@@ -27,6 +27,8 @@ type Revocation struct {
 	Key     crypto.MemberID `cbor:"6,keyasint"` // Credential.KeyID: the key counts under no other serial either
 	Time    int64           `cbor:"7,keyasint"` // ms since 1970
 	Cuts    []Cut           `cbor:"8,keyasint"` // up to CutsMax, sorted; of chains that are not listed nothing stays
+
+	id crypto.Hash // of the record
 }
 
 // A Cut is the last envelope of a chain that counts.
@@ -115,6 +117,7 @@ func (r *Roster) addRevocation(raw, payload []byte) (bool, error) {
 		return false, err
 	}
 	id := recordID(rev.Region, typeRevocation, rec.Revocation, nil)
+	rev.id = id
 	g, charter := r.under(rev.Region, rev.Charter)
 	switch {
 	case g == nil:

@@ -145,7 +145,7 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 	if in.Audience == crypto.AudienceRegion.String() {
 		q.Audience = crypto.AudienceRegion
 	}
-	if q.Audience == crypto.AudienceRegion && q.Ceiling < notice.TLPAmber {
+	if q.Audience == crypto.AudienceRegion && !notice.Leaves(notice.TLPAmber, q.Audience, notice.ExitBundle, q.Ceiling) {
 		return nil, problem(http.StatusForbidden, "low-ceiling", "The token's ceiling is too low",
 			fmt.Sprintf("the token sees up to %s; what is for the region needs AMBER", q.Ceiling), "export the community audience, or make a token: watchward token create NAME --ceiling AMBER")
 	}

@@ -19,13 +19,8 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-// ExportDefault is the ceiling of an export that names none, and ExportMax the
-// highest it may name: what is stricter is for named people and never leaves in
-// a file.
-const (
-	ExportDefault = notice.TLPGreen
-	ExportMax     = notice.TLPAmber
-)
+// ExportDefault is the ceiling of an export that names none.
+const ExportDefault = notice.TLPGreen
 
 // ExportTrailer is the trailer of an export: an ExportCount in JSON.
 const ExportTrailer = "Watchward-Export"
@@ -86,7 +81,7 @@ func exportQuery(in *exportInput, who caller) (q ExportQuery, err error) {
 		if q.Ceiling, err = notice.ParseTLP(in.TLP); err != nil {
 			return q, badQuery("tlp", in.TLP, err)
 		}
-		if q.Ceiling > ExportMax {
+		if q.Ceiling > notice.ExportMax {
 			return q, problem(http.StatusUnprocessableEntity, "bad-parameter", "Not in an export",
 				"TLP:"+q.Ceiling.String()+" is for named people and never leaves in an export", "choose CLEAR, GREEN or AMBER").at("query.tlp", in.TLP)
 		}

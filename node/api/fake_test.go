@@ -175,6 +175,17 @@ func (f *fakeNode) Notice(_ context.Context, id string, ceiling notice.TLP) (api
 	return view("evil.example"), &api.Proof{Item: []byte{1}, Count: 1, Path: [][]byte{}, Root: []byte{2}, Header: []byte{3}, Signature: []byte{4}}, true, nil
 }
 
+func (f *fakeNode) ProofFile(_ context.Context, id string, ceiling notice.TLP) ([]byte, bool, error) {
+	if id != knownID || ceiling < notice.TLPAmber {
+		return nil, false, f.fail
+	}
+	return []byte("a proof"), true, f.fail
+}
+
+func (f *fakeNode) RegionFile(_ context.Context, members bool) ([]byte, error) {
+	return fmt.Appendf(nil, "a region, members %v", members), f.fail
+}
+
 func (f *fakeNode) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -46,6 +46,9 @@ var rights = map[string]struct {
 	"GET /healthz":                {"/healthz", "", [5]int{200, 200, 200, 200, 200}},
 	"GET /readyz":                 {"/readyz", "", [5]int{200, 200, 200, 200, 200}},
 	"GET /openapi.json":           {"/openapi.json", "", [5]int{200, 200, 200, 200, 200}},
+	"GET /v1/notices/{id}/proof":  {"/v1/notices/" + knownID + "/proof", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/region/file":         {"/v1/region/file?members=true", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/region/records":      {"/v1/region/records?all=true", "", [5]int{401, 401, 200, 200, 200}},
 }
 
 func TestRights(t *testing.T) {
@@ -165,6 +168,7 @@ func TestCeilingHides(t *testing.T) {
 	s := start(t, nil)
 	for path, status := range map[string]int{
 		"/v1/notices/" + knownID:             404,
+		"/v1/notices/" + knownID + "/proof":  404,
 		"/v1/indicators?value=evil.example":  404,
 		"/metrics":                           403,
 		"/v1/notices?search=evil.example":    200,

@@ -34,6 +34,12 @@ type Node interface {
 	// Notice returns one notice by its id of 40 hexadecimal digits. The proof
 	// is nil as long as no envelope carries the notice.
 	Notice(ctx context.Context, id string, ceiling notice.TLP) (NoticeView, *Proof, bool, error)
+	// ProofFile returns a notice in a file that proves itself (package proof). For
+	// what is not signed, or never leaves in a file, the error is a *NoProof.
+	ProofFile(ctx context.Context, id string, ceiling notice.TLP) (file []byte, found bool, err error)
+	// RegionFile returns what a verifier needs to know of this node's region, with
+	// members also who they are.
+	RegionFile(ctx context.Context, members bool) ([]byte, error)
 	// Notices returns a page, newest first, and the cursor of the next page, ""
 	// when there is none.
 	Notices(ctx context.Context, q Query) ([]NoticeView, string, error)
@@ -166,12 +172,20 @@ type Unavailable struct {
 
 func (e *Unavailable) Error() string { return e.Reason + ": " + e.Fix }
 
+// NoProof says why there is no proof of a notice to hand out.
+type NoProof struct {
+	Reason, Fix string
+}
+
+func (e *NoProof) Error() string { return e.Reason + ": " + e.Fix }
+
 // problemOf turns an error of the node into what the client is told. The second
 // result is an error to be logged, nil when the client has been told everything.
 func problemOf(err error) (*Problem, error) {
 	var p *Problem
 	var field *notice.FieldError
 	var unavailable *Unavailable
+	var unproven *NoProof
 	switch {
 	case errors.As(err, &p):
 		return p, nil
@@ -179,6 +193,8 @@ func problemOf(err error) (*Problem, error) {
 		p := problem(422, "bad-value", "A value is refused", field.Reason, field.Fix)
 		p.Errors = []Detail{{Location: field.Field, Message: field.Reason}}
 		return p, nil
+	case errors.As(err, &unproven):
+		return problem(409, "no-proof", "There is no proof of this notice", unproven.Reason, unproven.Fix), nil
 	case errors.As(err, &unavailable):
 		return problem(503, "unavailable", "The node cannot do this now", unavailable.Reason, unavailable.Fix), nil
 	case errors.Is(err, context.DeadlineExceeded):

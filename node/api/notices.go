@@ -362,18 +362,29 @@ type NoticeAnswer struct {
 type noticeOutput struct{ Body NoticeAnswer }
 
 func (s *Server) getNotice(ctx context.Context, in *idInput) (*noticeOutput, error) {
-	if _, err := crypto.ParseItemID(in.ID); err != nil {
-		return nil, problem(http.StatusUnprocessableEntity, "bad-parameter", "Not an id", err.Error(), "ids are shown by list and lookup").at("path.id", in.ID)
+	if err := in.check(); err != nil {
+		return nil, err
 	}
 	view, proof, ok, err := s.c.Node.Notice(ctx, in.ID, callerOf(ctx).ceiling)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, problem(http.StatusNotFound, "no-such-notice", "No such notice", "no notice with this id is visible to this token",
-			"it may not have arrived, be erased, or be marked above the token's ceiling").at("path.id", in.ID)
+		return nil, in.missing()
 	}
 	return &noticeOutput{NoticeAnswer{view, proof}}, nil
+}
+
+func (in *idInput) check() error {
+	if _, err := crypto.ParseItemID(in.ID); err != nil {
+		return problem(http.StatusUnprocessableEntity, "bad-parameter", "Not an id", err.Error(), "ids are shown by list and lookup").at("path.id", in.ID)
+	}
+	return nil
+}
+
+func (in *idInput) missing() error {
+	return problem(http.StatusNotFound, "no-such-notice", "No such notice", "no notice with this id is visible to this token",
+		"it may not have arrived, be erased, or be marked above the token's ceiling").at("path.id", in.ID)
 }
 
 type alertsInput struct {

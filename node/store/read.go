@@ -375,7 +375,7 @@ func (v *reading) complete(r *Record, st itemState) error {
 	err := scan(v.txn, referencePrefix(r.ID), func(_, value []byte) error {
 		e, err := decodeEvidence(value)
 		if err == nil && e.kind == notice.KindDispute && e.counts(now) {
-			tlp := effective(e.tlp)
+			tlp := e.tlp.House()
 			if before, ok := disputers[e.member]; !ok || tlp < before {
 				disputers[e.member] = tlp
 			}

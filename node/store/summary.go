@@ -7,24 +7,14 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/notice"
 )
-
-// unmarked is the marking by which an unmarked notice counts and is shown: what
-// has no marking never leaves the house, which is what AMBER+STRICT means.
-const unmarked = notice.TLPAmberStrict
 
 // Visible reports whether a notice marked tlp may be shown under a ceiling;
 // ceiling 0 shows everything. An unmarked notice counts as AMBER+STRICT.
 func Visible(tlp, ceiling notice.TLP) bool {
-	return ceiling == 0 || effective(tlp) <= ceiling
-}
-
-func effective(tlp notice.TLP) notice.TLP {
-	if tlp == 0 || tlp > notice.TLPRed {
-		return unmarked
-	}
-	return tlp
+	return notice.Leaves(tlp, crypto.AudienceLocal, notice.ExitAPI, ceiling)
 }
 
 // A Summary says what is known of one indicator under a ceiling. Retracted,
@@ -206,7 +196,7 @@ func (f *fold) add(e *evidence, members marks, now int64) {
 		return
 	}
 	f.next = min(f.next, e.expiry)
-	tlp := effective(e.tlp)
+	tlp := e.tlp.House()
 	l := &f.levels[tlp]
 	mark := members.mark(e.member)
 	old := mark

@@ -109,6 +109,19 @@ func (c *Client) Notice(ctx context.Context, id string) (out api.NoticeAnswer, e
 	return out, err
 }
 
+// ProofFile returns a notice in a file that proves itself.
+func (c *Client) ProofFile(ctx context.Context, id string) ([]byte, error) {
+	return c.file(ctx, "/v1/notices/"+url.PathEscape(id)+"/proof", nil)
+}
+
+// RegionFile returns what a verifier needs to know of the node's region, with
+// members also who they are.
+func (c *Client) RegionFile(ctx context.Context, members bool) ([]byte, error) {
+	query := url.Values{}
+	flag(query, "members", members)
+	return c.file(ctx, "/v1/region/file", query)
+}
+
 // Indicator returns what is known of a value; an empty type is detected.
 func (c *Client) Indicator(ctx context.Context, typ, value string) (out api.IndicatorView, err error) {
 	query := url.Values{"value": {value}}

@@ -201,6 +201,25 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
+// file asks for an answer of bytes.
+func (c *Client) file(ctx context.Context, path string, query url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.c.Timeout)
+	defer cancel()
+	res, err := c.send(ctx, http.MethodGet, path, query, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, answerBytesMax+1))
+	if err != nil {
+		return nil, c.unreachable(fmt.Errorf("the answer broke off: %w", err))
+	}
+	if len(body) > answerBytesMax {
+		return nil, fmt.Errorf("call %s: the answer is larger than %d bytes", path, answerBytesMax)
+	}
+	return body, nil
+}
+
 // send asks and returns an answer of status 2xx; everything else is an *Error.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
 	target := c.base + path

@@ -82,6 +82,17 @@ func (n *stubNode) Notice(context.Context, string, notice.TLP) (api.NoticeView, 
 	return api.NoticeView{}, nil, false, nil
 }
 
+func (n *stubNode) ProofFile(_ context.Context, id string, _ notice.TLP) ([]byte, bool, error) {
+	return []byte("proof of " + id), id != absent, nil
+}
+
+func (n *stubNode) RegionFile(_ context.Context, members bool) ([]byte, error) {
+	return fmt.Appendf(nil, "members %v", members), nil
+}
+
+// absent is the id of no notice.
+const absent = "0000000000000000000000000000000000000000"
+
 // node starts a server whose directory is as the daemon leaves it.
 func node(t *testing.T, role token.Role, edit func(*api.Config)) (dir string, n *stubNode) {
 	t.Helper()
@@ -160,6 +171,23 @@ func TestCalls(t *testing.T) {
 	}
 	if gone, err := c.RevokeToken(ctx, "other"); err != nil || gone.ID != made.ID {
 		t.Errorf("revoke %+v, %v", gone, err)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	dir, _ := node(t, token.Reader, nil)
+	c := open(t, dir)
+	const id = "00112233445566778899aabbccddeeff00112233"
+	if raw, err := c.ProofFile(t.Context(), id); err != nil || string(raw) != "proof of "+id {
+		t.Errorf("%q, error %v", raw, err)
+	}
+	if _, err := c.ProofFile(t.Context(), absent); client.ExitCode(err) != client.ExitNo {
+		t.Errorf("of no notice: %v", err)
+	}
+	for _, members := range []bool{false, true} {
+		if raw, err := c.RegionFile(t.Context(), members); err != nil || string(raw) != fmt.Sprintf("members %v", members) {
+			t.Errorf("%q, error %v", raw, err)
+		}
 	}
 }
 

@@ -1,0 +1,94 @@
+package trust
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// Proof returns what somebody who knows a region's name alone needs to judge the
+// words of one serial for an audience: the region's charters, the serial's
+// credential, and what is proven against it, in an order in which it can be added
+// to the roster of the region. It is empty if the serial is unknown. A fork among
+// words for the region alone is not told to the community.
+func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint32, audience crypto.Audience) [][]byte {
+	r.mu.RLock()
+	g := r.regions[region]
+	var author *Credential
+	var fork *Fork
+	revoking := map[crypto.Hash]bool{}
+	if g != nil {
+		author, fork = g.serials[serialID{member, serial}], g.forks[serialID{member, serial}]
+	}
+	if author != nil {
+		for _, rev := range g.revocations {
+			if rev.Member == member && rev.Serial == serial || rev.Key == author.KeyID() {
+				revoking[rev.id] = true
+			}
+		}
+	}
+	r.mu.RUnlock()
+	if author == nil {
+		return nil
+	}
+	return r.records(region, func(kind uint8, id crypto.Hash) bool {
+		switch kind {
+		case typeCharter:
+			return true
+		case typeCredential:
+			return id == author.record
+		case typeRevocation:
+			return revoking[id]
+		case typeFork:
+			return fork != nil && id == fork.id && (audience != crypto.AudienceCommunity || fork.Chain.Audience == audience)
+		}
+		return false
+	})
+}
+
+// Standing returns the records that say what a region is: its charters, its
+// endorsements and whom it revoked; with members also who belongs to it and what is proven against
+// them. They can be added in their order.
+func (r *Roster) Standing(region crypto.Region, members bool) [][]byte {
+	return r.records(region, func(kind uint8, _ crypto.Hash) bool {
+		switch kind {
+		case typeCharter, typeEndorsements, typeRevocation:
+			return true
+		case typeCredential, typeFork:
+			return members
+		}
+		return false
+	})
+}
+
+// records returns those of a region's records that want selects, each kind behind
+// those that it stands on.
+func (r *Roster) records(region crypto.Region, want func(kind uint8, id crypto.Hash) bool) [][]byte {
+	type entry struct {
+		rank   int
+		number uint64 // of a charter
+		id     crypto.Hash
+	}
+	var chosen []entry
+	r.mu.RLock()
+	if g := r.regions[region]; g != nil {
+		for id, h := range g.records {
+			if want(h.kind, id) {
+				chosen = append(chosen, entry{slices.Index(order[:], h.kind), h.number, id})
+			}
+		}
+	}
+	r.mu.RUnlock()
+	slices.SortFunc(chosen, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.number, b.number), bytes.Compare(a.id[:], b.id[:]))
+	})
+	var out [][]byte
+	for _, e := range chosen {
+		if raw, ok := r.Record(e.id); ok { // else it was replaced in this moment
+			out = append(out, raw)
+		}
+	}
+	return out
+}
