@@ -87,7 +87,7 @@ func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, at netw
 		return true
 	}
 	key, err := id.ExtractPublicKey()
-	if err != nil || key.Type() != libp2pcrypto.Ed25519 {
+	if err != nil || isCircuit(at.RemoteMultiaddr()) || key.Type() != libp2pcrypto.Ed25519 {
 		return false
 	}
 	from := "?"
@@ -155,7 +155,7 @@ func (g *gate) listen() {
 // asks the other to.
 func (g *gate) connected(c network.Conn) {
 	id := c.RemotePeer()
-	if g.m.ctx.Err() != nil {
+	if g.m.ctx.Err() != nil || c.Stat().Limited { // through a relay come members only, and nothing to greet with
 		return
 	}
 	if c.Stat().Direction == network.DirOutbound {
@@ -392,7 +392,8 @@ func (h gatedHost) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID)
 
 func (h gatedHost) guard(handle network.StreamHandler) network.StreamHandler {
 	return func(s network.Stream) {
-		if !h.gate.member(s.Conn().RemotePeer()) {
+		// Through a relay nothing travels but what is sealed.
+		if !h.gate.member(s.Conn().RemotePeer()) || s.Conn().Stat().Limited && s.Protocol() != protocolNamed {
 			h.gate.m.metrics.rejected("stranger")
 			_ = s.Reset()
 			return

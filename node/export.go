@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
@@ -71,7 +72,7 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 	case r.Exercise, // outside nobody could tell a drill from the real thing
 		q.Kind != 0 && r.Notice.Kind != q.Kind:
 		return s, false, nil
-	case tlp > api.ExportMax:
+	case tlp > api.ExportMax, r.Audience == crypto.AudienceNamed: // its author chose who hears it
 		count.Never++
 		return s, false, nil
 	case tlp > q.Ceiling:

@@ -59,6 +59,7 @@ type Node struct {
 	store      *store.Store
 	mesh       *mesh.Mesh // nil while the node belongs to no region
 	outbox     *outbox    // nil with mesh
+	courier    *courier   // nil with mesh
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
