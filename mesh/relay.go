@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	circuit "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
@@ -29,7 +30,7 @@ const (
 	relayBuffer    = 4 << 10
 	relayReserved  = 2048          // spokes that can be reached through one node
 	relayTTL       = 2 * time.Hour // of a reservation
-	reserveEvery   = 5 * time.Second
+	reserveEvery   = time.Second
 	reserveTime    = 10 * time.Second
 	reserveAgain   = 5 * time.Minute // after a refusal
 	relaysTried    = 16              // for one attempt to reach a member …
@@ -192,6 +193,11 @@ func (m *Mesh) circuit(ctx context.Context, at, id peer.ID) error {
 	defer m.host.Peerstore().SetAddr(id, way, 0)
 	ctx, cancel := context.WithTimeout(network.WithAllowLimitedConn(ctx, "named"), relayDialTime)
 	defer cancel()
+	// The pace is the caller's: the swarm would not try for 5 s after the member was
+	// not at home.
+	if s, ok := m.host.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(id)
+	}
 	_, err = m.host.Network().DialPeer(ctx, id)
 	return err
 }
