@@ -62,6 +62,7 @@ var Figures = []Figure{
 	{4, "MonthOffline", "a month offline: 1,000,000 sightings of 200 authors from one peer", "month-s", 90, false, "s", "", ""},
 	{4, "MonthOffline", "… bytes of payload", "of-payload", 1.05, false, "×", "", ""},
 	{4, "MonthOffline", "… round trips before they flow", "round-trips", 3, false, "", "", ""},
+	{5, "Named", "RED → lookup at the named member, p99", "p99-ms", 20, false, "ms", "sync-p99-ms", "append 4 KiB and sync, p99"},
 }
 
 // Options of Run.
