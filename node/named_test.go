@@ -189,6 +189,34 @@ func TestNamedWaitsForItsRecipient(t *testing.T) {
 	}
 }
 
+// A confirmation that was lost is given again, and makes no second notice.
+func TestNamedConfirmationIsLost(t *testing.T) {
+	r := startRegion(t, 2)
+	a, b := r.hospitals[0], r.hospitals[1]
+	name, member := b.Name(), b.member(t)
+	b.stop(t)
+	said := a.submit(t, red, to(sighting("red.example", a.clock.now()), name))[0]
+	eventually(t, "it waits", func() bool { return a.delivery(t, said.ID, name) == api.DeliveryWaiting })
+	queued, err := a.Store().Queued(member, 0, 10)
+	if err != nil || len(queued) != 1 {
+		t.Fatalf("%d wait, %v", len(queued), err)
+	}
+	b.open(t)
+	checked, err := b.Path().Check(queued[0].Raw, mesh.ViaNamed, crypto.Region{}, 0)
+	if err == nil {
+		err = b.Path().Admit(t.Context(), []*mesh.Checked{checked})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start(t, nil)
+	r.meet(t)
+	eventually(t, "it is confirmed", func() bool { return a.delivery(t, said.ID, name) == api.DeliveryDone })
+	if s := b.lookup(t, "red.example", 0).Summary; s == nil || s.Sightings != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // What expires before its recipient comes is given up, and a person is told.
 func TestNamedExpires(t *testing.T) {
 	r := startRegion(t, 2)
