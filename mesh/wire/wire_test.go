@@ -34,6 +34,7 @@ func samples() map[byte]any {
 		wire.KindPull:      &wire.Pull{Chain: chain, Ranges: ranges},
 		wire.KindBook:      &wire.Book{Entries: []wire.BookEntry{{Peer: []byte{1}, Addrs: []string{"/ip4/192.0.2.1/udp/1/quic-v1"}}}},
 		wire.KindShow:      &wire.Show{Records: [][]byte{{1}}},
+		wire.KindReceipt:   &wire.Receipt{ID: crypto.EnvelopeID{1}, Result: wire.ReceiptTaken},
 	}
 }
 
@@ -100,6 +101,7 @@ func TestLimits(t *testing.T) {
 		"a pull of no range":     {wire.KindPull, &wire.Pull{Ranges: backwards}},
 		"a long address":         {wire.KindBook, &wire.Book{Entries: []wire.BookEntry{{Addrs: []string{string(make([]byte, wire.AddressMax+1))}}}}},
 		"a kind that is none":    {31, &wire.Done{}},
+		"a receipt of nothing":   {wire.KindReceipt, &wire.Receipt{}},
 		"another kind's body":    {wire.KindRoot, &wire.Push{Raw: []byte{1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
