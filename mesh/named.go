@@ -29,6 +29,7 @@ const (
 	namedTime     = 30 * time.Second // for one envelope: sent, verified, on disk, confirmed
 	namedDayBytes = 64 << 20         // of one author a day; beyond it, it is asked to come again later
 	reachTime     = 15 * time.Second
+	reachPoll     = 50 * time.Millisecond
 )
 
 // ErrUnreached says that there is no way to a member now.
@@ -112,15 +113,33 @@ func exchange(s network.Stream, raw []byte) (uint8, error) {
 // reach makes sure that there is a connection to a member: the one that is there,
 // a direct one, or one through a relay.
 func (m *Mesh) reach(ctx context.Context, id peer.ID) error {
-	if m.host.Network().Connectedness(id) != network.NotConnected {
+	here := func() bool { return m.host.Network().Connectedness(id) != network.NotConnected }
+	if here() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	var watching sync.WaitGroup
+	watching.Go(func() { // it may come by itself while an address of old is dialled in vain
+		tick := time.NewTicker(reachPoll)
+		defer tick.Stop()
+		for !here() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+		cancel()
+	})
+	defer watching.Wait()
 	defer cancel()
 	if addrs := m.book.known()[id]; len(addrs) > 0 && m.dialAt(ctx, id, addrs) == nil {
 		return nil
 	}
-	return m.relayed(ctx, id)
+	if err := m.relayed(ctx, id); err != nil && !here() {
+		return err
+	}
+	return nil
 }
 
 // handleNamed takes what others have sealed for this member.

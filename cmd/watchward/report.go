@@ -41,7 +41,7 @@ With --to it is sealed for the members that are named: it goes to their nodes al
 waits until they can be reached, and show tells when each of them has it.`,
 		Example: "  watchward report evil.example 198.51.100.7 --tlp AMBER --family Qakbot\n" +
 			"  watchward report evil.example --tlp RED --to \"Riverside General\"",
-		Args:    cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, values []string) error {
 			s.Kind = "sighting"
 			if context != (api.Context{}) {

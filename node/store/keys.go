@@ -24,7 +24,7 @@ const (
 	tableNamed     = 'N' // id of a named envelope → local
 	tableItem      = 'n' // item id → item
 	tableOutbox    = 'o' // audience, tlp, flags, local → item id
-	tableQueue     = 'q' // member id, local → TLP of a named envelope that waits for the member
+	tableQueue     = 'q' // member id, local → TLP and notices of a named envelope that waits for the member
 	tableDelivery  = 'Q' // local of an own named envelope, member id → delivery
 	tableReference = 'r' // item id, item id that refers to it → evidence
 	tableSpill     = 's' // indicator, member number → the member's lowest markings

@@ -92,20 +92,22 @@ func (s *Store) Queued(m crypto.MemberID, after uint64, limit int) ([]Queued, er
 	return out, nil
 }
 
-// Awaiting returns for each member how many envelopes wait for it, those marked
+// Awaiting returns for each member how many notices wait for it, those marked
 // above a ceiling left out.
 func (s *Store) Awaiting(ceiling notice.TLP) (map[crypto.MemberID]int, error) {
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	out := map[crypto.MemberID]int{}
 	err := scan(txn, []byte{tableQueue}, func(key, v []byte) error {
-		if len(key) != 1+len(crypto.MemberID{})+8 || len(v) != 1 {
+		r := reader{b: v}
+		tlp, count := notice.TLP(r.byte()), r.uvarint()
+		if len(key) != 1+len(crypto.MemberID{})+8 {
 			return errCorrupt
 		}
-		if Visible(notice.TLP(v[0]), ceiling) {
-			out[crypto.MemberID(key[1:])]++
+		if Visible(tlp, ceiling) {
+			out[crypto.MemberID(key[1:])] += int(count)
 		}
-		return nil
+		return r.done("queue")
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
@@ -207,7 +209,7 @@ func (b *batch) appendNamed(p *prepared) (Appended, error) {
 		return Appended{}, err
 	}
 	for _, m := range p.to {
-		if err := b.put(queueKey(m, local), []byte{e.Header.TLP}); err != nil {
+		if err := b.put(queueKey(m, local), binary.AppendUvarint([]byte{e.Header.TLP}, uint64(len(p.words)))); err != nil {
 			return Appended{}, err
 		}
 		if err := b.put(deliveryKey(local, m), putTime([]byte{byte(Undelivered)}, p.received)); err != nil {
