@@ -12,6 +12,7 @@ import (
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 )
 
 var red = api.SubmitOptions{TLP: notice.TLPRed}
@@ -83,7 +84,7 @@ func TestBadNamedLeaveNoTrace(t *testing.T) {
 func TestNamedTimes(t *testing.T) {
 	b := newBench(t)
 	now, here := b.clock.now(), []*testkit.Member{b.self}
-	old := b.author.Named(t, crypto.Header{Time: now - 60*day}, here, b.item(t, "old.example"))
+	old := b.author.Named(t, crypto.Header{Time: now - 60*day, Urgent: true}, here, b.item(t, "old.example"))
 	future := b.author.Named(t, crypto.Header{Time: now + 30*minute}, here, b.item(t, "future.example"))
 	gone := b.author.Named(t, crypto.Header{Time: now - 2*day, Expiry: now - minute}, here, b.item(t, "gone.example"))
 	b.says(t, future.Raw, mesh.ViaNamed, mesh.ErrHeld.Error())
@@ -91,6 +92,9 @@ func TestNamedTimes(t *testing.T) {
 	b.says(t, old.Bare(), mesh.ViaNamed, mesh.ErrStale.Error())
 	if err := b.bring(t.Context(), old.Raw, mesh.ViaNamed, 0); err != nil {
 		t.Fatal(err)
+	}
+	if found, _, err := b.Store().List(store.Query{}); err != nil || len(found) != 1 || found[0].Flags != 0 {
+		t.Errorf("what waited for this member for long is marked: %+v, %v", found, err)
 	}
 	b.clock.advance(26 * time.Minute)
 	if err := b.bring(t.Context(), future.Raw, mesh.ViaNamed, 0); err != nil {
