@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/mesh/wire"
 )
 
@@ -52,3 +55,24 @@ func ProofMessage(c network.Conn, dialled bool) ([]byte, error) {
 
 // ExporterOf is the exporter of a connection's TLS session.
 func ExporterOf(c network.Conn) (Exporter, error) { return exporterOf(c) }
+
+// Host is the host that every protocol gets.
+func (m *Mesh) Host() host.Host { return m.host }
+
+// Relays are the connected members that relay.
+func (m *Mesh) Relays() []peer.ID { return m.relays() }
+
+// Wanted is how many more connections the supervisor wants to the own region.
+func (m *Mesh) Wanted() int { return m.wanted(m.connected(), nil)[m.c.Roster.Region()] }
+
+// RelayACL is what decides whom this node relays for.
+func (m *Mesh) RelayACL() relay.ACLFilter { return relayACL{m} }
+
+// A NamedBudget is what each author may bring a day.
+type NamedBudget struct{ n *named }
+
+func NewNamedBudget() NamedBudget { return NamedBudget{&named{}} }
+
+func (b NamedBudget) Spend(author crypto.MemberID, bytes int, now int64) bool {
+	return b.n.spend(author, bytes, now)
+}

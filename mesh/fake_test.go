@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,6 +91,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 	if !known {
 		return nil, mesh.ErrUnknownAuthor
 	}
+	if (via == mesh.ViaNamed) != (h.Audience == crypto.AudienceNamed) {
+		return nil, p.refuse("audience", errors.New("not this way"))
+	}
 	if p.has(e) {
 		return nil, mesh.ErrDuplicate
 	}
@@ -125,10 +129,13 @@ func (p *memory) Admit(_ context.Context, batch []*mesh.Checked) error {
 		if p.stored[chain] == nil {
 			p.stored[chain] = map[uint64][]byte{}
 		}
-		if _, here := p.stored[chain][h.Seq]; here {
+		if _, here := p.stored[chain][slot(c.Envelope)]; here {
 			continue
 		}
-		p.stored[chain][h.Seq] = c.Envelope.Raw
+		p.stored[chain][slot(c.Envelope)] = c.Envelope.Raw
+		if h.Audience == crypto.AudienceNamed {
+			continue
+		}
 		holding, _ := p.frontier.Get(chain)
 		p.frontier.Put(holding.With(mesh.Slot{
 			Chain: chain, Seq: h.Seq, ID: c.Envelope.ID, Time: h.Time, Floor: h.Floor, Urgent: h.Urgent,
@@ -175,8 +182,17 @@ func (p *memory) AddTrust(_ context.Context, records [][]byte) error {
 func (p *memory) has(e *crypto.Envelope) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, here := p.stored[e.Header.Chain()][e.Header.Seq]
+	_, here := p.stored[e.Header.Chain()][slot(e)]
 	return here
+}
+
+// slot is an envelope's place in its chain; what is named has none, and is known
+// by its id.
+func slot(e *crypto.Envelope) uint64 {
+	if e.Header.Audience == crypto.AudienceNamed {
+		return binary.BigEndian.Uint64(e.ID[:])
+	}
+	return e.Header.Seq
 }
 
 func (p *memory) came(e *crypto.Envelope) mesh.Via {

@@ -94,7 +94,7 @@ func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, at netw
 		return true
 	}
 	key, err := id.ExtractPublicKey()
-	if err != nil || key.Type() != libp2pcrypto.Ed25519 {
+	if err != nil || isCircuit(at.RemoteMultiaddr()) || key.Type() != libp2pcrypto.Ed25519 {
 		return false
 	}
 	return g.admits(id, ipOf(at))
@@ -181,6 +181,16 @@ func (g *gate) listen() {
 func (g *gate) connected(c network.Conn) {
 	id := c.RemotePeer()
 	if g.m.ctx.Err() != nil {
+		return
+	}
+	if c.Stat().Limited { // through a relay come members only, whom nobody greets
+		g.m.wait.Go(func() {
+			if c.Stat().Direction == network.DirOutbound {
+				g.prove(c)
+			} else {
+				g.expect(c)
+			}
+		})
 		return
 	}
 	if c.Stat().Direction == network.DirOutbound {
@@ -313,6 +323,10 @@ func (g *gate) handleShow(s network.Stream) {
 		_ = s.Reset()
 		return
 	}
+	if s.Conn().Stat().Limited { // a circuit is for what is sealed
+		_ = s.Reset()
+		return
+	}
 	if err := g.greet(s, s.Conn().RemotePeer(), false); err != nil {
 		g.m.log.Debug("show", slog.String("peer", s.Conn().RemotePeer().String()), slog.Any("err", err))
 		_ = s.Reset()
@@ -430,7 +444,8 @@ func (h gatedHost) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID)
 
 func (h gatedHost) guard(handle network.StreamHandler) network.StreamHandler {
 	return func(s network.Stream) {
-		if !h.gate.member(s.Conn().RemotePeer()) {
+		// Through a relay nothing travels but what is sealed.
+		if !h.gate.member(s.Conn().RemotePeer()) || s.Conn().Stat().Limited && s.Protocol() != protocolNamed {
 			h.gate.m.metrics.rejected("stranger")
 			_ = s.Reset()
 			return

@@ -67,7 +67,8 @@ func (c *Config) part() part {
 
 // newHost listens with QUIC, TCP and WebSocket, always under TLS 1.3 in which
 // both ends prove their peer ids. Noise is left out: it has no post-quantum
-// exchange. There is no DHT, no mDNS and no relay: peers come from the roster.
+// exchange. There is no DHT and no mDNS: peers come from the roster. Relaying, for what
+// is sealed alone, comes behind the gate (relay.go).
 func newHost(c Config, g *gate) (host.Host, error) {
 	key, err := p2pcrypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(c.Identity[:]))
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -41,6 +42,7 @@ const (
 	ViaGossip Via = 1 + iota
 	ViaSync
 	ViaDirect
+	ViaNamed // sealed, from its author
 )
 
 // Checked is an envelope that passed steps 1 to 9 of the accept order.
@@ -83,7 +85,7 @@ var (
 
 // A Refusal says that an envelope, or a trust record, is not taken.
 type Refusal struct {
-	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items, trust
+	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items, trust, recipient, sealed, author
 	Err    error
 }
 
@@ -119,6 +121,7 @@ type Config struct {
 	Registrar  Registrar             // who may ask to join; nil = nobody
 	Now        func() time.Time      // nil = time.Now
 	Log        *slog.Logger          // nil = none
+	Reached    func(peer string)     // called when a member can be spoken to on a new connection; must not block; nil = none
 	Registerer prometheus.Registerer // nil = no metrics
 	Transports []libp2p.Option       // tests: instead of QUIC, TCP and WebSocket
 }
@@ -135,6 +138,8 @@ type Mesh struct {
 	metrics *metrics
 	direct  *direct
 	spread  *spread
+	named   named
+	relay   *relay.Relay // nil unless others can dial this node
 	links   *lru.Cache[peer.ID, *link]
 	refused *lru.Cache[copied, error]
 	redial  chan struct{}
@@ -263,6 +268,10 @@ func (m *Mesh) Start() error {
 	m.gate.listen()
 	m.direct.listen()
 	m.host.SetStreamHandler(protocolSync, m.handleSync)
+	m.host.SetStreamHandler(protocolNamed, m.handleNamed)
+	if err := m.openRelay(); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
 	if err := m.topics.start(); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
@@ -282,7 +291,10 @@ func (m *Mesh) Close() error {
 		m.mu.Lock() // after this no handler counts itself in any more
 		m.cancel()
 		m.mu.Unlock()
-		err = errors.Join(m.host.Close(), m.book.save())
+		if m.relay != nil {
+			err = m.relay.Close()
+		}
+		err = errors.Join(err, m.host.Close(), m.book.save())
 		m.wait.Wait()
 		m.metrics.unregister()
 	})
@@ -302,6 +314,9 @@ func (m *Mesh) begin(task func()) {
 // urgent ones on their own streams as well as by gossip, large ones by
 // announcing them.
 func (m *Mesh) Publish(ctx context.Context, e *crypto.Envelope) error {
+	if e.Header.Audience == crypto.AudienceNamed {
+		return errors.New("what is sealed is delivered, not published")
+	}
 	m.forward([]*Checked{{Envelope: e}}, "")
 	if len(e.Raw) > GossipMax {
 		return nil
@@ -356,7 +371,7 @@ func (m *Mesh) Peers() []Peer {
 	for _, id := range m.host.Network().Peers() {
 		credential, known := m.c.Roster.ByPeer(string(id))
 		conns := m.gate.heard(id)
-		if !known || len(conns) == 0 {
+		if !known || len(conns) == 0 || m.host.Network().Connectedness(id) != network.Connected { // a circuit is for one word
 			continue
 		}
 		p := Peer{ID: id.String(), Member: credential.Member, Addr: conns[0].RemoteMultiaddr().String(),

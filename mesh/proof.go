@@ -133,7 +133,7 @@ func Prove(ctx context.Context, c network.Conn, key *crypto.PrivateKey, region c
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.NewStream(ctx) // of this connection: another one is another session
+	s, err := c.NewStream(network.WithAllowLimitedConn(ctx, "session")) // of this connection: another one is another session
 	if err != nil {
 		return nil, err
 	}
@@ -209,10 +209,11 @@ func (g *gate) provenKey(c network.Conn) []byte {
 	return nil
 }
 
-// heard returns those of a peer's connections on which it has proved itself.
+// heard returns those of a peer's connections on which it has proved itself, but
+// for circuits.
 func (g *gate) heard(id peer.ID) []network.Conn {
 	return slices.DeleteFunc(slices.Clone(g.m.host.Network().ConnsToPeer(id)), func(c network.Conn) bool {
-		return c.IsClosed() || g.provenKey(c) == nil
+		return c.IsClosed() || c.Stat().Limited || g.provenKey(c) == nil
 	})
 }
 
@@ -333,6 +334,9 @@ func (g *gate) verify(c network.Conn, by side, theirs []byte) error {
 	}
 	g.proven(c, credential.Key)
 	g.changed(c.RemotePeer())
+	if g.m.c.Reached != nil {
+		g.m.c.Reached(string(c.RemotePeer()))
+	}
 	return nil
 }
 

@@ -360,7 +360,7 @@ func (m *Mesh) watchIdentify() {
 			return
 		case e := <-sub.Out():
 			identified, ok := e.(event.EvtPeerIdentificationCompleted)
-			if !ok || !m.gate.member(identified.Peer) {
+			if !ok || !m.gate.member(identified.Peer) || m.host.Network().Connectedness(identified.Peer) != network.Connected {
 				continue
 			}
 			m.wait.Go(func() { m.identified(identified) })
@@ -670,6 +670,13 @@ func shuffled(known map[peer.ID][]string) func(func(peer.ID, []string) bool) {
 }
 
 func (m *Mesh) dial(id peer.ID, addrs []string) error {
+	ctx, cancel := context.WithTimeout(m.ctx, dialTime)
+	defer cancel()
+	return m.dialAt(ctx, id, addrs)
+}
+
+// dialAt connects to a peer directly, at addresses.
+func (m *Mesh) dialAt(ctx context.Context, id peer.ID, addrs []string) error {
 	info := peer.AddrInfo{ID: id}
 	for _, s := range addrs {
 		if a, err := multiaddr.NewMultiaddr(s); err == nil {
@@ -677,9 +684,7 @@ func (m *Mesh) dial(id peer.ID, addrs []string) error {
 		}
 	}
 	m.host.Peerstore().AddAddrs(id, info.Addrs, peerstore.TempAddrTTL)
-	ctx, cancel := context.WithTimeout(network.WithForceDirectDial(m.ctx, "supervisor"), dialTime)
-	defer cancel()
-	return m.host.Connect(ctx, info)
+	return m.host.Connect(network.WithForceDirectDial(ctx, "direct"), info)
 }
 
 // pingAll measures each link, so that slow ones are known.

@@ -120,24 +120,28 @@ func (x *exporter) chooseRecipients() error {
 
 // findMember finds a member by its name, in any case, by its id, or by the
 // beginning of its id.
-func findMember(members []*trust.Credential, name string) (found *trust.Credential, err error) {
-	count := 0
-	for _, c := range members {
-		id := c.Member.String()
-		if strings.EqualFold(c.Name, name) || strings.EqualFold(id, name) ||
-			len(name) >= memberPrefixMin && strings.HasPrefix(id, strings.ToLower(strings.TrimSuffix(name, "…"))) {
-			found = c
-			count++
-		}
-	}
-	switch count {
+func findMember(members []*trust.Credential, name string) (*trust.Credential, error) {
+	found := matching(members, name)
+	switch len(found) {
 	case 1:
-		return found, nil
+		return found[0], nil
 	case 0:
 		return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("no member of this region that is known here is called %.80q", name),
 			Fix: "watchward members lists those who are; one that was admitted is known once it has connected: let it connect once, or import a bundle of its own"}
 	}
-	return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("%d members are called %.80q", count, name), Fix: "give the id that watchward members --json shows"}
+	return nil, &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("%d members are called %.80q", len(found), name), Fix: "give the id that watchward members --json shows"}
+}
+
+// matching returns the members that a name means.
+func matching(members []*trust.Credential, name string) (found []*trust.Credential) {
+	for _, c := range members {
+		id := c.Member.String()
+		if strings.EqualFold(c.Name, name) || strings.EqualFold(id, name) ||
+			len(name) >= memberPrefixMin && strings.HasPrefix(id, strings.ToLower(strings.TrimSuffix(name, "…"))) {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // run writes envelopes until the part is full or nothing is left.

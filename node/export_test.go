@@ -37,6 +37,9 @@ func (n *Node) RosterRoot() [32]byte { return n.roster.Root() }
 // Registry has a node's metrics.
 func (n *Node) Registry() *prometheus.Registry { return n.registry }
 
+// NudgeCourier makes a node look at what waits for named members.
+func (n *Node) NudgeCourier() { n.courier.nudge() }
+
 // ClockCompared makes a node take its clock for as good as the members'.
 func (n *Node) ClockCompared() {
 	n.mu.Lock()

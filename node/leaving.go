@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/seal"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -93,6 +94,13 @@ func (n *Node) leaving(item store.LocalItem, now int64) (*api.Leaving, error) {
 			shown.Note = "grouped with others if there are many"
 		case "root":
 			shown.Note = "another with another salt"
+			if item.Audience == crypto.AudienceNamed {
+				shown.Value, shown.Note = "", "over the sealed box"
+			}
+		case "epoch", "seq", "prev", "floor":
+			if item.Audience == crypto.AudienceNamed {
+				shown.Value, shown.Note = headerText(f.Name, v.Field(i)), "what is sealed has no place in a chain"
+			}
 		case "urgent":
 			if item.Urgent {
 				shown.Note = "unless three were within ten minutes"
@@ -113,6 +121,10 @@ func (n *Node) headerOf(item store.LocalItem, now int64) (crypto.Header, error) 
 	root, err := tree.Root()
 	if err != nil {
 		return crypto.Header{}, err
+	}
+	if item.Audience == crypto.AudienceNamed {
+		size = int(seal.Overhead(len(item.To), int64(1+size))) // a list of one
+		size += itemHeadSize(size)
 	}
 	return crypto.Header{
 		Version: crypto.Version, Region: n.roster.Region(), Author: n.member, Serial: n.serial, Audience: item.Audience,

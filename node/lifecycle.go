@@ -232,8 +232,9 @@ func (n *Node) openMesh() error {
 		Identity: n.identity.PeerSeed, Signing: n.identity.Signing, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n}, Registrar: n.registrar,
-		Now: n.o.Now, Log: n.log, Registerer: n.registry,
+		Now: n.o.Now, Log: n.log, Registerer: n.registry, Reached: n.reached,
 	}
+	n.courier = newCourier(n)
 	if lab := n.o.Lab; lab != nil {
 		c.BookPath, c.Transports, c.Path = "", lab.Transports, lab.Path(c.Path)
 	}
@@ -272,6 +273,7 @@ func (n *Node) Start() error {
 		}
 		n.wait.Go(func() { n.outbox.run(n.ctx) })
 		n.wait.Go(n.release)
+		n.wait.Go(func() { n.courier.run(n.ctx) })
 	}
 	n.wait.Go(n.keep)
 	if n.o.Lab != nil {

@@ -60,6 +60,7 @@ type Node struct {
 	mesh       *mesh.Mesh // nil while the node belongs to no region
 	registrar  *registrar // nil with mesh
 	outbox     *outbox    // nil with mesh
+	courier    *courier   // nil with mesh
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

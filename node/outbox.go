@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,6 +160,7 @@ type filling struct {
 	store.Group
 	bytes int
 	full  bool
+	to    []crypto.MemberID // of the named audience
 }
 
 // choose packs waiting items into envelopes and returns those that may be
@@ -197,11 +199,11 @@ func pack(waiting []store.Group) []*filling {
 		}
 		var f *filling
 		for _, w := range g.Items {
-			if f == nil || f.full || f.bytes+len(w.Raw) > limit {
+			if f == nil || f.full || f.bytes+len(w.Raw) > limit || !slices.Equal(f.to, w.To) {
 				if f != nil {
 					f.full = true
 				}
-				f = &filling{Group: store.Group{Audience: g.Audience, TLP: g.TLP, Exercise: g.Exercise, Urgent: g.Urgent}}
+				f = &filling{Group: store.Group{Audience: g.Audience, TLP: g.TLP, Exercise: g.Exercise, Urgent: g.Urgent}, to: w.To}
 				all = append(all, f)
 			}
 			f.Items = append(f.Items, w)
@@ -221,6 +223,10 @@ func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
 	}
 	for i, a := range done {
 		o.n.admitted(ctx, entries[i], a)
+		if entries[i].Envelope.Header.Audience == crypto.AudienceNamed {
+			o.n.courier.nudge()
+			continue
+		}
 		if err := o.n.mesh.Publish(ctx, entries[i].Envelope); err != nil && ctx.Err() == nil {
 			o.n.log.Warn("publish: sync will carry it", slog.String("envelope", entries[i].Envelope.ID.String()), slog.Any("err", err))
 		}
@@ -234,10 +240,13 @@ func (o *outbox) extend(ctx context.Context, groups []*filling, now int64) ([]st
 	defer o.mu.Unlock()
 	entries := make([]store.Entry, 0, len(groups))
 	for _, f := range groups {
-		entry, err := o.envelope(f, o.position(f.Audience, now), now)
+		entry, err := o.next(ctx, f, now)
 		if err != nil {
 			o.load()
 			return nil, nil, err
+		}
+		if entry.Envelope == nil { // nobody is left to seal it for
+			continue
 		}
 		entries = append(entries, entry)
 	}
@@ -248,6 +257,14 @@ func (o *outbox) extend(ctx context.Context, groups []*filling, now int64) ([]st
 		o.load() // some may be on disk
 	}
 	return entries, done, err
+}
+
+// next makes the envelope of one group; none if it cannot be sealed for anybody.
+func (o *outbox) next(ctx context.Context, f *filling, now int64) (store.Entry, error) {
+	if f.Audience == crypto.AudienceNamed {
+		return o.sealed(ctx, f, now)
+	}
+	return o.envelope(f, o.position(f.Audience, now), now)
 }
 
 // position returns the end of the chain for an audience, after opening a new
@@ -292,18 +309,10 @@ func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, erro
 		Epoch: p.epoch, Seq: p.seq + 1, Prev: p.id, Floor: o.floor(f.Audience, p, now),
 		Time: max(now, p.time), TLP: uint8(f.TLP), Exercise: f.Exercise, Urgent: f.Urgent,
 	}
-	raws := make([][]byte, len(f.Items))
-	entry := store.Entry{Received: now, Items: make([]store.Item, len(f.Items))}
-	for i, w := range f.Items {
-		word, err := notice.Decode(w.Raw)
-		if err != nil {
-			return entry, fmt.Errorf("item %s waits and cannot be read: %w", w.ID, err)
-		}
-		raws[i] = w.Raw
-		entry.Items[i] = store.Item{Index: i, ID: w.ID, Notice: word}
-		header.Expiry = max(header.Expiry, word.DefaultExpiry())
+	entry, raws, err := f.items(&header, now)
+	if err != nil {
+		return entry, err
 	}
-	header.Expiry = expiryOf(header.Time, header.Expiry)
 	e, err := crypto.NewEnvelope(header, raws, o.n.identity.Signing)
 	if err != nil {
 		return entry, fmt.Errorf("sign envelope: %w", err)
@@ -311,6 +320,23 @@ func (o *outbox) envelope(f *filling, p *position, now int64) (store.Entry, erro
 	entry.Envelope = e
 	p.seq, p.id, p.time = header.Seq, e.ID, header.Time
 	return entry, nil
+}
+
+// items are what the envelope carries, until all of them have expired.
+func (f *filling) items(header *crypto.Header, now int64) (entry store.Entry, raws [][]byte, err error) {
+	raws = make([][]byte, len(f.Items))
+	entry = store.Entry{Received: now, Items: make([]store.Item, len(f.Items))}
+	for i, w := range f.Items {
+		word, err := notice.Decode(w.Raw)
+		if err != nil {
+			return entry, nil, fmt.Errorf("item %s waits and cannot be read: %w", w.ID, err)
+		}
+		raws[i] = w.Raw
+		entry.Items[i] = store.Item{Index: i, ID: w.ID, Notice: word}
+		header.Expiry = max(header.Expiry, word.DefaultExpiry())
+	}
+	header.Expiry = expiryOf(header.Time, header.Expiry)
+	return entry, raws, nil
 }
 
 // expiryOf brings the expiry of the longest-lived word in an envelope within what

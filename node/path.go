@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/seal"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/notice"
@@ -49,8 +50,9 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	if region != (crypto.Region{}) && (h.Region != region || h.Audience != audience) {
 		return nil, nil, refuse("region", fmt.Errorf("envelope of %s/%s in the topic of %s/%s", h.Region, h.Audience, region, audience))
 	}
-	if h.Audience == crypto.AudienceNamed {
-		return nil, nil, refuse("audience", errors.New("a sealed envelope travels by direct stream only"))
+	named := via == mesh.ViaNamed
+	if named != (h.Audience == crypto.AudienceNamed) {
+		return nil, nil, refuse("audience", fmt.Errorf("an envelope of the %s audience: what is sealed travels on streams of its own, and nothing else does", h.Audience))
 	}
 	// 3: the region is endorsed, the serial is in the roster.
 	if !roster.Endorses(h.Region) {
@@ -71,15 +73,20 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	if tlp := notice.TLP(h.TLP); !notice.Leaves(tlp, h.Audience, exit, 0) {
 		return nil, nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
 	}
-	// 5 comes with revocation: a charter of one coordinator cannot revoke yet.
+	// 5 comes with revocation: a charter of one coordinator cannot revoke yet. What a
+	// revoked serial sealed belongs to no chain, so no cut covers it: it is refused.
 	// 6: time.
 	now := p.n.now().UnixMilli()
-	// By sync an old envelope is history; otherwise it was just said.
-	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && h.Time < now-clockWindow.Milliseconds()
+	// By sync an old envelope is history, and a sealed one waited for this member;
+	// otherwise it was just said.
+	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && !named && h.Time < now-clockWindow.Milliseconds()
 	if !author.ValidAt(h.Time) && !h.Urgent {
 		return nil, nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
 	}
 	gone := h.Expiry <= now
+	if named && gone {
+		return nil, nil, mesh.ErrStale
+	}
 	if via == mesh.ViaGossip && !h.Urgent && (gone || h.Time < now-clockWindow.Milliseconds()) {
 		return nil, nil, mesh.ErrStale
 	}
@@ -89,8 +96,10 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	}
 	// 7: already stored. Gossip asks once about the same bytes, so that what it
 	// brings of a stored envelope may be a broken copy, whose sender is to be named.
-	id, held := p.n.store.Slot(h.Chain(), h.Seq)
-	duplicate := held && id == e.ID
+	duplicate, err := p.stored(e)
+	if err != nil {
+		return nil, nil, err
+	}
 	if duplicate && via != mesh.ViaGossip {
 		return nil, nil, mesh.ErrDuplicate
 	}
@@ -105,11 +114,9 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	// 9: the items are the ones that were signed.
 	checked = &mesh.Checked{Envelope: e, Received: now, ClockOff: off && h.Urgent, Muted: p.n.floods.muted(h.Author, h.Urgent, p.n.now())}
 	if !e.Erased() {
-		items, err := e.Split()
-		if err != nil {
-			return nil, nil, refuse("items", err)
+		if checked.Items, err = p.open(e); err != nil {
+			return nil, nil, err
 		}
-		checked.Items = items
 	}
 	if duplicate {
 		return nil, nil, mesh.ErrDuplicate
@@ -122,9 +129,44 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 		checked.Items = nil
 	}
 	if off && !h.Urgent && h.Time > now {
+		if named { // its author keeps it and tries again
+			return nil, nil, mesh.ErrHeld
+		}
 		return nil, e, mesh.ErrHeld
 	}
 	return checked, nil, nil
+}
+
+// stored reports whether an envelope is here already.
+func (p path) stored(e *crypto.Envelope) (bool, error) {
+	if e.Header.Audience == crypto.AudienceNamed {
+		return p.n.store.Named(e.ID)
+	}
+	id, held := p.n.store.Slot(e.Header.Chain(), e.Header.Seq)
+	return held && id == e.ID, nil
+}
+
+// open is step 9: the items are the ones that were signed. Of a sealed envelope
+// that is the box, which only its recipients can open.
+func (p path) open(e *crypto.Envelope) ([][]byte, error) {
+	if e.Header.Audience != crypto.AudienceNamed {
+		items, err := e.Split()
+		if err != nil {
+			return nil, refuse("items", err)
+		}
+		return items, nil
+	}
+	items, err := seal.OpenNamed(e, p.n.member, p.n.identity.SealSeed)
+	var others *seal.NotRecipientError
+	switch {
+	case errors.As(err, &others):
+		return nil, refuse("recipient", err)
+	case errors.Is(err, crypto.ErrItems):
+		return nil, refuse("items", err)
+	case err != nil: // also what was sealed for a key that this member has no more
+		return nil, refuse("sealed", err)
+	}
+	return items, nil
 }
 
 func refuse(reason string, err error) error { return &mesh.Refusal{Reason: reason, Err: err} }
@@ -158,7 +200,7 @@ func (p path) admit(ctx context.Context, batch []*mesh.Checked) ([]store.Appende
 		return nil, err
 	}
 	for i := range entries { // 10, in order: the predecessor may be in this batch
-		if !p.fits(entries, i) {
+		if batch[i].Envelope.Header.Audience != crypto.AudienceNamed && !p.fits(entries, i) {
 			entries[i].Flags |= store.Mismatch
 			batch[i].Mismatch = true
 		}
@@ -176,6 +218,9 @@ func (p path) admit(ctx context.Context, batch []*mesh.Checked) ([]store.Appende
 // decode is step 11: a bad item is refused alone, the envelope stays.
 func decode(c *mesh.Checked) store.Entry {
 	entry := store.Entry{Envelope: c.Envelope, Received: c.Received, Items: make([]store.Item, len(c.Items))}
+	if c.Envelope.Header.Audience == crypto.AudienceNamed {
+		entry.Opened = c.Items
+	}
 	if c.ClockOff {
 		entry.Flags |= store.ClockOff
 	}
@@ -217,11 +262,11 @@ func (p path) fits(entries []store.Entry, i int) bool {
 			}
 		}
 		if len(before) == 0 {
-			before = p.stored(chain, h.Seq-1)
+			before = p.neighbours(chain, h.Seq-1)
 		}
 	}
 	if len(after) == 0 && holding.Has(h.Seq+1) {
-		after = p.stored(chain, h.Seq+1)
+		after = p.neighbours(chain, h.Seq+1)
 	}
 	return (len(before) == 0 || slices.ContainsFunc(before, func(b *crypto.Envelope) bool { return follows(e, b) })) &&
 		(len(after) == 0 || slices.ContainsFunc(after, func(a *crypto.Envelope) bool { return follows(a, e) }))
@@ -231,9 +276,9 @@ func follows(e, before *crypto.Envelope) bool {
 	return e.Header.Prev == before.ID && e.Header.Time >= before.Header.Time
 }
 
-// stored returns the envelopes with a number of a chain: none, one, or two
+// neighbours returns the envelopes with a number of a chain: none, one, or two
 // where the author used it twice.
-func (p path) stored(chain crypto.ChainID, seq uint64) (found []*crypto.Envelope) {
+func (p path) neighbours(chain crypto.ChainID, seq uint64) (found []*crypto.Envelope) {
 	err := p.n.store.Read(chain, mesh.Range{From: seq, To: seq}, false, func(_ uint64, raw []byte) bool {
 		if e, err := crypto.ParseEnvelope(raw); err == nil { // what is stored was parsed before
 			found = append(found, e)

@@ -44,6 +44,13 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	if s.Waiting, err = n.waiting(stats.Waiting, ceiling); err != nil {
 		return api.Status{}, err
 	}
+	awaiting, err := n.store.Awaiting(ceiling)
+	if err != nil {
+		return api.Status{}, err
+	}
+	for _, count := range awaiting {
+		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
+	}
 	n.mu.Lock()
 	out, skew := n.out, n.skew
 	n.mu.Unlock()

@@ -152,7 +152,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	if err != nil {
 		return store.LocalItem{}, err
 	}
-	tlp, audience, err := n.mark(s, o, word)
+	m, err := n.mark(s, o, word)
 	if err != nil {
 		return store.LocalItem{}, err
 	}
@@ -167,10 +167,10 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 		return store.LocalItem{}, err
 	}
 	return store.LocalItem{
-		Raw: raw, Notice: word, TLP: tlp, Audience: audience, Author: n.member,
+		Raw: raw, Notice: word, TLP: m.tlp, Audience: m.audience, To: m.to, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
 		Again:  o.Again,
-		Urgent: s.Urgent && audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
+		Urgent: s.Urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
 	}, nil
 }
 
@@ -241,12 +241,12 @@ func canonical(typ, value string, o notice.Options) (notice.Indicator, error) {
 // never further than its origin allows. Where the origin says nothing, what is
 // held of the same indicator binds: a list copied out of a marked mail, or out of
 // what another hospital said, is as much its author's as that is.
-func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (notice.TLP, crypto.Audience, error) {
-	tlp := o.TLP
+func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (marking, error) {
+	tlp, none := o.TLP, marking{}
 	if s.TLP != "" {
 		var err error
 		if tlp, err = notice.ParseTLP(s.TLP); err != nil {
-			return 0, 0, err
+			return none, err
 		}
 	}
 	origin := notice.TLP(0)
@@ -257,25 +257,42 @@ func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (no
 		tlp = origin
 	}
 	if tlp != 0 && tlp < origin {
-		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("its origin marked it TLP:%s, which TLP:%s would loosen", origin, tlp),
+		return none, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("its origin marked it TLP:%s, which TLP:%s would loosen", origin, tlp),
 			Fix: fmt.Sprintf("share it as TLP:%s or stricter", origin)}
 	}
 	if w.Ref != nil {
+		if len(s.To) > 0 {
+			return none, &notice.FieldError{Field: toField, Reason: "a word about a notice goes to those who heard the notice", Fix: "leave the members out"}
+		}
 		return n.markReference(w, o, tlp)
 	}
 	if o.Local {
-		return tlp, crypto.AudienceLocal, nil
+		if len(s.To) > 0 {
+			return none, &notice.FieldError{Field: toField, Reason: "it cannot stay on this node and go to others", Fix: "leave out the members, or --local"}
+		}
+		return marking{tlp: tlp}, nil
 	}
 	if origin == 0 && w.Indicator != nil && !o.KnownElsewhere {
 		var err error
 		if tlp, err = n.asHeld(w, tlp, o.Ceiling); err != nil {
-			return 0, 0, err
+			return none, err
 		}
+	}
+	if len(s.To) > 0 {
+		to, err := n.recipients(s.To, tlp)
+		return marking{tlp, crypto.AudienceNamed, to}, err
 	}
 	if tlp == 0 {
 		tlp = n.defaultTLP
 	}
 	return n.shared(tlp)
+}
+
+// A marking is how far a word travels. The zero value stays here, unmarked.
+type marking struct {
+	tlp      notice.TLP
+	audience crypto.Audience
+	to       []crypto.MemberID // of the named audience, in order
 }
 
 // asHeld keeps a word that is to be shared from loosening what is held here:
@@ -302,40 +319,47 @@ func (n *Node) asHeld(w *notice.Notice, tlp, ceiling notice.TLP) (notice.TLP, er
 
 // markReference marks a word about another. It goes exactly where that one
 // went, so that everybody who heard the first hears the second.
-func (n *Node) markReference(w *notice.Notice, o api.SubmitOptions, tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
+func (n *Node) markReference(w *notice.Notice, o api.SubmitOptions, tlp notice.TLP) (marking, error) {
+	none := marking{}
 	about, found, err := n.store.Record(*w.Ref)
 	if err != nil {
-		return 0, 0, err
+		return none, err
 	}
 	if !found || !store.Visible(about.TLP, o.Ceiling) {
-		return 0, 0, &notice.FieldError{Field: "ref", Reason: fmt.Sprintf("no notice %s is known here", w.Ref), Fix: "copy the id from watchward list"}
+		return none, &notice.FieldError{Field: "ref", Reason: fmt.Sprintf("no notice %s is known here", w.Ref), Fix: "copy the id from watchward list"}
 	}
 	if w.Kind == notice.KindRetraction && about.Author != n.member {
-		return 0, 0, &notice.FieldError{Field: "ref", Reason: "only its author can retract a notice", Fix: "dispute it instead: watchward dispute " + w.Ref.String()}
+		return none, &notice.FieldError{Field: "ref", Reason: "only its author can retract a notice", Fix: "dispute it instead: watchward dispute " + w.Ref.String()}
 	}
 	if tlp != 0 && tlp < about.TLP {
-		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("the notice it speaks of is TLP:%s", about.TLP), Fix: "leave the marking out"}
+		return none, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("the notice it speaks of is TLP:%s", about.TLP), Fix: "leave the marking out"}
 	}
 	if about.Audience == crypto.AudienceLocal || o.Local && w.Kind != notice.KindRetraction {
-		return about.TLP, crypto.AudienceLocal, nil
+		return marking{tlp: about.TLP}, nil
+	}
+	if about.Audience == crypto.AudienceNamed {
+		if n.mesh == nil {
+			return none, alone()
+		}
+		to, err := n.hearers(about)
+		return marking{about.TLP, crypto.AudienceNamed, to}, err
 	}
 	return n.shared(about.TLP)
 }
 
-func (n *Node) shared(tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
+func (n *Node) shared(tlp notice.TLP) (marking, error) {
 	switch tlp.Audience() {
 	case crypto.AudienceLocal:
-		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "to share it, it needs a marking",
+		return marking{}, &notice.FieldError{Field: "tlp", Reason: "to share it, it needs a marking",
 			Fix: "say --tlp AMBER (this region) or --tlp GREEN (every endorsed region), or --local to keep it here"}
 	case crypto.AudienceNamed:
-		return 0, 0, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("TLP:%s goes to named members only, which this version cannot seal for", tlp),
-			Fix: "keep it on this node: report with --local, import without --share"}
+		return marking{}, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("TLP:%s goes to named members only", tlp),
+			Fix: "name them (report --to MEMBER), or keep it on this node: report with --local, import without --share"}
 	}
 	if n.mesh == nil {
-		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "this node belongs to no region yet, so there is nobody to share with",
-			Fix: "join one (watchward join), or say --local to keep it here"}
+		return marking{}, alone()
 	}
-	return tlp, tlp.Audience(), nil
+	return marking{tlp: tlp, audience: tlp.Audience()}, nil
 }
 
 // refused names what is wrong with one submission, by its place in the request,

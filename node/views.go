@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/watchward/watchward/crypto"
@@ -59,7 +61,7 @@ func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.Not
 		return api.NoticeView{}, nil, false, err
 	}
 	view := n.view(r, ceiling)
-	if r.State != store.Signed {
+	if r.State != store.Signed || r.Audience == crypto.AudienceNamed { // signed is the box, which only its recipients can open
 		return view, nil, true, nil
 	}
 	proof, err := n.proof(item)
@@ -189,8 +191,26 @@ func (n *Node) view(r store.Record, ceiling notice.TLP) api.NoticeView {
 	default:
 		v.State = api.StateLocal
 	}
+	if r.Audience == crypto.AudienceNamed {
+		v.To = n.recipientViews(r.To, n.deliveries(r))
+		if slices.ContainsFunc(v.To, func(to api.RecipientView) bool { return to.State == api.DeliveryDone }) {
+			v.State = api.StateSent
+		}
+	}
 	v.Marks = n.marks(r, ceiling)
 	return v
+}
+
+// deliveries returns what became of an own named notice.
+func (n *Node) deliveries(r store.Record) []store.Delivery {
+	if r.State != store.Signed || r.Author != n.member {
+		return nil
+	}
+	found, err := n.store.Deliveries(r.Local)
+	if err != nil {
+		n.log.Error("deliveries", slog.Any("err", err))
+	}
+	return found
 }
 
 // sent reports whether a signed word is this node's own and a peer has said that
@@ -226,7 +246,7 @@ func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
 	v := WordView(item.Notice)
 	v.ID, v.TLP, v.Audience = item.ID.String(), item.TLP.String(), item.Audience.String()
 	v.Author, v.AuthorName, v.Received = n.member.String(), n.name, api.Time(now)
-	v.State = api.StateWaiting
+	v.State, v.To = api.StateWaiting, n.recipientViews(item.To, nil)
 	if item.Audience == crypto.AudienceLocal {
 		v.State = api.StateLocal
 	}

@@ -150,7 +150,7 @@ node's disk and leave no trace elsewhere.
 
 var audiences = map[crypto.Audience]string{
 	crypto.AudienceLocal:     "nobody",
-	crypto.AudienceNamed:     "members named by it; not sent by this version, so nobody",
+	crypto.AudienceNamed:     "the members that --to names, sealed for them",
 	crypto.AudienceRegion:    "members of this region",
 	crypto.AudienceCommunity: "members of this region and of the regions it has endorsed",
 }

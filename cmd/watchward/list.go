@@ -117,7 +117,7 @@ func ownRow(v api.NoticeView, sending bool) []string {
 	if v.State == api.StateSigned && sending {
 		state = "signed, being sent"
 	}
-	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, withUnicode(subject(v)), v.TLP, reach(v.Audience), state, notesOf(v)}
+	return []string{v.ID, ago(stamp(v.Received), now()), v.Kind, withUnicode(subject(v)), v.TLP, reachOf(v), state, notesOf(v)}
 }
 
 // notesOf is what a reader should know of a notice, in one cell.

@@ -21,7 +21,7 @@ type sayOptions struct {
 }
 
 func (o *sayOptions) flags(c *cobra.Command) {
-	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region)")
+	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region); with --to also AMBER+STRICT (the members' hospitals), RED (those people alone)")
 	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node: no other hospital gets it; an export to a file has it if its marking allows")
 	c.Flags().BoolVar(&o.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
@@ -36,9 +36,12 @@ func newReport() *cobra.Command {
 		Short: "Say that this hospital saw something: addresses, domains, URLs, hashes …",
 		Long: `Report that VALUE was observed here. Defanged values are fine: hxxp://evil[.]example.
 The marking decides who hears it; without --tlp the node's default applies
-(share.tlp in its configuration). What others told you belongs to import.`,
-		Example: "  watchward report evil.example 198.51.100.7 --tlp AMBER --family Qakbot",
-		Args:    cobra.MinimumNArgs(1),
+(share.tlp in its configuration). What others told you belongs to import.
+With --to it is sealed for the members that are named: it goes to their nodes alone,
+waits until they can be reached, and show tells when each of them has it.`,
+		Example: "  watchward report evil.example 198.51.100.7 --tlp AMBER --family Qakbot\n" +
+			"  watchward report evil.example --tlp RED --to \"Riverside General\"",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, values []string) error {
 			s.Kind = "sighting"
 			if context != (api.Context{}) {
@@ -55,6 +58,7 @@ The marking decides who hears it; without --tlp the node's default applies
 	o.flags(c)
 	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
 	c.Flags().StringVar(&s.Type, "type", "", "type of the values (default: detected)")
+	c.Flags().StringArrayVar(&s.To, "to", nil, "only for this member, sealed: name or id; repeat it for more")
 	c.Flags().BoolVar(&s.Urgent, "urgent", false, "overtake everything else on the way (three words within ten minutes)")
 	c.Flags().Uint64Var(&s.Count, "count", 0, "how often it was seen (default 1)")
 	c.Flags().StringVar(&context.Family, "family", "", "malware family")
@@ -150,10 +154,11 @@ func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
 			case v.Known:
 				note = "said before"
 			}
-			t.add(v.ID, v.Kind, withUnicode(subject(v)), v.TLP, reach(v.Audience), note)
+			t.add(v.ID, v.Kind, withUnicode(subject(v)), v.TLP, reachOf(v), note)
 		}
 		t.print(out)
 	}
+	showAbroad(errOut, answer.Notices)
 	for _, v := range answer.Notices {
 		if o.dryRun && v.Audience == "local" {
 			fmt.Fprintf(out, "\n%s: nothing leaves, it stays on this node\n", plain(subject(v)))
@@ -188,13 +193,17 @@ func withoutQuery(v api.NoticeView) (bare string, has bool) {
 
 // showLeaving shows what would leave with a notice, field by field.
 func showLeaving(out io.Writer, v api.NoticeView) {
-	fmt.Fprintf(out, "\n%s: %d bytes would leave, to %s\n", plain(subject(v)), v.Leaves.ItemBytes, plain(reach(v.Audience)))
+	fmt.Fprintf(out, "\n%s: %d bytes would leave, to %s\n", plain(subject(v)), v.Leaves.ItemBytes, plain(reachOf(v)))
 	t := table{header: []string{"KEY", "FIELD", "VALUE", ""}}
 	for _, f := range v.Leaves.Item {
 		t.add(f.Key, f.Field, f.Value, f.Note)
 	}
 	t.print(out)
-	fmt.Fprintln(out, "and around them, under this node's signature")
+	if v.Audience == "named" {
+		fmt.Fprintln(out, "sealed for them, and around the box, in clear and under this node's signature")
+	} else {
+		fmt.Fprintln(out, "and around them, under this node's signature")
+	}
 	t = table{header: []string{"KEY", "FIELD", "VALUE", ""}}
 	for _, f := range v.Leaves.Header {
 		t.add(f.Key, f.Field, f.Value, f.Note)
@@ -213,11 +222,38 @@ func subject(v api.NoticeView) string {
 	return ""
 }
 
+// showAbroad names recipients in other regions: their coordinators are not ours.
+func showAbroad(out io.Writer, notices []api.NoticeView) {
+	said := map[string]bool{}
+	for _, v := range notices {
+		for _, to := range v.To {
+			if to.Region != "" && !said[to.Member] {
+				said[to.Member] = true
+				fmt.Fprintf(out, "note: %s is a member of region %s, not of this one\n", plain(to.Name), plain(to.Region))
+			}
+		}
+	}
+}
+
+// reachOf says who hears a notice.
+func reachOf(v api.NoticeView) string {
+	if len(v.To) == 0 {
+		return reach(v.Audience)
+	}
+	names := make([]string, len(v.To))
+	for i, to := range v.To {
+		names[i] = to.Name
+	}
+	return strings.Join(names, ", ")
+}
+
 // reach says who hears an audience.
 func reach(audience string) string {
 	switch audience {
 	case "local":
 		return "this node"
+	case "named":
+		return "named members"
 	case "region":
 		return "this region"
 	case "community":

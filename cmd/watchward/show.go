@@ -75,6 +75,9 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 		line("marking", "none")
 	}
 	line("heard by", reach(v.Audience))
+	for _, to := range v.To {
+		line("to", delivery(to))
+	}
 	line("said", v.Created.String())
 	line("arrived", v.Received.String())
 	showContent(line, v)
@@ -84,6 +87,8 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 		line("proof", fmt.Sprintf("item %d of %d, signed by the author (ML-DSA-65 + Ed25519); --json prints it", n.Proof.Index+1, n.Proof.Count))
 	case v.State == api.StateWaiting:
 		line("proof", "not yet: it is about to be signed")
+	case v.Audience == "named":
+		line("proof", "none to show others: it came sealed, and its author signed the box")
 	case v.State == api.StateLocal:
 		line("proof", "none: it never left this node")
 	}
@@ -118,6 +123,28 @@ func showContent(line func(name, value string), v api.NoticeView) {
 		line("origin", strings.TrimSpace(v.Origin.Source+" "+v.Origin.ID+" "+v.Origin.TLP))
 	}
 	line("reason", v.Reason)
+}
+
+// delivery says whom a named notice is for and what became of it there.
+func delivery(to api.RecipientView) string {
+	name := to.Name
+	if name == "" {
+		name = "member " + to.Member[:min(16, len(to.Member))] + "…"
+	}
+	if to.Region != "" {
+		name += " (region " + to.Region + ")"
+	}
+	switch to.State {
+	case api.DeliveryWaiting:
+		return name + ": waiting since " + to.At.String()
+	case api.DeliveryDone:
+		return name + ": delivered " + to.At.String()
+	case api.DeliveryDeclined:
+		return name + ": not delivered, it could not be opened there " + to.At.String()
+	case api.DeliveryLapsed:
+		return name + ": not delivered, it expired " + to.At.String()
+	}
+	return name
 }
 
 func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
@@ -289,6 +316,9 @@ func showStatus(out io.Writer, s api.Status) {
 	line("last out", "%s", ago(stamp(s.LastOut), now()))
 	if s.Waiting > 0 {
 		line("waiting", "%s to be signed and sent", plural(int64(s.Waiting), "notice"))
+	}
+	if s.Awaited > 0 {
+		line("to deliver", "%s on the way to %s", plural(int64(s.Awaited), "named notice"), plural(int64(s.Awaiting), "member"))
 	}
 	line("notices", "%d", s.Notices)
 	line("disk", "%s used, %s free", size(s.Disk.Used), size(s.Disk.Free))

@@ -104,6 +104,8 @@ func DecodeDirect(kind byte, body []byte) (any, error) {
 		return decode(body, &Book{})
 	case KindShow:
 		return decode(body, &Show{})
+	case KindReceipt:
+		return decode(body, &Receipt{})
 	}
 	return nil, fmt.Errorf("direct message of unknown kind %d", kind)
 }

@@ -40,6 +40,7 @@ func samples() map[byte]any {
 		wire.KindKept:      &wire.Kept{Number: 7},
 		wire.KindAdmission: &wire.Admission{Part: []byte{1}, More: true},
 		wire.KindRefused:   &wire.Refused{Reason: wire.RefusedUsed},
+		wire.KindReceipt:   &wire.Receipt{ID: crypto.EnvelopeID{1}, Result: wire.ReceiptTaken},
 	}
 }
 
@@ -116,6 +117,7 @@ func TestLimits(t *testing.T) {
 		"a long part":            {wire.KindAdmission, &wire.Admission{Part: make([]byte, wire.AdmissionPartMax+1)}},
 		"a kind that is none":    {31, &wire.Done{}},
 		"no kind of joining":     {54, &wire.Kept{}},
+		"a receipt of nothing":   {wire.KindReceipt, &wire.Receipt{}},
 		"another kind's body":    {wire.KindRoot, &wire.Push{Raw: []byte{1}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,8 @@ const (
 	idempotencyMax   = 128    // bytes of an Idempotency-Key
 	PageMax          = 1_000  // notices or alerts of one page
 	countMax         = 999_999_999
-	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, notice, urgent"
+	recipientsMax    = 32 // of one notice
+	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, to, notice, urgent"
 	submissionHelp   = "see /openapi.json, Submission, for the fields"
 )
 
@@ -241,6 +242,14 @@ func (n *Submission) decode(r *jsonReader) error {
 			return r.parsed(&n.Ref, func(s string) (string, error) { id, err := crypto.ParseItemID(s); return id.String(), err })
 		case "notice":
 			return r.parsed(&n.Notice, func(s string) (string, error) { id, err := crypto.ParseItemID(s); return id.String(), err })
+		case "to":
+			return r.array(func(i int) error {
+				if i >= recipientsMax {
+					return r.bad("", "more than 32 members", "say it to some of them first, then to the others")
+				}
+				n.To = append(n.To, "")
+				return r.parsed(&n.To[i], nil)
+			})
 		case "value":
 			return r.parsed(&n.Value, nil)
 		case "reason":

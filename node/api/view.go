@@ -80,29 +80,47 @@ const (
 
 // NoticeView is a notice as the API and every command show it.
 type NoticeView struct {
-	ID         string     `json:"id" doc:"40 hexadecimal digits"`
-	Kind       string     `json:"kind" doc:"indicator, sighting, retraction or dispute"`
-	Indicator  *Indicator `json:"indicator,omitempty"`
-	TLP        string     `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
-	Audience   string     `json:"audience" doc:"local, named, region or community"`
-	Author     string     `json:"author" doc:"Member id of the author"`
-	AuthorName string     `json:"author_name,omitempty"`
-	Created    Time       `json:"created" doc:"By the author's clock"`
-	Received   Time       `json:"received" doc:"By this node's clock"`
-	FirstSeen  Time       `json:"first_seen,omitempty"`
-	LastSeen   Time       `json:"last_seen,omitempty"`
-	Count      uint64     `json:"count,omitempty" doc:"How often it was seen"`
-	ValidUntil Time       `json:"valid_until,omitempty"`
-	Context    *Context   `json:"context,omitempty"`
-	Origin     *Origin    `json:"origin,omitempty"`
-	Ref        string     `json:"ref,omitempty" doc:"Id of the notice this one is about"`
-	Reason     string     `json:"reason,omitempty"`
-	State      string     `json:"state" doc:"local, waiting, signed or, of this node's own, sent: signed, and another member has said that it holds it"`
-	Marks      []string   `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
-	Exercise   bool       `json:"exercise,omitempty" doc:"Part of a drill"`
-	Known      bool       `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
-	Promoted   bool       `json:"promoted,omitempty" doc:"In the answer to a POST: was known and local, and is shared from now on"`
-	Leaves     *Leaving   `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
+	ID         string          `json:"id" doc:"40 hexadecimal digits"`
+	Kind       string          `json:"kind" doc:"indicator, sighting, retraction or dispute"`
+	Indicator  *Indicator      `json:"indicator,omitempty"`
+	TLP        string          `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
+	Audience   string          `json:"audience" doc:"local, named, region or community"`
+	Author     string          `json:"author" doc:"Member id of the author"`
+	AuthorName string          `json:"author_name,omitempty"`
+	Created    Time            `json:"created" doc:"By the author's clock"`
+	Received   Time            `json:"received" doc:"By this node's clock"`
+	FirstSeen  Time            `json:"first_seen,omitempty"`
+	LastSeen   Time            `json:"last_seen,omitempty"`
+	Count      uint64          `json:"count,omitempty" doc:"How often it was seen"`
+	ValidUntil Time            `json:"valid_until,omitempty"`
+	Context    *Context        `json:"context,omitempty"`
+	Origin     *Origin         `json:"origin,omitempty"`
+	Ref        string          `json:"ref,omitempty" doc:"Id of the notice this one is about"`
+	Reason     string          `json:"reason,omitempty"`
+	State      string          `json:"state" doc:"local, waiting, signed or, of this node's own, sent: signed, and another member has said that it holds it"`
+	Marks      []string        `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
+	To         []RecipientView `json:"to,omitempty" doc:"Of the named audience: whom it is for"`
+	Exercise   bool            `json:"exercise,omitempty" doc:"Part of a drill"`
+	Known      bool            `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
+	Promoted   bool            `json:"promoted,omitempty" doc:"In the answer to a POST: was known and local, and is shared from now on"`
+	Leaves     *Leaving        `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
+}
+
+// States of a delivery.
+const (
+	DeliveryWaiting  = "waiting"   // it is tried again
+	DeliveryDone     = "delivered" // durable there, by the member's own word
+	DeliveryDeclined = "declined"  // the member cannot open it or does not take it
+	DeliveryLapsed   = "lapsed"    // not delivered: it expired first
+)
+
+// RecipientView is a member that a named notice is for.
+type RecipientView struct {
+	Member string `json:"member"`
+	Name   string `json:"name,omitempty"`
+	Region string `json:"region,omitempty" doc:"The member's region, if it is another than this node's"`
+	State  string `json:"state,omitempty" doc:"Of this node's own, once signed: waiting, delivered, declined or lapsed"`
+	At     Time   `json:"at,omitempty" doc:"Since when it waits, or when that ended"`
 }
 
 // Leaving is the content of the bytes that would leave with a notice if it went
@@ -152,6 +170,7 @@ type Submission struct {
 	Origin     *Origin  `json:"origin,omitempty"`
 	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute; a retraction with a value and an origin instead takes back what this node stated of the value from there"`
 	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
+	To         []string `json:"to,omitempty" maxItems:"32" doc:"Members that alone get it, sealed for them: names, ids or the beginnings of ids. Needed to share AMBER+STRICT and RED"`
 	Notice     string   `json:"notice,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id by which an export of this mesh names what is stated; where that notice of the same value is held and visible to the caller, it is the answer, marked known, and nothing is stored"`
 	Urgent     bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary"`
 }
@@ -241,6 +260,8 @@ type Status struct {
 	LastIn   Time        `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
 	LastOut  Time        `json:"last_out,omitempty" doc:"When this node's last word was sent"`
 	Waiting  int         `json:"waiting" doc:"Notices to be signed and sent"`
+	Awaited  int         `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
+	Awaiting int         `json:"awaiting,omitempty" doc:"Members that they wait for"`
 	Notices  int64       `json:"notices" doc:"Notices within the caller's ceiling"`
 	Disk     DiskStatus  `json:"disk"`
 	Clock    ClockStatus `json:"clock"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -25,6 +26,11 @@ type Entry struct {
 	Items    []Item
 	Received int64 // ms
 	Flags    Flags
+
+	// Of a named envelope: its items as they were opened, and, if it is this
+	// node's own, the members that it waits for.
+	Opened [][]byte
+	To     []crypto.MemberID
 }
 
 // An Item is one decoded item of an envelope.
@@ -91,7 +97,7 @@ func (s *Store) Append(ctx context.Context, entries []Entry) ([]Appended, error)
 // estimate returns about how many keys entries write.
 func estimate(entries []Entry) (keys int) {
 	for i := range entries {
-		keys += 8 + keysPerItem*len(entries[i].Items)
+		keys += 8 + keysPerItem*len(entries[i].Items) + 2*len(entries[i].To)
 	}
 	return keys
 }
@@ -122,6 +128,7 @@ type prepared struct {
 	received int64
 	value    []byte
 	words    []word
+	to       []crypto.MemberID
 }
 
 // A word is an item on its way into the indexes.
@@ -135,11 +142,18 @@ type word struct {
 
 func prepare(e *Entry) (prepared, error) {
 	h := &e.Envelope.Header
-	if h.Seq == 0 || h.Epoch == 0 {
-		return prepared{}, errors.New("a sealed envelope belongs to no chain: this version cannot store it")
+	p := prepared{envelope: e.Envelope, flags: e.Flags, received: e.Received, to: e.To}
+	if h.Audience == crypto.AudienceNamed {
+		content, err := canon.Marshal(e.Opened)
+		if err != nil {
+			return prepared{}, fmt.Errorf("encode opened items: %w", err)
+		}
+		p.value = encodeNamed(byte(e.Flags), e.Received, e.Envelope.Raw, content)
+	} else if h.Seq == 0 || h.Epoch == 0 {
+		return prepared{}, errors.New("an envelope without a place in a chain that is not sealed")
+	} else {
+		p.value = append(appendEntryHead(make([]byte, 0, entryHeadSize+len(e.Envelope.Raw)), entryEnvelope, byte(e.Flags), e.Received), e.Envelope.Raw...)
 	}
-	p := prepared{envelope: e.Envelope, flags: e.Flags, received: e.Received}
-	p.value = append(appendEntryHead(make([]byte, 0, entryHeadSize+len(e.Envelope.Raw)), entryEnvelope, byte(e.Flags), e.Received), e.Envelope.Raw...)
 	p.words = make([]word, 0, len(e.Items))
 	for i := range e.Items {
 		if n := e.Items[i].Notice; n != nil {
@@ -182,6 +196,9 @@ func newWord(id crypto.ItemID, index int, n *notice.Notice, tlp notice.TLP, exer
 func (b *batch) append(p *prepared) (Appended, error) {
 	e := p.envelope
 	h := &e.Header
+	if h.Audience == crypto.AudienceNamed {
+		return b.appendNamed(p)
+	}
 	c := b.chain(h.Chain())
 	if h.Seq < c.swept { // its author no longer needs it
 		return Appended{Duplicate: true}, nil

@@ -80,6 +80,7 @@ func putTime(b []byte, ms int64) []byte { return binary.AppendUvarint(b, uint64(
 const (
 	entryEnvelope = 1
 	entryLocal    = 2
+	entryNamed    = 3 // a sealed envelope and what is in it
 )
 
 // Internal flags of local entries, beside the exported Flags.
@@ -101,11 +102,11 @@ type entry struct {
 	kind     byte
 	flags    byte
 	received int64
-	rest     []byte // the message, or an encoded localEntry
+	rest     []byte // the message, an encoded localEntry, or a named one
 }
 
 func decodeEntry(v []byte) (entry, error) {
-	if len(v) < entryHeadSize || v[0] != entryEnvelope && v[0] != entryLocal {
+	if len(v) < entryHeadSize || v[0] != entryEnvelope && v[0] != entryLocal && v[0] != entryNamed {
 		return entry{}, fmt.Errorf("entry: %w", errCorrupt)
 	}
 	return entry{kind: v[0], flags: v[1], received: int64(binary.BigEndian.Uint64(v[2:])), rest: v[entryHeadSize:]}, nil
@@ -120,6 +121,7 @@ type localEntry struct {
 	member   uint32
 	expiry   int64
 	content  [20]byte
+	to       []crypto.MemberID // of the named audience
 	raw      []byte
 }
 
@@ -129,6 +131,12 @@ func (w *localEntry) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(w.member))
 	b = putTime(b, w.expiry)
 	b = append(b, w.content[:]...)
+	if w.audience == crypto.AudienceNamed {
+		b = append(b, byte(len(w.to))) // at most seal.NamedMax
+		for _, m := range w.to {
+			b = append(b, m[:]...)
+		}
+	}
 	return append(b, w.raw...)
 }
 
@@ -139,6 +147,12 @@ func (e entry) local() (*localEntry, error) {
 	w.member = uint32(r.uvarint())
 	w.expiry = r.time()
 	r.fill(w.content[:])
+	if w.audience == crypto.AudienceNamed {
+		w.to = make([]crypto.MemberID, r.byte())
+		for i := range w.to {
+			r.fill(w.to[i][:])
+		}
+	}
 	if r.bad || e.kind != entryLocal {
 		return nil, fmt.Errorf("local entry: %w", errCorrupt)
 	}

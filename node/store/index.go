@@ -276,6 +276,7 @@ const splitMax = 16
 type splitEnvelope struct {
 	envelope *crypto.Envelope
 	items    [][]byte
+	named    bool // they were sealed in it
 }
 
 // notice reads an item's words, nil if they are gone or not for this version.
@@ -312,6 +313,9 @@ func splitEntry(v []byte) (*splitEnvelope, error) {
 	e, err := decodeEntry(v)
 	if err != nil {
 		return nil, err
+	}
+	if e.kind == entryNamed {
+		return e.named()
 	}
 	if e.kind != entryEnvelope {
 		return nil, fmt.Errorf("entry: %w", errCorrupt)

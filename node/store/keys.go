@@ -21,8 +21,11 @@ const (
 	tableRequest   = 'k' // hash of an idempotency key → ids
 	tableEntry     = 'l' // local → entry
 	tableMember    = 'M' // member number → member id
+	tableNamed     = 'N' // id of a named envelope → local
 	tableItem      = 'n' // item id → item
 	tableOutbox    = 'o' // audience, tlp, flags, local → item id
+	tableQueue     = 'q' // member id, local → TLP and notices of a named envelope that waits for the member
+	tableDelivery  = 'Q' // local of an own named envelope, member id → delivery
 	tableReference = 'r' // item id, item id that refers to it → evidence
 	tableSpill     = 's' // indicator, member number → the member's lowest markings
 	tableTrust     = 't' // SHA-256 of the record → record

@@ -37,9 +37,10 @@ type LocalItem struct {
 	Raw      []byte         // the encoded item
 	Notice   *notice.Notice // the same decoded
 	Author   crypto.MemberID
-	TLP      notice.TLP      // 0 = unmarked, only for the local audience
-	Audience crypto.Audience // local: stays here; else it waits in the outbox
-	Content  [20]byte        // notice.ContentKey; two items with the same are one
+	TLP      notice.TLP        // 0 = unmarked, only for the local audience
+	Audience crypto.Audience   // local: stays here; else it waits in the outbox
+	Content  [20]byte          // notice.ContentKey; two items with the same, for the same, are one
+	To       []crypto.MemberID // for the named audience: whom it is for, up to seal.NamedMax
 	Exercise bool
 	Urgent   bool
 	Again    bool // take it although the same was retracted; else what was imported is not
@@ -121,7 +122,7 @@ func (b *batch) appendLocal(l *LocalItem, w *word, received int64) (Submitted, e
 	}
 	entry := &localEntry{
 		flags: bits(l.Exercise, l.Urgent) << 4, received: received, tlp: l.TLP, audience: l.Audience,
-		member: member, expiry: l.Notice.DefaultExpiry(), content: l.Content, raw: l.Raw,
+		member: member, expiry: l.Notice.DefaultExpiry(), content: l.key(), to: l.To, raw: l.Raw,
 	}
 	local := b.nextLocal()
 	place := itemState{state: itemLocal, local: local, member: member, first: local}
@@ -131,8 +132,7 @@ func (b *batch) appendLocal(l *LocalItem, w *word, received int64) (Submitted, e
 	if known, err := b.state(w, place); err != nil || known {
 		return Submitted{ID: l.ID, Known: known}, err // the same bytes, salt and all
 	}
-	b.contents[l.Content] = l.ID
-	if err := b.set(contentKey(l.Content), l.ID[:]); err != nil {
+	if err := b.known(l.key(), l.ID); err != nil {
 		return Submitted{}, err
 	}
 	if err := b.set(expiryKey(entry.expiry, local), nil); err != nil {
@@ -156,9 +156,22 @@ func (b *batch) putLocal(w *localEntry, local uint64, id crypto.ItemID) error {
 // stated returns the item that states the same and still holds, or was retracted
 // for good.
 func (b *batch) stated(l *LocalItem) (*item, error) {
-	id, ok := b.contents[l.Content]
+	it, err := b.statedAs(l, l.key())
+	if err != nil || it != nil || len(l.To) == 0 {
+		return it, err
+	}
+	// What was kept on this node is now said to some.
+	it, err = b.statedAs(l, l.Content)
+	if err != nil || it == nil || it.state != itemLocal || it.flags&itemRetracted != 0 {
+		return nil, err
+	}
+	return it, nil
+}
+
+func (b *batch) statedAs(l *LocalItem, key [20]byte) (*item, error) {
+	id, ok := b.contents[key]
 	if !ok {
-		v, err := b.get(contentKey(l.Content))
+		v, err := b.get(contentKey(key))
 		if err != nil || len(v) != len(id) {
 			return nil, err
 		}
@@ -174,6 +187,12 @@ func (b *batch) stated(l *LocalItem) (*item, error) {
 	return it, nil
 }
 
+// known keeps what an own item is known by.
+func (b *batch) known(key [20]byte, id crypto.ItemID) error {
+	b.contents[key] = id
+	return b.set(contentKey(key), id[:])
+}
+
 // promote moves a local notice into the outbox when it is now to be shared.
 func (b *batch) promote(it *item, l *LocalItem, w *word) (bool, error) {
 	if it.state != itemLocal || l.Audience == crypto.AudienceLocal || it.flags&itemRetracted != 0 {
@@ -183,7 +202,17 @@ func (b *batch) promote(it *item, l *LocalItem, w *word) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	entry.tlp, entry.audience = l.TLP, l.Audience
+	entry.tlp, entry.audience, entry.to = l.TLP, l.Audience, l.To
+	if key := l.key(); key != entry.content {
+		if err := b.delete(contentKey(entry.content)); err != nil {
+			return false, err
+		}
+		b.contents[entry.content] = crypto.ItemID{}
+		if err := b.known(key, it.id); err != nil {
+			return false, err
+		}
+		entry.content = key
+	}
 	entry.flags = bits(l.Exercise, l.Urgent) << 4
 	it.state, it.dirty = itemWaiting, true
 	b.remark(it.evidence.tlp, w.evidence.tlp)
@@ -240,7 +269,8 @@ func (l *LocalBatch) content() [32]byte {
 	}
 	h := sha256.New()
 	for i := range l.Items {
-		h.Write(l.Items[i].Content[:])
+		key := l.Items[i].key()
+		h.Write(key[:])
 		h.Write([]byte{byte(l.Items[i].TLP), byte(l.Items[i].Audience)})
 	}
 	return [32]byte(h.Sum(nil))
@@ -262,8 +292,9 @@ type Group struct {
 type Waiting struct {
 	ID       crypto.ItemID
 	Raw      []byte
-	Received int64 // ms, when it was submitted
-	Expiry   int64 // ms
+	Received int64             // ms, when it was submitted
+	Expiry   int64             // ms
+	To       []crypto.MemberID // of the named audience
 }
 
 // Waiting returns, for each kind of envelope, the oldest waiting items: up to
@@ -330,6 +361,6 @@ func waiting(txn *badger.Txn, at *badger.Item, key []byte) (Waiting, error) {
 	if err != nil {
 		return w, err
 	}
-	w.Raw, w.Received, w.Expiry = l.raw, l.received, l.expiry
+	w.Raw, w.Received, w.Expiry, w.To = l.raw, l.received, l.expiry, l.to
 	return w, nil
 }

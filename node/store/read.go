@@ -57,6 +57,7 @@ type Record struct {
 	Disputes  int // members that dispute this notice, under any marking
 
 	Envelope crypto.EnvelopeID // zero unless signed
+	To       []crypto.MemberID // of the named audience: whom it is for
 	Header   *crypto.Header    // nil unless signed
 
 	disputes [notice.TLPRed + 1]int // members by their loosest dispute
@@ -212,7 +213,8 @@ func (s *Store) Records(ids []crypto.ItemID) (map[crypto.ItemID]Record, error) {
 }
 
 // Envelope returns the message that carries an item, and the item's index in
-// it, for the inclusion proof. The error is ErrUnknown unless it is signed.
+// it, for the inclusion proof. The error is ErrUnknown unless it is signed in the
+// open: of a sealed one only the box is signed.
 func (s *Store) Envelope(id crypto.ItemID) (raw []byte, index int, err error) {
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
@@ -228,6 +230,9 @@ func (s *Store) Envelope(id crypto.ItemID) (raw []byte, index int, err error) {
 		return nil, 0, fmt.Errorf("envelope of %s: %w", id, err)
 	}
 	e, err := decodeEntry(v)
+	if err == nil && e.kind != entryEnvelope {
+		err = ErrUnknown
+	}
 	return e.rest, int(st.index), err
 }
 
@@ -301,23 +306,33 @@ func (s *Store) Stated(items []LocalItem) (map[[20]byte]Record, error) {
 	out := map[[20]byte]Record{}
 	now := s.now()
 	for i := range items {
-		id, err := get(v.txn, contentKey(items[i].Content))
-		if err == nil && len(id) != len(crypto.ItemID{}) {
-			continue // nobody stated it
+		l := &items[i]
+		r, found, err := v.stated(l.key())
+		if err == nil && !found && len(l.To) > 0 { // kept here so far
+			r, found, err = v.stated(l.Content)
+			found = found && r.State == Local && !r.Retracted
 		}
-		var r Record
-		if err == nil {
-			r, err = v.record(crypto.ItemID(id))
-		}
-		switch {
-		case errors.Is(err, ErrUnknown):
-		case err != nil:
+		if err != nil {
 			return nil, fmt.Errorf("stated: %w", err)
-		case r.Expiry > now && !(r.Retracted && items[i].takesAgain()):
-			out[items[i].Content] = r
+		}
+		if found && r.Expiry > now && !(r.Retracted && l.takesAgain()) {
+			out[l.Content] = r
 		}
 	}
 	return out, nil
+}
+
+// stated returns the notice that is known by a content key.
+func (v *reading) stated(key [20]byte) (Record, bool, error) {
+	id, err := get(v.txn, contentKey(key))
+	if err != nil || len(id) != len(crypto.ItemID{}) {
+		return Record{}, false, err
+	}
+	r, err := v.record(crypto.ItemID(id))
+	if errors.Is(err, ErrUnknown) {
+		return Record{}, false, nil
+	}
+	return r, err == nil, err
 }
 
 // entriesMax bounds the entries that a reader keeps cut into records.
@@ -426,6 +441,10 @@ func (v *reading) decode(local uint64, value []byte) ([]Record, error) {
 		return nil, err
 	}
 	h := &split.envelope.Header
+	to, err := split.recipients()
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Record, 0, len(split.items))
 	for i, raw := range split.items {
 		n, err := notice.Decode(raw)
@@ -436,7 +455,7 @@ func (v *reading) decode(local uint64, value []byte) ([]Record, error) {
 			ID: crypto.NewItemID(h.Author, crypto.LeafHash(raw)), Notice: n, Author: h.Author,
 			Local: local, Index: i, Received: e.received, Expiry: min(n.DefaultExpiry(), h.Expiry) + Flags(e.flags).late(h, e.received),
 			TLP: notice.TLP(h.TLP), Audience: h.Audience, Exercise: h.Exercise, Urgent: h.Urgent,
-			Flags: Flags(e.flags), Envelope: split.envelope.ID, Header: h,
+			Flags: Flags(e.flags), Envelope: split.envelope.ID, Header: h, To: to,
 		})
 	}
 	return out, nil
@@ -454,7 +473,7 @@ func (v *reading) decodeLocal(local uint64, e entry) ([]Record, error) {
 	author := v.s.memberID(w.member)
 	return []Record{{
 		ID: crypto.NewItemID(author, crypto.LeafHash(w.raw)), Notice: n, Author: author,
-		Local: local, Received: w.received, Expiry: w.expiry, TLP: w.tlp, Audience: w.audience,
+		Local: local, Received: w.received, Expiry: w.expiry, TLP: w.tlp, Audience: w.audience, To: w.to,
 		Exercise: w.flags&flagExercise != 0, Urgent: w.flags&flagUrgent != 0,
 	}}, nil
 }

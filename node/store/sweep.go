@@ -124,6 +124,10 @@ func (b *batch) drop(local uint64) error {
 		return err
 	}
 	h := &split.envelope.Header
+	to, err := split.recipients()
+	if err != nil {
+		return err
+	}
 	for i, raw := range split.items {
 		n, err := notice.Decode(raw)
 		if err != nil {
@@ -134,10 +138,14 @@ func (b *batch) drop(local uint64) error {
 			return err
 		}
 		if it.here && it.state != itemReferred && it.local == local && int(it.index) == i {
-			if err := b.forget(it, n, notice.ContentKey(h.Author, n)); err != nil {
+			if err := b.forget(it, n, keyFor(notice.ContentKey(h.Author, n), to)); err != nil {
 				return err
 			}
 		}
+	}
+	if split.named {
+		delete(b.split, local)
+		return b.dropNamed(local, e, split)
 	}
 	if split.envelope.Erased() {
 		return nil

@@ -65,6 +65,7 @@ var Figures = []Figure{
 	{4, "GossipProcesses", "12 processes, lines of 25 ms: admitted and streamed, p99", "p99-ms", 0, false, "ms", "plain-p99-ms", "plain GossipSub in the same places, p99"},
 	{4, "GossipProcesses", "… of plain GossipSub", "of-plain", 1.1, false, "×", "", ""},
 	{4, "GossipProcesses", "… without delay, p99", "near-p99-ms", 0, false, "ms", "near-plain-p99-ms", "plain GossipSub in the same places, p99"},
+	{5, "Named", "RED → lookup at the named member, p99", "p99-ms", 20, false, "ms", "sync-p99-ms", "append 4 KiB and sync, p99"},
 }
 
 // Options of Run.

@@ -36,6 +36,7 @@ const (
 type batch struct {
 	key   string // idempotency key
 	items []api.Submission
+	tlp   string
 	ids   []string // nil until it is acknowledged
 }
 
@@ -44,20 +45,7 @@ type batch struct {
 // after the restart and reach the other hospital; what was not is submitted
 // again, as a client would, and must not be counted twice.
 func TestKillDuringImport(t *testing.T) {
-	rounds, seed := killRounds, uint64(time.Now().UnixNano())
-	for name, set := range map[string]func(uint64){
-		"WATCHWARD_KILL_ROUNDS": func(n uint64) { rounds = int(n) }, killSeedEnv: func(n uint64) { seed = n },
-	} {
-		if text := os.Getenv(name); text != "" {
-			n, err := strconv.ParseUint(text, 10, 63)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			set(n)
-		}
-	}
-	t.Logf("%d rounds; the same again: %s=%d", rounds, killSeedEnv, seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	rounds, random := killing(t)
 	r := region(t, "St Anna", "Riverside General")
 	first, other := r.Nodes[0], r.Nodes[1]
 	var all []*batch
@@ -67,7 +55,7 @@ func TestKillDuringImport(t *testing.T) {
 		if random.IntN(4) == 0 {
 			victim = other
 		}
-		batches := submitAndKill(t, random, round, first, victim)
+		batches := submitAndKill(t, random, round, makeBatches(random, round), first, victim)
 		if err := victim.Start(t.Context()); err != nil {
 			t.Fatalf("round %d: after kill -9: %v", round, err)
 		}
@@ -93,13 +81,29 @@ func TestKillDuringImport(t *testing.T) {
 	t.Logf("both hospitals hold the same after %s", time.Since(start).Round(time.Millisecond))
 }
 
-// submitAndKill submits to n until victim is killed, at a moment drawn at random.
-func submitAndKill(t *testing.T, random *rand.Rand, round int, n, victim *proc.Node) []*batch {
+// killing returns how many rounds there are, and what decides in them.
+func killing(t *testing.T) (rounds int, random *rand.Rand) {
 	t.Helper()
-	wait := time.Duration(random.Int64N(int64(killAfter)))
-	var batches []*batch
+	rounds, seed := killRounds, uint64(time.Now().UnixNano())
+	for name, set := range map[string]func(uint64){
+		"WATCHWARD_KILL_ROUNDS": func(n uint64) { rounds = int(n) }, killSeedEnv: func(n uint64) { seed = n },
+	} {
+		if text := os.Getenv(name); text != "" {
+			n, err := strconv.ParseUint(text, 10, 63)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			set(n)
+		}
+	}
+	t.Logf("%d rounds; the same again: %s=%d", rounds, killSeedEnv, seed)
+	return rounds, rand.New(rand.NewPCG(seed, 0))
+}
+
+// makeBatches makes what one round submits.
+func makeBatches(random *rand.Rand, round int) (batches []*batch) {
 	for i := range batchesMax {
-		b := &batch{key: fmt.Sprintf("round-%d-batch-%d", round, i)}
+		b := &batch{key: fmt.Sprintf("round-%d-batch-%d", round, i), tlp: "GREEN"}
 		for j := range 1 + random.IntN(batchItems) {
 			s := api.Submission{Kind: "sighting", Value: fmt.Sprintf("r%d-b%d-i%d.example", round, i, j)}
 			if j%2 == 1 {
@@ -109,6 +113,13 @@ func submitAndKill(t *testing.T, random *rand.Rand, round int, n, victim *proc.N
 		}
 		batches = append(batches, b)
 	}
+	return batches
+}
+
+// submitAndKill submits to n until victim is killed, at a moment drawn at random.
+func submitAndKill(t *testing.T, random *rand.Rand, round int, batches []*batch, n, victim *proc.Node) []*batch {
+	t.Helper()
+	wait := time.Duration(random.Int64N(int64(killAfter)))
 	c, err := n.Client()
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +163,7 @@ func submitAndKill(t *testing.T, random *rand.Rand, round int, n, victim *proc.N
 
 // submit returns the ids once the node has acknowledged all of a batch.
 func submit(ctx context.Context, c *client.Client, b *batch) ([]string, error) {
-	answer, err := c.Submit(ctx, b.items, client.SubmitOptions{TLP: "GREEN", Idempotency: b.key})
+	answer, err := c.Submit(ctx, b.items, client.SubmitOptions{TLP: b.tlp, Idempotency: b.key})
 	if err != nil {
 		return nil, err
 	}
