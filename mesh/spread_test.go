@@ -227,7 +227,7 @@ func TestEarlyTrustRecordBeginsSync(t *testing.T) {
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	h := bare(t, r.Members[1].PeerSeed)
-	topic := join(t, h, r.Members[2], victim, topicName(r, crypto.AudienceCommunity))[0]
+	topic := join(t, h, r.Members[1], victim, topicName(r, crypto.AudienceCommunity))[0]
 	asked := make(chan struct{}, 100)
 	h.SetStreamHandler("/watchward/sync/0", func(s network.Stream) {
 		asked <- struct{}{}

@@ -406,7 +406,10 @@ func TestGuessingIsSlowed(t *testing.T) {
 	wrong := i
 	wrong.Secret[0]++
 	var reasons []uint8
-	for range 8 {
+	for range 16 { // on a busy machine a connection may end before the answer
+		if len(reasons) == 8 {
+			break
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		j := joiner(t, dir, wrong)
 		j.Lost = func(err error, _ time.Duration) { // a joiner comes again after RefusedSlower
