@@ -77,6 +77,7 @@ type act struct {
 	requests    []*Request
 	revocation  *Revocation
 	list        *Endorsements
+	ids         []crypto.Hash // of the records that it becomes
 }
 
 // Act returns the records of statements that are signed by enough coordinators'
@@ -151,6 +152,7 @@ func parseProposal(raw []byte, charters func(crypto.Hash) *Charter) (*Proposal, 
 				return known(hash)
 			}
 		}
+		a.ids = a.recordIDs()
 		p.acts = append(p.acts, *a)
 	}
 	if find(p.acts[0].quorums[:1], p.body.Proposer) == nil {
@@ -173,13 +175,12 @@ func (st Statement) decode(region crypto.Region, charters func(crypto.Hash) *Cha
 		if c.Number == 1 != (region == crypto.Region{}) || c.Genesis != region {
 			return nil, fmt.Errorf("charter: %w", ErrRegion)
 		}
-		var before *Charter
 		if c.Number > 1 {
-			if before = charters(c.Prev); before == nil || before.Number != c.Number-1 {
-				return nil, fmt.Errorf("charter %d: %w", c.Number, ErrCharterMissing)
+			if err := c.follow(charters(c.Prev)); err != nil {
+				return nil, err
 			}
 		}
-		a.context, a.quorums = c.context(), c.quorums(before)
+		a.context, a.quorums = c.context(), c.quorums()
 	case typeCredential:
 		if a.batch, err = parseBatch(st.Body); err == nil {
 			of, under, a.context = a.batch.Region, a.batch.Charter, admissionContext(region)
@@ -426,8 +427,7 @@ func (a *act) records(list []signature) (out [][]byte, err error) {
 	return [][]byte{raw}, err
 }
 
-// ids are those of the records that the statement becomes.
-func (a *act) ids() []crypto.Hash {
+func (a *act) recordIDs() []crypto.Hash {
 	switch a.Type {
 	case typeCharter:
 		return []crypto.Hash{a.charter.RecordID()}
@@ -653,7 +653,7 @@ func (g *regional) isDecided(p *Proposal) bool {
 		if a.list != nil && !a.list.after(g.lists[a.list.Charter]) {
 			continue
 		}
-		for _, id := range a.ids() {
+		for _, id := range a.ids {
 			if _, there := g.records[id]; !there {
 				return false
 			}
@@ -695,7 +695,7 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 			doubt("charter %d follows one that does not count: the charter in force is number %d", a.charter.Number, latest.Number)
 		case a.batch != nil && latest != nil && a.batch.Charter != latest.hash && !p.makes(a.batch.Charter):
 			doubt("it admits under an earlier charter: number %d is in force", latest.Number)
-		case a.list != nil && !a.list.after(r.Endorsements(r.region)):
+		case a.list != nil && r.replaced(p, a.list):
 			doubt("the list of endorsed regions has been replaced since")
 		}
 		for _, c := range a.credentials {
@@ -713,6 +713,19 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 		}
 	}
 	return doubts
+}
+
+// replaced reports whether a list of this region that a proposal brings would not
+// count beside the one that does.
+func (r *Roster) replaced(p *Proposal, list *Endorsements) bool {
+	now, latest := r.Endorsements(r.region), r.Charter()
+	switch {
+	case now == nil || p.makes(list.Charter):
+		return false
+	case now.Charter == list.Charter:
+		return !list.after(now)
+	}
+	return latest != nil && list.Charter != latest.hash
 }
 
 // makes reports whether the proposal itself brings a charter.
