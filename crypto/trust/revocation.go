@@ -151,7 +151,7 @@ func (g *regional) cut(rev *Revocation) {
 		g.cuts[at] = slices.Clone(rev.Cuts)
 		return
 	}
-	g.cuts[at] = slices.DeleteFunc(before, func(c Cut) bool {
+	g.cuts[at] = slices.DeleteFunc(slices.Clone(before), func(c Cut) bool {
 		_, listed := slices.BinarySearchFunc(rev.Cuts, c, compareCuts)
 		return !listed
 	})
