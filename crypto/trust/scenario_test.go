@@ -560,6 +560,9 @@ func (w *world) play(text string) (string, error) {
 			continue
 		}
 		shown, err := w.do(line)
+		if err != nil && strings.HasPrefix(line, "propose ") {
+			shown, err = w.named(err.Error())+"\n", nil
+		}
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", line, err)
 		}
