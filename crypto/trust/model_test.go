@@ -388,11 +388,12 @@ func (w *world) meet(t *rapid.T, want string) {
 		at := rapid.Permutation([]int{0, 1, 2}).Draw(t, "who")
 		together(nodes[at[0]], nodes[at[1]])
 	}
-	for range 3 {
+	for settled := ""; settled != fmt.Sprint(nodes[0].Root(), nodes[1].Root(), nodes[2].Root()); {
+		settled = fmt.Sprint(nodes[0].Root(), nodes[1].Root(), nodes[2].Root())
 		together(nodes[0], nodes[1])
 		together(nodes[1], nodes[2])
+		together(nodes[0], nodes[1])
 	}
-	together(nodes[0], nodes[1])
 	for _, n := range nodes[:2] {
 		if got := whole(w, n.Roster); got != want {
 			t.Fatalf("nodes that met differ from one that was given all:\n%s\nand\n%s", got, want)
@@ -411,7 +412,8 @@ func (w *world) draw(t *rapid.T) {
 	step("region C m=1 c1")
 	pick := func(what string, from ...string) string { return rapid.SampledFrom(from).Draw(t, what) }
 	keys := map[string][]string{"A": {"a1", "a2", "a3", "a4", "a5"}, "B": {"b1", "b2"}, "C": {"c1"}}
-	statement := func(region string, i int) string {
+	made := 0 // charters
+	statement := func(region string) string {
 		var charters []string
 		for _, name := range slices.Sorted(maps.Keys(w.charters)) {
 			if w.region(name) == region {
@@ -422,9 +424,10 @@ func (w *world) draw(t *rapid.T) {
 		person := strings.ToLower(region) + pick("who", "nna", "nna:2", "lex", "lex:2")
 		switch verb := pick("verb", "charter", "admit", "admit", "renew", "revoke", "endorse", "endorse"); verb {
 		case "charter":
+			made++
 			coordinators := rapid.Permutation(keys[region]).Draw(t, "coordinators")
 			n := rapid.IntRange(1, min(3, len(coordinators))).Draw(t, "n")
-			text := fmt.Sprintf("charter %s%d%s %s m=%d %s", region, int(w.charters[under].Number)+1, "abcdefghijklmnopqrstuvwxyz"[i:i+1], under, rapid.IntRange(1, n).Draw(t, "m"), strings.Join(coordinators[:n], " "))
+			text := fmt.Sprintf("charter %s%d%s %s m=%d %s", region, int(w.charters[under].Number)+1, "abcdefghijklmnopqrstuvwxyz"[made:made+1], under, rapid.IntRange(1, n).Draw(t, "m"), strings.Join(coordinators[:n], " "))
 			if n < len(coordinators) && rapid.Bool().Draw(t, "distrust") {
 				text += " -" + coordinators[n]
 			}
@@ -440,9 +443,9 @@ func (w *world) draw(t *rapid.T) {
 	}
 	for i := range rapid.IntRange(1, 9).Draw(t, "acts") {
 		region := pick("region", "A", "A", "A", "B", "C")
-		text := statement(region, i)
+		text := statement(region)
 		if rapid.IntRange(0, 3).Draw(t, "together") == 0 {
-			text += " + " + statement(region, i)
+			text += " + " + statement(region)
 		}
 		order := rapid.Permutation(keys[region]).Draw(t, "signers")
 		name := fmt.Sprintf("p%d", i)

@@ -62,6 +62,9 @@ var Figures = []Figure{
 	{4, "MonthOffline", "a month offline: 1,000,000 sightings of 200 authors from one peer", "month-s", 90, false, "s", "", ""},
 	{4, "MonthOffline", "… bytes of payload", "of-payload", 1.05, false, "×", "", ""},
 	{4, "MonthOffline", "… round trips before they flow", "round-trips", 3, false, "", "", ""},
+	{5, "Roster", "15,000 members in 200 regions: a stored roster loads", "load-s", 1, false, "s", "", ""},
+	{5, "Roster", "… heap", "heap-MiB", 150, false, "MiB", "", ""},
+	{5, "Roster", "… a known author, revocations present", "known-author-us", 5, false, "µs", "", ""},
 }
 
 // Options of Run.
