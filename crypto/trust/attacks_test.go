@@ -411,9 +411,7 @@ func FuzzReadProposals(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := map[crypto.Hash]bool{draft.ID(): true}
-	for name, p := range w.proposals {
-		good[p.ID()] = true
+	for name := range w.proposals {
 		records = append(records, w.records[name]...)
 	}
 	records = append(records, w.records["open/a2"]...)
@@ -435,7 +433,7 @@ func FuzzReadProposals(f *testing.F) {
 			return
 		}
 		for _, p := range proposals {
-			if !good[p.ID()] || p.Lacking() < 0 || len(p.Changes()) == 0 || len(p.Signed()) == 0 {
+			if p.Lacking() < 0 || len(p.Changes()) == 0 || len(p.Signed()) == 0 {
 				t.Fatalf("nobody signed %s", p.ID())
 			}
 			if _, err := p.Records(); err != nil {
@@ -443,4 +441,81 @@ func FuzzReadProposals(f *testing.F) {
 			}
 		}
 	})
+}
+
+// rivals is a region with two charters that follow its first: the first named
+// loses to the second.
+func rivals(t *testing.T) (w *world, loses, wins string) {
+	t.Helper()
+	w = newWorld()
+	for _, line := range []string{
+		"region A m=1 a1", "region B m=1 b1", "propose first a1 admit A1 anna + endorse A1 1 B", "act first",
+		"propose x a1 charter A2x A1 m=1 a1 a2", "act x", "propose y a1 charter A2y A1 m=1 a1 a3", "act y",
+	} {
+		if _, err := w.do(line); err != nil {
+			t.Fatal(line, err)
+		}
+	}
+	if bytes.Compare(hashOf(w.charters["A2x"]), hashOf(w.charters["A2y"])) < 0 {
+		return w, "y", "x"
+	}
+	return w, "x", "y"
+}
+
+// A region that was left out under a charter that loses is there again, whole.
+func TestForgottenRegionComesBack(t *testing.T) {
+	w, _, wins := rivals(t)
+	if _, err := w.do("propose gone a1 charter A2g A1 m=1 a1 + endorse A2g 1"); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Compare(hashOf(w.charters["A2g"]), hashOf(w.charters["A2"+wins])) < 0 {
+		t.Fatal("the test needs other keys: its charter that leaves B out wins")
+	}
+	r := trust.NewRoster(w.charters["A1"].Region())
+	known := slices.Concat(w.records["A1"], w.records["first!"], w.records["B1"])
+	if _, err := r.AddAll(known); err != nil {
+		t.Fatal(err)
+	}
+	// Proposals act last: the one leaves B out, the other's charter counts instead.
+	_, _ = r.AddAll(slices.Concat(known, w.records["gone"], w.records[wins]))
+	if r.CharterOf(w.charters["B1"].Region()) == nil {
+		t.Errorf("B is forgotten:\n%s", w.show(r))
+	}
+}
+
+// A fork proof stands although the credential of its author counts no longer, and
+// is taken when it comes only then.
+func TestForkProofOfOneWhoCountsNoLonger(t *testing.T) {
+	w, loses, wins := rivals(t)
+	for _, line := range []string{"propose late a1 admit A2" + loses + " berta", "act late", "stolen berta 1"} {
+		if _, err := w.do(line); err != nil {
+			t.Fatal(line, err)
+		}
+	}
+	var rosters []*trust.Roster
+	for _, order := range [][]string{
+		{"A1", loses + "!", "late!", "fork-berta-1", wins + "!"},
+		{"A1", loses + "!", "late!", wins + "!", "fork-berta-1"},
+	} {
+		r := trust.NewRoster(w.charters["A1"].Region())
+		for _, name := range order {
+			if added, err := r.Add(w.records[name][0]); !added || err != nil {
+				t.Fatal(name, added, err)
+			}
+		}
+		if len(r.Forks()) != 0 {
+			t.Error("warns of one who is no member")
+		}
+		rosters = append(rosters, r)
+	}
+	if whole(w, rosters[0]) != whole(w, rosters[1]) {
+		t.Error("the order matters")
+	}
+	r := trust.NewRoster(w.charters["A1"].Region())
+	if _, err := r.Add(w.records["A1"][0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Add(w.records["fork-berta-1"][0]); !errors.Is(err, trust.ErrAuthorMissing) {
+		t.Errorf("before the credential: %v", err)
+	}
 }

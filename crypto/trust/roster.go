@@ -143,6 +143,16 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 	all := slices.Clone(raws)
 	slices.SortStableFunc(all, func(a, b []byte) int { return cmp.Compare(rankOf(a), rankOf(b)) })
+	standing := slices.IndexFunc(all, func(raw []byte) bool { return rankOf(raw) > rankEndorsements })
+	if standing > 0 { // charters and lists alone first: else all others would be read twice
+		added, _ = r.settle(all[:standing])
+	}
+	more, err := r.settle(all)
+	return added + more, err
+}
+
+// settle adds records until none stands on another that is still to come.
+func (r *Roster) settle(all [][]byte) (added int, err error) {
 	var errs, waiting []error
 	for left := all; ; {
 		var early [][]byte
@@ -170,6 +180,8 @@ func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 		}
 	}
 }
+
+const rankEndorsements = 1 // in order
 
 // rankOf is the place of a record's type in order, by its first bytes. What is
 // no record is last.
