@@ -35,8 +35,9 @@ type Charter struct {
 	Genesis      crypto.Region     `cbor:"11,keyasint"`           // the region's name, zero in the genesis itself
 	Distrusts    []crypto.Hash     `cbor:"12,keyasint,omitempty"` // admission keys, as SignerOf names them: for good, in later charters too
 
-	raw  []byte
-	hash crypto.Hash
+	raw    []byte
+	hash   crypto.Hash
+	before *Charter // that it follows, nil for the genesis and until follow has seen it
 }
 
 // Found returns the statement that founds a region, and its charter. Version,
@@ -53,7 +54,11 @@ func Found(c Charter) (Statement, *Charter, error) {
 // ones, as root metadata of TUF does.
 func Amend(before *Charter, c Charter) (Statement, *Charter, error) {
 	c.Number, c.Prev, c.Genesis = before.Number+1, before.hash, before.Region()
-	return c.state()
+	st, charter, err := c.state()
+	if err != nil {
+		return Statement{}, nil, err
+	}
+	return st, charter, charter.follow(before)
 }
 
 func (c Charter) state() (Statement, *Charter, error) {
@@ -83,13 +88,29 @@ func (c *Charter) Region() crypto.Region {
 	return c.Genesis
 }
 
-// quorums says who must sign the charter that replaces before, nil for a
-// genesis.
-func (c *Charter) quorums(before *Charter) []quorum {
-	if before == nil {
+// follow sets the charter that this one replaces, nil if it is not known. Whom any
+// charter before distrusts is no coordinator again.
+func (c *Charter) follow(before *Charter) error {
+	if before == nil || before.Number != c.Number-1 {
+		return fmt.Errorf("charter %d: %w", c.Number, ErrCharterMissing)
+	}
+	for b := before; b != nil; b = b.before {
+		for _, o := range c.Coordinators {
+			if len(b.Distrusts) > 0 && slices.Contains(b.Distrusts, SignerOf(o.Key)) {
+				return fmt.Errorf("charter: coordinator %q is distrusted since charter %d", o.Name, b.Number)
+			}
+		}
+	}
+	c.before = before
+	return nil
+}
+
+// quorums says who must sign the charter. It is asked when follow has been.
+func (c *Charter) quorums() []quorum {
+	if c.before == nil {
 		return []quorum{{c.Coordinators, len(c.Coordinators)}}
 	}
-	return []quorum{before.quorum(), c.quorum()}
+	return []quorum{c.before.quorum(), c.quorum()}
 }
 
 func (c *Charter) quorum() quorum { return quorum{c.Coordinators, int(c.Threshold)} }

@@ -28,9 +28,8 @@ func (r *Roster) Clone() *Roster {
 func (g *regional) clone() *regional {
 	c := *g
 	c.records, c.charters, c.lists = maps.Clone(g.records), maps.Clone(g.charters), maps.Clone(g.lists)
-	c.batches, c.forks = maps.Clone(g.batches), maps.Clone(g.forks)
-	c.credentials, c.revocations = slices.Clone(g.credentials), slices.Clone(g.revocations)
-	c.chain, c.distrusted = slices.Clone(g.chain), maps.Clone(g.distrusted)
+	c.batches, c.forks, c.counts = maps.Clone(g.batches), maps.Clone(g.forks), maps.Clone(g.counts)
+	c.credentials, c.revocations, c.chain = slices.Clone(g.credentials), slices.Clone(g.revocations), slices.Clone(g.chain)
 	c.serials, c.members, c.peers = maps.Clone(g.serials), maps.Clone(g.members), maps.Clone(g.peers)
 	c.cuts, c.keysRevoked = make(map[serialID][]Cut, len(g.cuts)), maps.Clone(g.keysRevoked)
 	for at, cuts := range g.cuts { // lowered in place

@@ -22,7 +22,7 @@ type Endorsements struct {
 	Version uint8           `cbor:"1,keyasint"`
 	Region  crypto.Region   `cbor:"2,keyasint"` // who endorses
 	Charter crypto.Hash     `cbor:"3,keyasint"` // under whose coordinators and threshold
-	Number  uint64          `cbor:"4,keyasint"` // from 1; the highest counts
+	Number  uint64          `cbor:"4,keyasint"` // from 1 under each charter; the highest counts
 	Time    int64           `cbor:"5,keyasint"` // ms since 1970
 	Regions []crypto.Region `cbor:"6,keyasint"` // up to EndorsedMax, sorted; none withdraws all
 
@@ -38,7 +38,7 @@ type endorsementsRecord struct {
 // the list that this one replaces, nil if there is none; now is in ms since 1970.
 func Endorsing(charter *Charter, before *Endorsements, regions []crypto.Region, now int64) (Statement, error) {
 	list := Endorsements{Version: Version, Region: charter.Region(), Charter: charter.Hash(), Number: 1, Time: now, Regions: slices.Clone(regions)}
-	if before != nil {
+	if before != nil && before.Charter == list.Charter { // of another charter the later list counts, whatever its number
 		list.Number = before.Number + 1
 	}
 	slices.SortFunc(list.Regions, compareRegions)
@@ -153,11 +153,12 @@ func (r *Roster) isLater(g *regional, list *Endorsements) bool {
 	return list.after(g.lists[list.Charter])
 }
 
-// endorse finds the list that counts: of the latest charter that has one.
+// endorse finds the list that counts: of the latest charter that has one and is
+// trusted.
 func (r *Roster) endorse(g *regional) {
 	g.endorsing = nil
 	for _, c := range g.chain {
-		if list := g.lists[c.hash]; list != nil {
+		if list := g.lists[c.hash]; list != nil && g.counts[c.hash] {
 			g.endorsing = list
 		}
 	}
@@ -173,6 +174,7 @@ func (r *Roster) follow(list *Endorsements) {
 	for region := range r.regions {
 		if region != r.region && !list.has(region) {
 			delete(r.regions, region)
+			r.forgets++
 			gone = true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
@@ -63,9 +64,16 @@ func checkFork(low, high *crypto.Envelope) (*Fork, error) {
 	return f, nil
 }
 
-// addFork keeps one proof for each serial, that with the lowest id: rosters
-// agree whichever they saw first, and an author who forks a thousand times
-// costs no more than one who forked once.
+// A forkID is the key under which one proof is kept.
+type forkID struct {
+	serialID
+	key crypto.MemberID // hash of the key that signed
+}
+
+// addFork keeps one proof for each key, that with the lowest id: rosters agree
+// whichever they saw first, and an author who forks a thousand times costs no
+// more than one who forked once. A credential that counts no longer proves as
+// well, since which count may change with the next charter.
 func (r *Roster) addFork(raw, payload []byte) (bool, error) {
 	var rec forkRecord
 	if err := canon.Unmarshal(payload, &rec); err != nil {
@@ -91,49 +99,84 @@ func (r *Roster) addFork(raw, payload []byte) (bool, error) {
 		return false, fmt.Errorf("fork proof of %s: %w, which %s does not endorse", f.Chain.Region, ErrRegion, r.region)
 	}
 	at := serialID{f.Chain.Author, f.Chain.Serial}
-	if known := r.fork(g, at); known != nil && bytes.Compare(known.id[:], f.id[:]) <= 0 {
+	authors := r.holders(g, at)
+	unproven := slices.DeleteFunc(slices.Clone(authors), func(c *Credential) bool {
+		known := r.fork(g, forkID{at, c.KeyID()})
+		return known != nil && compareHashes(known.id, f.id) <= 0
+	})
+	if len(authors) > 0 && len(unproven) == 0 {
 		return false, nil
 	}
-	author, ok := r.Member(f.Chain.Region, f.Chain.Author, f.Chain.Serial)
-	if !ok {
-		return false, fmt.Errorf("fork proof: %w", ErrAuthorMissing)
-	}
-	key, err := r.Key(author)
-	if err != nil {
-		return false, err
-	}
-	if err := errors.Join(low.Verify(key), high.Verify(key)); err != nil {
+	author, err := r.forked(unproven, low, high)
+	switch {
+	case err != nil && at.serial > 1: // whose other key may still come
+		return false, fmt.Errorf("fork proof: %w", errors.Join(ErrAuthorMissing, err))
+	case err != nil:
 		return false, fmt.Errorf("fork proof: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := g.forks[at]; known != nil {
-		if bytes.Compare(known.id[:], f.id[:]) <= 0 {
-			return false, nil
-		}
+	by := forkID{at, author.KeyID()}
+	known := g.forks[by]
+	if r.regions[g.region] != g || known != nil && compareHashes(known.id, f.id) <= 0 {
+		return false, nil
+	}
+	if known != nil {
 		delete(g.records, known.id)
 	}
-	g.forks[at] = f
+	g.forks[by] = f
 	g.records[f.id] = held{kind: typeFork, whole: bytes.Clone(raw)}
 	r.noteChange()
 	return true, nil
 }
 
-func (r *Roster) fork(g *regional, at serialID) *Fork {
+// holders returns a credential for each key that a serial has had, whether it
+// counts or not.
+func (r *Roster) holders(g *regional, at serialID) (out []*Credential) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return g.forks[at]
+	for _, c := range g.credentials {
+		if c.Member == at.member && c.Serial == at.serial && !slices.ContainsFunc(out, func(o *Credential) bool { return bytes.Equal(o.Key, c.Key) }) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
-// Forks returns the proof that is kept of each serial that forked, in this
-// region and in those that it endorses, in no particular order.
+// forked returns whose key signed both.
+func (r *Roster) forked(authors []*Credential, low, high *crypto.Envelope) (*Credential, error) {
+	missing := ErrAuthorMissing
+	for _, author := range authors {
+		key, err := r.Key(author)
+		if err == nil {
+			err = errors.Join(low.Verify(key), high.Verify(key))
+		}
+		if err == nil {
+			return author, nil
+		}
+		missing = err
+	}
+	return nil, missing
+}
+
+func (r *Roster) fork(g *regional, by forkID) *Fork {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return g.forks[by]
+}
+
+// Forks returns the proof that is kept of each serial that forked under the key
+// that it has now, in this region and in those that it endorses, in no particular
+// order.
 func (r *Roster) Forks() []Fork {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []Fork
 	for _, g := range r.regions {
-		for _, f := range g.forks {
-			out = append(out, *f)
+		for by, f := range g.forks {
+			if c := g.serials[by.serialID]; c != nil && c.KeyID() == by.key {
+				out = append(out, *f)
+			}
 		}
 	}
 	return out

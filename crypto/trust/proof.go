@@ -20,9 +20,10 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 	var fork *Fork
 	revoking := map[crypto.Hash]bool{}
 	if g != nil {
-		author, fork = g.serials[serialID{member, serial}], g.forks[serialID{member, serial}]
+		author = g.serials[serialID{member, serial}]
 	}
 	if author != nil {
+		fork = g.forks[forkID{serialID{member, serial}, author.KeyID()}]
 		for _, rev := range g.revocations {
 			if rev.Member == member && rev.Serial == serial || rev.Key == author.KeyID() {
 				revoking[rev.id] = true

@@ -76,6 +76,7 @@ type act struct {
 	requests    []*Request
 	revocation  *Revocation
 	list        *Endorsements
+	ids         []crypto.Hash // of the records that it becomes
 }
 
 // Act returns the records of statements that are signed by enough coordinators'
@@ -141,6 +142,7 @@ func parseProposal(raw []byte, charters func(crypto.Hash) *Charter) (*Proposal, 
 		if err != nil {
 			return nil, fmt.Errorf("proposal: %w", err)
 		}
+		a.ids = a.recordIDs()
 		p.acts = append(p.acts, *a)
 		charters = p.charters(charters)
 	}
@@ -176,13 +178,12 @@ func (st Statement) decode(region crypto.Region, charters func(crypto.Hash) *Cha
 		if c.Number == 1 != (region == crypto.Region{}) || c.Genesis != region {
 			return nil, fmt.Errorf("charter: %w", ErrRegion)
 		}
-		var before *Charter
 		if c.Number > 1 {
-			if before = charters(c.Prev); before == nil || before.Number != c.Number-1 {
-				return nil, fmt.Errorf("charter %d: %w", c.Number, ErrCharterMissing)
+			if err := c.follow(charters(c.Prev)); err != nil {
+				return nil, err
 			}
 		}
-		a.context, a.quorums = c.context(), c.quorums(before)
+		a.context, a.quorums = c.context(), c.quorums()
 	case typeCredential:
 		if a.batch, err = parseBatch(st.Body); err == nil {
 			of, under, a.context = a.batch.Region, a.batch.Charter, admissionContext(region)
@@ -429,8 +430,7 @@ func (a *act) records(list []signature) (out [][]byte, err error) {
 	return [][]byte{raw}, err
 }
 
-// ids are those of the records that the statement becomes.
-func (a *act) ids() []crypto.Hash {
+func (a *act) recordIDs() []crypto.Hash {
 	switch a.Type {
 	case typeCharter:
 		return []crypto.Hash{a.charter.RecordID()}
@@ -668,7 +668,7 @@ func (g *regional) isDecided(p *Proposal) bool {
 		if a.list != nil && !a.list.after(g.lists[a.list.Charter]) {
 			continue
 		}
-		for _, id := range a.ids() {
+		for _, id := range a.ids {
 			if _, there := g.records[id]; !there {
 				return false
 			}
@@ -710,7 +710,7 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 			doubt("charter %d follows one that does not count: the charter in force is number %d", a.charter.Number, latest.Number)
 		case a.batch != nil && latest != nil && a.batch.Charter != latest.hash && !p.makes(a.batch.Charter):
 			doubt("it admits under an earlier charter: number %d is in force", latest.Number)
-		case a.list != nil && !a.list.after(r.Endorsements(r.region)):
+		case a.list != nil && r.replaced(p, a.list):
 			doubt("the list of endorsed regions has been replaced since")
 		}
 		for _, c := range a.credentials {
@@ -728,6 +728,19 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 		}
 	}
 	return doubts
+}
+
+// replaced reports whether a list of this region that a proposal brings would not
+// count beside the one that does.
+func (r *Roster) replaced(p *Proposal, list *Endorsements) bool {
+	now, latest := r.Endorsements(r.region), r.Charter()
+	switch {
+	case now == nil || p.makes(list.Charter):
+		return false
+	case now.Charter == list.Charter:
+		return !list.after(now)
+	}
+	return latest != nil && list.Charter != latest.hash
 }
 
 // makes reports whether the proposal itself brings a charter.

@@ -105,8 +105,9 @@ func compareCuts(a, b Cut) int {
 
 func revocationContext(region crypto.Region) []byte { return crypto.Context("revocation", region) }
 
-// addRevocation takes a revocation by the quorum of any charter in the chain.
-// Distrust of its signers does not lift it: a revocation is never undone.
+// addRevocation takes a revocation by the quorum of any charter that is proven, in
+// the chain or not. Neither distrust of its signers lifts it nor a fork of the
+// chain, which who holds enough old keys can make: a revocation is never undone.
 func (r *Roster) addRevocation(raw, payload []byte) (bool, error) {
 	var rec revocationRecord
 	if err := canon.Unmarshal(payload, &rec); err != nil {
@@ -143,12 +144,9 @@ func (r *Roster) addRevocation(raw, payload []byte) (bool, error) {
 	return true, nil
 }
 
-// cut enters a revocation whose charter is in the chain. Of several for a serial
-// the lowest cut of each chain counts, so that their order never matters.
+// cut enters a revocation. Of several for a serial the lowest cut of each chain
+// counts, so that their order never matters.
 func (g *regional) cut(rev *Revocation) {
-	if !g.inChain(rev.Charter) {
-		return
-	}
 	at := serialID{rev.Member, rev.Serial}
 	g.keysRevoked[rev.Key] = true
 	before, revoked := g.cuts[at]
@@ -156,7 +154,7 @@ func (g *regional) cut(rev *Revocation) {
 		g.cuts[at] = slices.Clone(rev.Cuts)
 		return
 	}
-	g.cuts[at] = slices.DeleteFunc(before, func(c Cut) bool {
+	g.cuts[at] = slices.DeleteFunc(slices.Clone(before), func(c Cut) bool {
 		_, listed := slices.BinarySearchFunc(rev.Cuts, c, compareCuts)
 		return !listed
 	})
@@ -188,8 +186,7 @@ func (g *regional) revoked(c *Credential) bool {
 	return serial || g.keysRevoked[c.KeyID()]
 }
 
-// Revocations returns the revocations of a region that count, in no particular
-// order. They are shared and must not be changed.
+// Revocations returns the revocations of a region, in no particular order. They are shared and must not be changed.
 func (r *Roster) Revocations(region crypto.Region) []*Revocation {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -197,7 +194,7 @@ func (r *Roster) Revocations(region crypto.Region) []*Revocation {
 	if g == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(g.revocations), func(rev *Revocation) bool { return !g.inChain(rev.Charter) })
+	return slices.Clone(g.revocations)
 }
 
 // CutAt returns the cut of one chain among those that Revoked returned, zero if

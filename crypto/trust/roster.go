@@ -31,6 +31,7 @@ type Roster struct {
 	roots   map[crypto.Region]crypto.Hash // of what peers of a region are shown; empty when records have changed
 	changed chan struct{}
 	acted   [][]byte // see TakeActed
+	forgets uint64   // how often a region was forgotten
 }
 
 // A regional is what is known of one region: records, and what follows from them.
@@ -43,24 +44,25 @@ type regional struct {
 	batches     map[crypto.Hash]*verifiedBatch // by hash of the encoded header
 	credentials []*Credential
 	revocations []*Revocation
-	forks       map[serialID]*Fork
+	cuts        map[serialID][]Cut // of revoked serials
+	keysRevoked map[crypto.MemberID]bool
+	forks       map[forkID]*Fork
 	proposals   map[crypto.Hash]*Proposal // open ones
 
 	// What counts, by the charters in the chain.
-	chain       []*Charter               // the genesis first; empty until its record arrived
-	distrusted  map[crypto.Hash]bool     // signers
-	endorsing   *Endorsements            // nil = it endorses nobody
-	serials     map[serialID]*Credential // the latest admitted
-	members     map[crypto.MemberID]*Credential
-	peers       map[string]*Credential
-	cuts        map[serialID][]Cut // of revoked serials
-	keysRevoked map[crypto.MemberID]bool
+	chain     []*Charter               // the genesis first; empty until its record arrived
+	counts    map[crypto.Hash]bool     // charters whose admissions and lists count
+	endorsing *Endorsements            // nil = it endorses nobody
+	serials   map[serialID]*Credential // the latest admitted
+	members   map[crypto.MemberID]*Credential
+	peers     map[string]*Credential
 }
 
 func newRegional(region crypto.Region) *regional {
 	g := &regional{
 		region: region, records: map[crypto.Hash]held{}, charters: map[crypto.Hash]*Charter{}, lists: map[crypto.Hash]*Endorsements{},
-		batches: map[crypto.Hash]*verifiedBatch{}, forks: map[serialID]*Fork{}, proposals: map[crypto.Hash]*Proposal{},
+		batches: map[crypto.Hash]*verifiedBatch{}, forks: map[forkID]*Fork{}, proposals: map[crypto.Hash]*Proposal{},
+		cuts: map[serialID][]Cut{}, keysRevoked: map[crypto.MemberID]bool{},
 	}
 	g.forget()
 	return g
@@ -68,9 +70,8 @@ func newRegional(region crypto.Region) *regional {
 
 // forget empties what derive and its like fill.
 func (g *regional) forget() {
-	g.chain, g.distrusted = nil, map[crypto.Hash]bool{}
+	g.chain, g.counts = nil, map[crypto.Hash]bool{}
 	g.serials, g.members, g.peers = map[serialID]*Credential{}, map[crypto.MemberID]*Credential{}, map[string]*Credential{}
-	g.cuts, g.keysRevoked = map[serialID][]Cut{}, map[crypto.MemberID]bool{}
 }
 
 type serialID struct {
@@ -141,10 +142,23 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 // tried again after it. It returns how many were new and, joined, why others were
 // refused.
 func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
+	all := slices.Clone(raws)
+	slices.SortStableFunc(all, func(a, b []byte) int { return cmp.Compare(rankOf(a), rankOf(b)) })
+	standing := slices.IndexFunc(all, func(raw []byte) bool { return rankOf(raw) > rankEndorsements })
+	if standing > 0 { // charters and lists alone first: else all others would be read twice
+		added, _ = r.settle(all[:standing])
+	}
+	more, err := r.settle(all)
+	return added + more, err
+}
+
+// settle adds records until none stands on another that is still to come.
+func (r *Roster) settle(all [][]byte) (added int, err error) {
 	var errs, waiting []error
-	for left, before := raws, -1; len(left) > 0 && added > before; {
-		before, waiting = added, nil
+	for left := all; ; {
 		var early [][]byte
+		before, forgot := added, r.forgotten()
+		waiting = nil
 		for _, raw := range left {
 			ok, err := r.Add(raw)
 			if ok {
@@ -157,9 +171,36 @@ func (r *Roster) AddAll(raws [][]byte) (added int, err error) {
 				errs = append(errs, err)
 			}
 		}
-		left = early
+		switch {
+		case r.forgotten() != forgot: // a region that a later charter may have brought back, empty
+			left, errs = all, nil
+		case len(early) == 0 || added == before:
+			return added, errors.Join(append(errs, waiting...)...)
+		default:
+			left = early
+		}
 	}
-	return added, errors.Join(append(errs, waiting...)...)
+}
+
+const rankEndorsements = 1 // in order
+
+// rankOf is the place of a record's type in order, by its first bytes. What is
+// no record is last.
+func rankOf(raw []byte) int {
+	const at = 2 // a map of two, key 1, the type
+	if len(raw) <= at {
+		return len(order)
+	}
+	if rank := slices.Index(order[:], raw[at]); rank >= 0 {
+		return rank
+	}
+	return len(order)
+}
+
+func (r *Roster) forgotten() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.forgets
 }
 
 // IsEarly reports whether Add refused a record only because others, on which it
@@ -207,7 +248,6 @@ func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var before *Charter
 	g, known := r.under(c.Region(), c.hash)
 	switch {
 	case g == nil:
@@ -215,11 +255,12 @@ func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 	case known != nil:
 		return false, nil
 	case c.Number > 1:
-		if _, before = r.under(c.Region(), c.Prev); before == nil || before.Number != c.Number-1 {
-			return false, fmt.Errorf("charter %d: %w", c.Number, ErrCharterMissing)
+		_, before := r.under(c.Region(), c.Prev)
+		if err := c.follow(before); err != nil {
+			return false, err
 		}
 	}
-	if err := checkSignatures(signed.Signatures, c.quorums(before), c.context(), signed.Charter); err != nil {
+	if err := checkSignatures(signed.Signatures, c.quorums(), c.context(), signed.Charter); err != nil {
 		return false, fmt.Errorf("charter: %w", err)
 	}
 	r.mu.Lock()
@@ -244,17 +285,18 @@ func (r *Roster) derive(g *regional) {
 			next[c.Prev] = c
 		}
 	}
+	distrusted := map[crypto.Hash]bool{}
 	for c := next[crypto.Hash{}]; c != nil; c = next[c.hash] {
 		g.chain = append(g.chain, c)
 		for _, signer := range c.Distrusts {
-			g.distrusted[signer] = true
+			distrusted[signer] = true
 		}
+	}
+	for _, c := range g.chain {
+		g.counts[c.hash] = c.trusted(distrusted)
 	}
 	for _, c := range g.credentials {
 		g.index(c)
-	}
-	for _, rev := range g.revocations {
-		g.cut(rev)
 	}
 	if len(g.credentials) > 0 {
 		r.rebind()
@@ -262,26 +304,18 @@ func (r *Roster) derive(g *regional) {
 	r.endorse(g)
 }
 
-func (g *regional) inChain(charter crypto.Hash) bool {
-	c := g.charters[charter]
-	return c != nil && int(c.Number) <= len(g.chain) && g.chain[c.Number-1] == c
-}
-
-// counts reports whether admissions under a charter count: it is in the chain, and
-// so many of its coordinators are trusted that every admission has one of them
-// among its signers. Who signed a given one is not asked, since its copies may
-// carry different signatures and rosters would not agree.
-func (g *regional) counts(charter crypto.Hash) bool {
-	if !g.inChain(charter) {
-		return false
-	}
-	c, distrusted := g.charters[charter], 0
+// trusted reports whether so many coordinators of a charter are trusted that
+// everything under it has one of them among its signers. Who signed a given
+// record is not asked, since its copies may carry different signatures and
+// rosters would not agree.
+func (c *Charter) trusted(distrusted map[crypto.Hash]bool) bool {
+	n := 0
 	for _, o := range c.Coordinators {
-		if len(g.distrusted) > 0 && g.distrusted[SignerOf(o.Key)] {
-			distrusted++
+		if len(distrusted) > 0 && distrusted[SignerOf(o.Key)] {
+			n++
 		}
 	}
-	return distrusted < int(c.Threshold)
+	return n < int(c.Threshold)
 }
 
 // A CharterFork is two charters that follow the same one, each signed by enough
@@ -374,7 +408,7 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 // index enters a credential that counts wherever it is later than what is there.
 // The order is total, so the result does not depend on who came first.
 func (g *regional) index(c *Credential) {
-	if !g.counts(c.batch.header.Charter) {
+	if !g.counts[c.batch.header.Charter] {
 		return
 	}
 	at := serialID{c.Member, c.Serial}
@@ -455,12 +489,13 @@ func (r *Roster) Member(region crypto.Region, member crypto.MemberID, serial uin
 func (r *Roster) ByKey(key []byte) (*Credential, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	var latest *Credential
 	for _, c := range r.regions[r.region].serials {
-		if bytes.Equal(c.Key, key) {
-			return c, true
+		if bytes.Equal(c.Key, key) && (latest == nil || compareCredentials(latest, c) < 0) {
+			latest = c
 		}
 	}
-	return nil, false
+	return latest, latest != nil
 }
 
 // ByPeer returns the credential that binds a libp2p peer id, given as its

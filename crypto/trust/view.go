@@ -17,24 +17,7 @@ func (r *Roster) IDs() []crypto.Hash { return r.For(r.region).IDs() }
 func (r *Roster) Root() crypto.Hash { return r.For(r.region).Root() }
 
 // Record returns the bytes of a record, for another roster's Add.
-func (r *Roster) Record(id crypto.Hash) ([]byte, bool) {
-	r.mu.RLock()
-	var h held
-	ok := false
-	for _, g := range r.regions {
-		if h, ok = g.records[id]; ok {
-			break
-		}
-	}
-	r.mu.RUnlock()
-	if !ok || h.whole != nil {
-		return h.whole, ok
-	}
-	raw, err := encodeRecord(typeCredential, credentialRecord{
-		Credential: h.credential, Index: h.index, Path: h.path, Batch: h.batch.raw, Signatures: h.batch.signatures,
-	})
-	return raw, err == nil
-}
+func (r *Roster) Record(id crypto.Hash) ([]byte, bool) { return r.For(r.region).Record(id) }
 
 // A View is the part of a roster that members of one region are shown: for
 // members of the roster's own region all of it, for others the records of both
@@ -50,7 +33,7 @@ func (r *Roster) For(region crypto.Region) View { return View{r, region} }
 
 // IDs returns the ids of the view's records in an order in which they can be
 // added: charters by number, endorsements, credentials, revocations, fork proofs,
-// proposals, approvals.
+// proposals, approvals; those of other regions last.
 func (v View) IDs() []crypto.Hash {
 	v.r.mu.RLock()
 	defer v.r.mu.RUnlock()
@@ -70,9 +53,14 @@ func (v View) ids() []crypto.Hash {
 		}
 		all = slices.Grow(all, len(g.records))
 		for id, h := range g.records {
-			if v.peer == v.r.region || h.kind != typeProposal && h.kind != typeApproval {
-				all = append(all, entry{slices.Index(order[:], h.kind), h.number, id})
+			if !v.has(h) {
+				continue
 			}
+			rank := slices.Index(order[:], h.kind)
+			if v.peer == v.r.region && g.region != v.r.region {
+				rank += len(order) // whose regions this one endorses is to be known first
+			}
+			all = append(all, entry{rank, h.number, id})
 		}
 	}
 	slices.SortFunc(all, func(a, b entry) int {
@@ -111,4 +99,30 @@ func (v View) Root() crypto.Hash {
 }
 
 // Record returns the bytes of a record of the view.
-func (v View) Record(id crypto.Hash) ([]byte, bool) { return v.r.Record(id) }
+func (v View) Record(id crypto.Hash) ([]byte, bool) {
+	v.r.mu.RLock()
+	var h held
+	ok := false
+	for _, g := range v.r.regions {
+		if h, ok = g.records[id]; ok {
+			ok = v.shows(g.region) && v.has(h)
+			break
+		}
+	}
+	v.r.mu.RUnlock()
+	if !ok {
+		return nil, false
+	}
+	if h.whole != nil {
+		return h.whole, true
+	}
+	raw, err := encodeRecord(typeCredential, credentialRecord{
+		Credential: h.credential, Index: h.index, Path: h.path, Batch: h.batch.raw, Signatures: h.batch.signatures,
+	})
+	return raw, err == nil
+}
+
+// has reports whether the view has a record of a region that it shows.
+func (v View) has(h held) bool {
+	return v.peer == v.r.region || h.kind != typeProposal && h.kind != typeApproval
+}

@@ -66,6 +66,9 @@ var Figures = []Figure{
 	{4, "GossipProcesses", "… of plain GossipSub", "of-plain", 1.1, false, "×", "", ""},
 	{4, "GossipProcesses", "… without delay, p99", "near-p99-ms", 0, false, "ms", "near-plain-p99-ms", "plain GossipSub in the same places, p99"},
 	{5, "Named", "RED → lookup at the named member, p99", "p99-ms", 20, false, "ms", "sync-p99-ms", "append 4 KiB and sync, p99"},
+	{5, "Roster", "15,000 members in 200 regions: a stored roster loads", "load-s", 1, false, "s", "", ""},
+	{5, "Roster", "… heap", "heap-MiB", 150, false, "MiB", "", ""},
+	{5, "Roster", "… a known author, revocations present", "known-author-us", 5, false, "µs", "", ""},
 }
 
 // Options of Run.

@@ -13,8 +13,11 @@ import (
 	"testing"
 )
 
-// faults is how many rows the matrix has.
-const faults = 47
+// How many rows the matrix and the list of attacks have.
+const (
+	faults  = 47
+	attacks = 37
+)
 
 var (
 	named  = regexp.MustCompile("`([a-z/]+) ((?:Test|Fuzz)[A-Za-z0-9]+)`")
@@ -25,11 +28,29 @@ var (
 // row a test or a reason, each test that is named anywhere exists, and each test
 // of this package is in it.
 func TestMatrix(t *testing.T) {
-	text, err := os.ReadFile("MATRIX.md")
+	exist := tests(t)
+	used := checkTable(t, "MATRIX.md", faults, exist)
+	for name := range exist {
+		dir, test, _ := strings.Cut(name, " ")
+		if dir == "testnet/fault" && test != "TestMatrix" && test != "TestAttackList" && !used[name] {
+			t.Errorf("%s is in no row", test)
+		}
+	}
+}
+
+// TestAttackList keeps the list of attacks and their tests in step.
+func TestAttackList(t *testing.T) {
+	checkTable(t, "../../crypto/ATTACKS.md", attacks, tests(t))
+}
+
+// checkTable checks that a table has so many rows, in order, each with a test or
+// a reason, and returns the tests that it names.
+func checkTable(t *testing.T, file string, rows int, exist map[string]bool) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	exist := tests(t)
 	used := map[string]bool{}
 	row := 0
 	for line := range strings.Lines(string(text)) {
@@ -61,15 +82,10 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("row %d quotes something that is no `package TestName`: %q", row, tried)
 		}
 	}
-	if row != faults {
-		t.Errorf("the matrix has %d rows, want %d", row, faults)
+	if row != rows {
+		t.Errorf("%s has %d rows, want %d", file, row, rows)
 	}
-	for name := range exist {
-		dir, test, _ := strings.Cut(name, " ")
-		if dir == "testnet/fault" && test != "TestMatrix" && !used[name] {
-			t.Errorf("%s is in no row", test)
-		}
-	}
+	return used
 }
 
 // tests finds every test and fuzz target of the repository, as "package TestName".
