@@ -271,6 +271,36 @@ func Renewing(roster *trust.Roster, members []*trust.Credential, now time.Time) 
 	return trust.Admission(roster.Charter(), grants, now.UnixMilli())
 }
 
+// Restating returns the statements, under the next charter, of what would count no
+// longer because of those that it distrusts: members' credentials and the list of
+// endorsed regions. It is empty if all goes on to count.
+func Restating(roster *trust.Roster, next *trust.Charter, now time.Time) ([]trust.Statement, error) {
+	region := roster.Region()
+	var members []*trust.Credential
+	for _, c := range roster.Members(region) {
+		if _, revoked := roster.Revoked(c); !revoked && !roster.Upholds(next, c.Charter()) {
+			members = append(members, c)
+		}
+	}
+	var out []trust.Statement
+	if list := roster.Endorsements(region); list != nil && len(list.Regions) > 0 && !roster.Upholds(next, list.Charter) {
+		st, err := trust.Endorsing(next, nil, list.Regions, now.UnixMilli())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, st)
+	}
+	if len(members) == 0 {
+		return out, nil
+	}
+	grants := make([]trust.Grant, len(members))
+	for i, c := range members {
+		grants[i] = trust.Grant{Renews: c, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+	}
+	st, err := trust.Admission(next, grants, now.UnixMilli())
+	return append(out, st), err
+}
+
 // Endorsing returns the statement of the regions that are endorsed when add join
 // and drop leave. It fails if nothing would change.
 func Endorsing(roster *trust.Roster, add, drop []crypto.Region, now time.Time) (trust.Statement, error) {

@@ -749,13 +749,14 @@ func newRegionAmend() *cobra.Command {
 		Long: `Propose the next charter. It needs the signatures that the present charter wants,
 and those that it wants itself. What is not said stays as it is. A coordinator that
 leaves keeps no right, and what it signed stays valid, unless it is distrusted: when
-so many are that they could have admitted somebody alone, all admissions under the
-charters in which they decided count no longer, until they are renewed.`,
+so many are that they could have admitted somebody alone, nothing counts any more
+that was admitted or endorsed under the charters in which they decided: the same
+proposal then renews what this node knows of, so look through it before you sign.`,
 		Example: `  watchward region amend --add d.key.card --threshold 3 --key a.key --dir A
   watchward region amend --remove "St Anna" --key a.key --dir A`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := openCouncil(cmd, f.in, nil, false)
+			c, err := openCouncil(cmd, f.in, nil, len(distrust) > 0)
 			if err != nil {
 				return err
 			}
@@ -793,11 +794,15 @@ charters in which they decided count no longer, until they are renewed.`,
 					return err
 				}
 			}
-			st, _, err := trust.Amend(before, next)
+			st, charter, err := trust.Amend(before, next)
 			if err != nil {
 				return fmt.Errorf("the charter is refused: %w", err)
 			}
-			o, err := c.decide(f, nil, st)
+			again, err := node.Restating(c.roster, charter, now())
+			if err != nil {
+				return err
+			}
+			o, err := c.decide(f, nil, append([]trust.Statement{st}, again...)...)
 			if err != nil {
 				return err
 			}

@@ -31,6 +31,15 @@ type Credential struct {
 	record crypto.Hash    // id of the record it came in
 }
 
+// Charter returns the hash of the charter under which the credential was signed, zero
+// for one that is not in a roster.
+func (c *Credential) Charter() crypto.Hash {
+	if c.batch == nil {
+		return crypto.Hash{}
+	}
+	return c.batch.header.Charter
+}
+
 // Grace is how long an expired credential goes on to count, marked: a region
 // whose coordinators do not come together must not fall silent.
 const Grace = 90 * 24 * time.Hour

@@ -318,6 +318,21 @@ func (c *Charter) trusted(distrusted map[crypto.Hash]bool) bool {
 	return n < int(c.Threshold)
 }
 
+// Upholds reports whether what was admitted and endorsed under a charter of this
+// region, given by its hash, goes on to count once next is in force.
+func (r *Roster) Upholds(next *Charter, charter crypto.Hash) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	g, distrusted := r.regions[r.region], map[crypto.Hash]bool{}
+	for _, c := range append(slices.Clone(g.chain), next) {
+		for _, signer := range c.Distrusts {
+			distrusted[signer] = true
+		}
+	}
+	c := g.charters[charter]
+	return c != nil && c.trusted(distrusted)
+}
+
 // A CharterFork is two charters that follow the same one, each signed by enough
 // coordinators of it: some of them signed both. The one with the lower hash
 // counts, everywhere.
