@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/watchward/watchward/crypto"
@@ -148,8 +149,9 @@ func readRequest(path string) (*trust.Request, error) {
 }
 
 // AddRecords adds trust records to the admission of the node in dir, which takes
-// them in at its next start. Each must be good; none is added otherwise.
-func AddRecords(dir string, records [][]byte) error {
+// them in at its next start, and addresses that it then dials. Each record must be
+// good; none is added otherwise.
+func AddRecords(dir string, records [][]byte, seeds ...string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
 	if err != nil {
 		return err
@@ -160,6 +162,11 @@ func AddRecords(dir string, records [][]byte) error {
 	}
 	if _, err := roster.AddAll(records); err != nil {
 		return err
+	}
+	for _, seed := range seeds {
+		if !slices.Contains(a.Seeds, seed) && len(a.Seeds) < seedsMax {
+			a.Seeds = append(a.Seeds, seed)
+		}
 	}
 	a.Records = nil
 	for _, id := range roster.IDs() { // without the records of a region that is endorsed no longer

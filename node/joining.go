@@ -116,6 +116,9 @@ func (n *Node) AddRecords(ctx context.Context, admission []byte) (added int, err
 	if err := (path{n}).AddTrust(ctx, a.Records); err != nil {
 		return 0, refuse("a record is refused: " + err.Error())
 	}
+	if err := n.Meet(a.Seeds); err != nil {
+		return 0, refuse("an address is refused: " + err.Error())
+	}
 	return len(n.roster.IDs()) - len(before), nil
 }
 

@@ -94,7 +94,7 @@ func (n *Node) RegionFile(_ context.Context, members bool) ([]byte, error) {
 	if n.roster == nil || n.roster.Charter() == nil {
 		return nil, errNoRegion
 	}
-	return proof.EncodeRegion(n.roster, members)
+	return proof.EncodeRegion(n.roster, members, n.MeshAddrs())
 }
 
 // RegionFile returns what Node.RegionFile would of the region of the node in dir, as
@@ -104,5 +104,5 @@ func RegionFile(dir string, members bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return proof.EncodeRegion(roster, members)
+	return proof.EncodeRegion(roster, members, nil)
 }

@@ -148,9 +148,9 @@ type outcome struct {
 	File    string   `json:"file,omitempty"`
 }
 
-// decide opens a proposal and signs it with the keys at hand. Extra records are
-// those that the act will need beside its own.
-func (c *council) decide(f councilFlags, extra [][]byte, statements ...trust.Statement) (outcome, error) {
+// decide opens a proposal and signs it with the keys at hand. extra is what the act
+// needs beside its own records, once it is decided; it may be nil.
+func (c *council) decide(f councilFlags, extra *node.Admission, statements ...trust.Statement) (outcome, error) {
 	keys, err := loadKeys(c.cmd, f.keys)
 	if err != nil {
 		return outcome{}, err
@@ -163,7 +163,7 @@ func (c *council) decide(f councilFlags, extra [][]byte, statements ...trust.Sta
 }
 
 // sign adds signatures to a proposal, and hands on what becomes of it.
-func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFlags, extra [][]byte) (outcome, error) {
+func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFlags, extra *node.Admission) (outcome, error) {
 	if doubts := c.roster.Doubts(p); len(doubts) > 0 && !f.despite {
 		return outcome{}, fmt.Errorf("this should not be signed: %s", strings.Join(doubts, "; "))
 	}
@@ -171,6 +171,9 @@ func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFl
 		if err := p.Sign(key); err != nil {
 			return outcome{}, err
 		}
+	}
+	if extra == nil || p.Lacking() > 0 {
+		extra = &node.Admission{} // nobody takes it before it is decided
 	}
 	o := outcome{ID: p.ID().String(), Does: describe(p, c.roster), Signed: p.Signed(), Lacking: p.Lacking(), Done: p.Lacking() == 0}
 	records, err := p.Act()
@@ -187,14 +190,14 @@ func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFl
 		if o.File = f.out; o.File == "" {
 			o.File = f.in
 		}
-		if err := c.write(o.File, f.out != "", append(records, extra...), credentialsOf(p)); err != nil {
+		if err := c.write(o.File, f.out != "", slices.Concat(records, extra.Records), credentialsOf(p)); err != nil {
 			return o, err
 		}
 	}
 	if f.in != "" || len(records[0]) > trust.RecordSizeMax {
 		return o, nil
 	}
-	return o, c.deliver(append(records, extra...))
+	return o, c.deliver(slices.Concat(records, extra.Records), extra.Seeds...)
 }
 
 func credentialsOf(p *trust.Proposal) (out []*trust.Credential) {
@@ -251,10 +254,11 @@ func replaceFile(path string, content []byte) error {
 	return os.Rename(temporary, path)
 }
 
-// deliver hands records to the node, in parts that one request takes.
-func (c *council) deliver(records [][]byte) error {
+// deliver hands records to the node, in parts that one request takes, and addresses
+// to dial.
+func (c *council) deliver(records [][]byte, seeds ...string) error {
 	if c.client == nil {
-		return node.AddRecords(c.dir, records)
+		return node.AddRecords(c.dir, records, seeds...)
 	}
 	const part = 512 << 10
 	for len(records) > 0 {
@@ -263,7 +267,7 @@ func (c *council) deliver(records [][]byte) error {
 			size += len(records[n])
 			n++
 		}
-		raw, err := (&node.Admission{Region: c.roster.Region(), Records: records[:n]}).Encode()
+		raw, err := (&node.Admission{Region: c.roster.Region(), Records: records[:n], Seeds: seeds}).Encode()
 		if err != nil {
 			return err
 		}

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"github.com/watchward/watchward/crypto/words"
+	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,10 +108,11 @@ func newRegionShow() *cobra.Command {
 	var members bool
 	c := &cobra.Command{
 		Use:   "show",
-		Short: "Show the region's charter",
-		Long: `Show the region's charter. With --out, write what somebody else needs to check
-the words of its members: charters and endorsements, with --members also who they
-are. The file holds no secret.`,
+		Short: "Show the region's charter, and which regions it endorses",
+		Long: `Show the region's charter, and which regions it endorses. With --out, write what
+somebody else needs to check the words of its members, or to endorse it: charters and
+endorsements, the running node's addresses, with --members also who the members are.
+The file holds no secret.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := needDir(cmd)
@@ -121,30 +125,103 @@ are. The file holds no secret.`,
 			if to != "" {
 				return writeRegion(cmd, dir, to, members)
 			}
-			charter, region, err := node.Charter(dir)
+			council, err := openCouncil(cmd, "", nil, false)
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
+			defer council.close()
+			v := viewRegion(council.roster)
 			if jsonFlag(cmd) {
-				names := make([]string, len(charter.Coordinators))
-				for i, c := range charter.Coordinators {
-					names[i] = c.Name
-				}
-				return printJSON(out, map[string]any{"name": charter.Name, "region": region.String(), "number": charter.Number,
-					"threshold": charter.Threshold, "coordinators": names})
+				return printJSON(cmd.OutOrStdout(), v)
 			}
-			fmt.Fprintf(out, "%s\nregion   %s\ncharter  number %d of %s\nadmits   %d of %d coordinators\n", plain(charter.Name), region,
-				charter.Number, time.UnixMilli(charter.Created).UTC().Format(time.RFC3339), charter.Threshold, len(charter.Coordinators))
-			for _, c := range charter.Coordinators {
-				fmt.Fprintf(out, "         %s\n", plain(c.Name))
-			}
+			v.print(cmd.OutOrStdout())
 			return nil
 		},
 	}
 	c.Flags().StringVar(&to, "out", "", "write the region to this file, for watchward verify --region")
 	c.Flags().BoolVar(&members, "members", false, "also every member's credential")
 	return c
+}
+
+// A regionView is what region show says.
+type regionView struct {
+	Name         string            `json:"name"`
+	Region       string            `json:"region"`
+	Number       uint64            `json:"number"`
+	Created      string            `json:"created"`
+	Threshold    int               `json:"threshold"`
+	Coordinators []coordinatorView `json:"coordinators"`
+	RegionRoles  []string          `json:"region_roles"`
+	Endorses     []endorsedView    `json:"endorses"`
+	Proposals    int               `json:"proposals"`
+	Forks        int               `json:"forks"`
+}
+
+type coordinatorView struct {
+	Name  string `json:"name"`
+	Words string `json:"words"`
+}
+
+type endorsedView struct {
+	Region string `json:"region"`
+	Name   string `json:"name,omitempty"`
+	Mutual bool   `json:"mutual"`
+}
+
+func viewRegion(roster *trust.Roster) regionView {
+	region, charter := roster.Region(), roster.Charter()
+	v := regionView{
+		Name: charter.Name, Region: region.String(), Number: charter.Number, Created: time.UnixMilli(charter.Created).UTC().Format(time.RFC3339),
+		Threshold: int(charter.Threshold), Coordinators: []coordinatorView{}, RegionRoles: []string{}, Endorses: []endorsedView{},
+		Proposals: len(roster.Proposals()), Forks: len(roster.CharterForks(region)),
+	}
+	for _, c := range charter.Coordinators {
+		v.Coordinators = append(v.Coordinators, coordinatorView{c.Name, words.Of(c.Key, nil, nil)})
+	}
+	slices.SortFunc(v.Coordinators, func(a, b coordinatorView) int { return strings.Compare(a.Name, b.Name) })
+	for _, r := range charter.RegionRoles {
+		v.RegionRoles = append(v.RegionRoles, r.String())
+	}
+	if list := roster.Endorsements(region); list != nil {
+		for _, r := range list.Regions {
+			e := endorsedView{Region: r.String(), Mutual: roster.Mutual(region, r)}
+			if c := roster.CharterOf(r); c != nil {
+				e.Name = c.Name
+			}
+			v.Endorses = append(v.Endorses, e)
+		}
+	}
+	return v
+}
+
+func (v regionView) print(out io.Writer) {
+	fmt.Fprintf(out, "%s\nregion     %s\ncharter    number %d of %s\ndecide     %d of %s\n", plain(v.Name), v.Region, v.Number, v.Created,
+		v.Threshold, plural(int64(len(v.Coordinators)), "coordinator"))
+	for _, c := range v.Coordinators {
+		fmt.Fprintf(out, "           %s: %s\n", plain(c.Name), c.Words)
+	}
+	if len(v.RegionRoles) > 0 {
+		fmt.Fprintf(out, "may hear   %s too, what is for the region alone\n", strings.Join(v.RegionRoles, " and "))
+	}
+	for i, e := range v.Endorses {
+		label, name, state := "", e.Name, "both endorse each other"
+		if i == 0 {
+			label = "endorses"
+		}
+		if name == "" {
+			name = "region"
+		}
+		if !e.Mutual {
+			state = "it does not endorse this one, as far as is known here"
+		}
+		fmt.Fprintf(out, "%-9s  %s %s…: %s\n", label, plain(name), e.Region[:16], state)
+	}
+	if v.Proposals > 0 {
+		fmt.Fprintf(out, "waiting    %s for signatures: watchward region proposals\n", plural(int64(v.Proposals), "proposal"))
+	}
+	if v.Forks > 0 {
+		fmt.Fprintf(out, "ALARM      coordinators have signed two charters after the same one: call them\n")
+	}
 }
 
 // passphraseEnv lets scripts give a passphrase.

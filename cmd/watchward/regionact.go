@@ -369,8 +369,7 @@ watchward region show --out wrote in another region. Each record is verified.`,
 			if _, err := c.roster.AddAll(records); err != nil && before == c.roster.Root() {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			c.seeds = seeds
-			if err := c.deliver(slices.DeleteFunc(records, func(raw []byte) bool { return len(raw) > trust.RecordSizeMax })); err != nil {
+			if err := c.deliver(slices.DeleteFunc(records, func(raw []byte) bool { return len(raw) > trust.RecordSizeMax }), seeds...); err != nil {
 				return err
 			}
 			if jsonFlag(cmd) {
@@ -585,12 +584,12 @@ with its publisher the words that the command shows, and say them with --publish
 			}
 			defer c.close()
 			var add []crypto.Region
-			var extra [][]byte
+			extra := &node.Admission{}
 			for _, path := range args {
 				if err := checkPublisher(path, publisher); err != nil {
 					return err
 				}
-				regions, records, _, err := readRegions(path)
+				regions, records, seeds, err := readRegions(path)
 				if err != nil {
 					return err
 				}
@@ -602,7 +601,7 @@ with its publisher the words that the command shows, and say them with --publish
 						add = append(add, region)
 					}
 				}
-				extra = append(extra, records...)
+				extra.Records, extra.Seeds = append(extra.Records, records...), append(extra.Seeds, seeds...)
 			}
 			var leave []crypto.Region
 			for _, name := range drop {
@@ -615,9 +614,6 @@ with its publisher the words that the command shows, and say them with --publish
 			st, err := node.Endorsing(c.roster, add, leave, now())
 			if err != nil {
 				return err
-			}
-			if c.roster.Charter().Threshold > uint8(len(f.keys)) {
-				extra = nil // nobody takes them before it is decided
 			}
 			o, err := c.decide(f, extra, st)
 			if err != nil {

@@ -162,7 +162,8 @@ func ParseRegion(raw []byte) (*Region, error) {
 }
 
 // EncodeRegion returns the bytes of a region's file: of a roster's own region what it
-// is, and with members also who belongs to it. It holds no secret.
-func EncodeRegion(roster *trust.Roster, members bool) ([]byte, error) {
-	return canon.Marshal(Region{Region: roster.Region(), Records: roster.Standing(roster.Region(), members), Seeds: []string{}})
+// is, and with members also who belongs to it. Seeds are addresses where it is met. It
+// holds no secret.
+func EncodeRegion(roster *trust.Roster, members bool, seeds []string) ([]byte, error) {
+	return canon.Marshal(Region{Region: roster.Region(), Records: roster.Standing(roster.Region(), members), Seeds: append([]string{}, seeds...)})
 }

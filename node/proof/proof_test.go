@@ -423,7 +423,7 @@ func TestRegionFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for members, want := range map[bool]int{false: 0, true: 2} {
-		raw, err := proof.EncodeRegion(roster, members)
+		raw, err := proof.EncodeRegion(roster, members, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -473,7 +473,7 @@ func FuzzParse(f *testing.F) {
 
 func FuzzParseRegion(f *testing.F) {
 	w := newWorld(f)
-	raw, err := proof.EncodeRegion(w.north.Roster(f), true)
+	raw, err := proof.EncodeRegion(w.north.Roster(f), true, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
