@@ -136,7 +136,7 @@ func Join(dir string, admission []byte) (region string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := roster.Member(a.Region, crypto.NewMemberID(id.Signing.Public()), 1); !ok {
+	if _, ok := roster.ByKey(id.Signing.Public().Bytes()); !ok {
 		return "", fmt.Errorf("this admission is for another node: hand the coordinator %s", filepath.Join(dir, RequestFile))
 	}
 	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) {

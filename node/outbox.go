@@ -139,6 +139,9 @@ func (o *outbox) run(ctx context.Context) {
 // urgentOnly holds, ordinary words wait.
 func (o *outbox) round(ctx context.Context, urgentOnly bool) (time.Duration, error) {
 	for {
+		if o.n.silenced() { // nobody would take it: it stays here
+			return paceWindow, nil
+		}
 		waiting, err := o.n.store.Waiting(roundEnvelopes*groupItems, roundEnvelopes*itemBytesMax)
 		if err != nil {
 			return 0, err
@@ -221,6 +224,9 @@ func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
 	}
 	for i, a := range done {
 		o.n.admitted(ctx, entries[i], a)
+		if a.Withdrawn { // revoked in this moment: its words wait on
+			continue
+		}
 		if err := o.n.mesh.Publish(ctx, entries[i].Envelope); err != nil && ctx.Err() == nil {
 			o.n.log.Warn("publish: sync will carry it", slog.String("envelope", entries[i].Envelope.ID.String()), slog.Any("err", err))
 		}

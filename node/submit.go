@@ -335,6 +335,10 @@ func (n *Node) shared(tlp notice.TLP) (notice.TLP, crypto.Audience, error) {
 		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "this node belongs to no region yet, so there is nobody to share with",
 			Fix: "join one (watchward join), or say --local to keep it here"}
 	}
+	if n.silenced() {
+		return 0, 0, &notice.FieldError{Field: "tlp", Reason: "this node's credential was revoked, so nobody would hear it",
+			Fix: "ask a coordinator for watchward region supersede, or say --local to keep it here"}
+	}
 	return tlp, tlp.Audience(), nil
 }
 

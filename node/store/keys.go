@@ -23,10 +23,13 @@ const (
 	tableMember    = 'M' // member number → member id
 	tableItem      = 'n' // item id → item
 	tableOutbox    = 'o' // audience, tlp, flags, local → item id
+	tablePlace     = 'p' // item id, local → nothing: an item that is in several envelopes
 	tableReference = 'r' // item id, item id that refers to it → evidence
 	tableSpill     = 's' // indicator, member number → the member's lowest markings
 	tableTrust     = 't' // SHA-256 of the record → record
 	tableCursor    = 'u' // name → local
+	tableWithdrawn = 'w' // chain number, seq, envelope id, hour of expiry → entry
+	tableTally     = 'W' // member number, serial → what is withdrawn of it
 	tableEvidence  = 'x' // indicator, item id → evidence
 	tableMeta      = 'z' // "" → meta
 )
