@@ -77,7 +77,7 @@ func (b *batch) disputed(it *item, spoken map[crypto.ItemID]*evidence, i notice.
 		if err != nil {
 			return err
 		}
-		d.about, d.evidence, d.restated = it.about, e, true
+		d.about, d.evidence, d.restated, d.silenced = it.about, e, true, false
 		if err := b.count(d, i); err != nil {
 			return err
 		}
