@@ -49,6 +49,7 @@ type gate struct {
 	strangers map[peer.ID]stranger
 	shown     map[string]*rate.Limiter // connections of strangers, by IP address
 	seeds     map[peer.ID]bool         // may be dialled although not in the roster yet
+	members   map[peer.ID]bool         // connected as such
 }
 
 type stranger struct {
@@ -57,7 +58,7 @@ type stranger struct {
 }
 
 func newGate(m *Mesh) *gate {
-	return &gate{m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{}}
+	return &gate{m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{}, members: map[peer.ID]bool{}}
 }
 
 func (g *gate) member(id peer.ID) bool {
@@ -144,6 +145,9 @@ func (g *gate) listen() {
 			g.forget(c.RemotePeer())
 			if g.m.host.Network().Connectedness(c.RemotePeer()) != network.Connected {
 				g.m.topics.forget(c.RemotePeer())
+				g.mu.Lock()
+				delete(g.members, c.RemotePeer())
+				g.mu.Unlock()
 			}
 			g.changed(c.RemotePeer())
 		},
@@ -158,6 +162,10 @@ func (g *gate) connected(c network.Conn) {
 	if g.m.ctx.Err() != nil {
 		return
 	}
+	member := g.member(id)
+	g.mu.Lock()
+	g.members[id] = member
+	g.mu.Unlock()
 	if c.Stat().Direction == network.DirOutbound {
 		g.m.wait.Go(func() {
 			ctx, cancel := context.WithTimeout(g.m.ctx, strangerTime)
@@ -204,7 +212,8 @@ func (g *gate) forget(id peer.ID) {
 	g.mu.Unlock()
 }
 
-// watch drops live connections of peers that the roster no longer knows.
+// watch drops live connections of peers that the roster no longer knows: those
+// of a member that was revoked too, who is a stranger from then on.
 func (g *gate) watch() {
 	for {
 		changed := g.m.c.Roster.Changed()
@@ -217,9 +226,9 @@ func (g *gate) watch() {
 		for _, c := range g.m.host.Network().Conns() {
 			g.mu.Lock()
 			_, stranger := g.strangers[c.RemotePeer()]
-			seed := g.seeds[c.RemotePeer()]
+			seed, was := g.seeds[c.RemotePeer()], g.members[c.RemotePeer()]
 			g.mu.Unlock()
-			if !g.member(c.RemotePeer()) && !stranger && !seed {
+			if !g.member(c.RemotePeer()) && (was || !stranger && !seed) {
 				_ = c.Close()
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -183,10 +184,10 @@ func (n *Node) silenced() bool {
 	return revoked
 }
 
-// Cuts returns the ends of a member's chains as this node holds them, which a
+// CutsOf returns the ends of a member's chains as this node holds them, which a
 // revocation of that serial is cut at; 0 means the member's latest. Of more chains
 // than a revocation names the latest epochs are returned.
-func (n *Node) Cuts(member crypto.MemberID, serial uint32) (*trust.Credential, []trust.Cut, error) {
+func (n *Node) CutsOf(member crypto.MemberID, serial uint32) (*trust.Credential, []trust.Cut, error) {
 	if n.roster == nil {
 		return nil, nil, errNoRegion
 	}
@@ -200,7 +201,7 @@ func (n *Node) Cuts(member crypto.MemberID, serial uint32) (*trust.Credential, [
 		c, _ = n.roster.Member(n.roster.Region(), member, serial)
 	}
 	if c == nil {
-		return nil, nil, &notice.FieldError{Field: "member", Reason: "no such member, or serial, in this region", Fix: "copy the member's id from watchward members --json"}
+		return nil, nil, noSuchMember
 	}
 	var cuts []trust.Cut
 	for _, h := range n.store.Frontier().Author(n.roster.Region(), member) {
@@ -215,6 +216,31 @@ func (n *Node) Cuts(member crypto.MemberID, serial uint32) (*trust.Credential, [
 	})
 	return c, cuts, nil
 }
+
+// Cuts implements api.Node.
+func (n *Node) Cuts(_ context.Context, member string, serial uint32) (api.CutsAnswer, error) {
+	if n.roster == nil {
+		return api.CutsAnswer{}, errNoRegion
+	}
+	var id crypto.MemberID
+	for _, m := range n.roster.Members(n.roster.Region()) {
+		if m.Member.String() == member {
+			id = m.Member
+		}
+	}
+	c, cuts, err := n.CutsOf(id, serial)
+	if err != nil {
+		return api.CutsAnswer{}, err
+	}
+	a := api.CutsAnswer{Member: c.Member.String(), Name: c.Name, Serial: c.Serial, Cuts: []api.CutView{}}
+	for _, cut := range cuts {
+		a.Cuts = append(a.Cuts, api.CutView{Audience: cut.Audience.String(), Epoch: cut.Epoch, Seq: cut.Seq, ID: cut.ID.String()})
+	}
+	return a, nil
+}
+
+// noSuchMember is the answer to a member id that the region does not have.
+var noSuchMember = &notice.FieldError{Field: "member", Reason: "no such member, or serial, in this region", Fix: "copy the member's id from watchward members --json"}
 
 // withdrawnNotice returns a notice that is kept as evidence, and why.
 func (n *Node) withdrawnNotice(id crypto.ItemID) (record store.Record, why string, found bool, err error) {

@@ -36,6 +36,7 @@ var rights = map[string]struct {
 	"GET /v1/export":         {"/v1/export", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/bundle":         {"/v1/bundle", "", [5]int{401, 401, 200, 200, 200}},
 	"POST /v1/bundle":        {"/v1/bundle", "a bundle", [5]int{401, 401, 403, 200, 200}},
+	"GET /v1/region/cuts":    {"/v1/region/cuts?member=" + strings.Repeat("0", 64), "", [5]int{401, 401, 403, 403, 200}},
 	"GET /v1/tokens":         {"/v1/tokens", "", [5]int{401, 401, 403, 403, 200}},
 	"POST /v1/tokens":        {"/v1/tokens", `{"name":"new","role":"reader"}`, [5]int{401, 401, 403, 403, 201}},
 	"DELETE /v1/tokens/{id}": {"/v1/tokens/absent", "", [5]int{401, 401, 403, 403, 404}},
