@@ -7,8 +7,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"pgregory.net/rapid"
 
 	"github.com/watchward/watchward/crypto"
@@ -368,4 +370,99 @@ func TestOrderOfRevocationsDoesNotMatter(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A crash at any commit of withdrawing is made good by the next start.
+func TestWithdrawingSurvivesACrash(t *testing.T) {
+	h := newHistory(t)
+	long := writers(t, 1)[0]
+	var entries []store.Entry
+	for n := range uint64(60) {
+		entries = append(entries, long.envelope(t, crypto.Header{}, sighting(h.values[n%3], 100+n, 1)))
+	}
+	h.author = long
+	cut := ruling{1: at(entries[9])}
+	model := &knower{h: h, rulings: []ruling{cut}}
+	model.start(t)
+	defer model.Close()
+	model.take(t, entries...)
+	want := model.sees(t)
+	for crash := range 8 {
+		k := &knower{h: h, dir: t.TempDir()}
+		k.start(t)
+		for e := range slices.Chunk(entries, 10) {
+			k.take(t, e...)
+		}
+		k.know(false, cut)
+		commits := 0
+		store.SetCommit(k.Store, func(txn *badger.Txn) error {
+			if commits++; commits > crash {
+				return syscall.EIO
+			}
+			return txn.Commit()
+		})
+		broken := k.Recut(t.Context(), true)
+		if broken == nil && crash == 0 {
+			t.Fatal("nothing was written, and nothing is missing")
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if broken != nil {
+			if err := store.CloseFiles(k.Store); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.start(t)
+		if err := k.Recut(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.sees(t); got != want {
+			t.Errorf("after a crash at commit %d it sees\n%s\nand should see\n%s", crash+1, got, want)
+		}
+		if envelopes, words, err := k.Withdrawn(long.ID, 1); err != nil || envelopes != 50 || words != 50 {
+			t.Errorf("withdrawn: %d envelopes, %d words, %v", envelopes, words, err)
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if broken == nil {
+			return
+		}
+	}
+	t.Fatal("it takes more commits than the test has crashes")
+}
+
+// What is withdrawn is readable, and goes when it has expired like all else.
+func TestWithdrawnIsEvidenceUntilItExpires(t *testing.T) {
+	h := newHistory(t)
+	c := newClock()
+	k := &knower{h: h}
+	var err error
+	if k.Store, err = store.Open(store.Options{InMemory: true, Now: c.Now, Cut: k.cut}); err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	k.take(t, h.honest...)
+	k.know(false, ruling{1: at(h.honest[3])})
+	if err := k.Recut(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	var found []crypto.ItemID
+	if err := k.WithdrawnRecords(func(r store.Record) bool {
+		if r.State != store.Withdrawn || r.Header.Seq <= 4 {
+			t.Errorf("%s of number %d is withdrawn as %s", r.ID, r.Header.Seq, r.State)
+		}
+		found = append(found, r.ID)
+		return true
+	}); err != nil || len(found) != 2 {
+		t.Fatal(found, err)
+	}
+	c.ms.Store(start + 399*day)
+	if _, err := k.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if envelopes, words, err := k.Withdrawn(h.author.ID, 1); err != nil || envelopes != 0 || words != 0 {
+		t.Errorf("after its expiry: %d envelopes, %d words, %v", envelopes, words, err)
+	}
 }
