@@ -48,3 +48,9 @@ func (n *Node) ClockCompared() {
 func KeptCorrection(offset, good, now int64) time.Duration {
 	return keptClock{offset, good}.correction(now)
 }
+
+// Roster is who a node takes for a member.
+func (n *Node) Roster() *trust.Roster { return n.roster }
+
+// Settle brings a node's store into agreement with its roster.
+func (n *Node) Settle() error { return n.settle() }
