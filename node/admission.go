@@ -139,10 +139,21 @@ func Join(dir string, admission []byte) (region string, err error) {
 	if _, ok := roster.ByKey(id.Signing.Public().Bytes()); !ok {
 		return "", fmt.Errorf("this admission is for another node: hand the coordinator %s", filepath.Join(dir, RequestFile))
 	}
-	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) {
+	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) && !supersedes(id, a, have) {
 		return "", fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)
 	}
 	return roster.Charter().Name, writeAdmission(dir, *a)
+}
+
+// supersedes reports whether an admission brings a node back, with new keys, into
+// the region to which an older one admitted it.
+func supersedes(id *keyfile.Identity, a *Admission, older []byte) bool {
+	old, roster, err := ParseAdmission(older)
+	if err != nil || old.Region != a.Region {
+		return false
+	}
+	_, same := roster.ByKey(id.Signing.Public().Bytes())
+	return !same
 }
 
 func grant(r *trust.Request, role trust.Role, now time.Time) trust.Grant {
@@ -223,8 +234,22 @@ func Charter(dir string) (*trust.Charter, crypto.Region, error) {
 	return roster.Charter(), a.Region, nil
 }
 
-// Member returns the member id of the node in dir.
+// Member returns the member id of the node in dir: that of its credential, which
+// it keeps with new keys, or the one that it will have in its first region.
 func Member(dir string) (string, error) {
+	if raw, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil {
+		_, roster, err := ParseAdmission(raw)
+		if err != nil {
+			return "", err
+		}
+		id, err := keyfile.Load(filepath.Join(dir, identityFile))
+		if err != nil {
+			return "", err
+		}
+		if c, ok := roster.ByKey(id.Signing.Public().Bytes()); ok {
+			return c.Member.String(), nil
+		}
+	}
 	r, err := readRequest(filepath.Join(dir, RequestFile))
 	if err != nil {
 		return "", err

@@ -154,6 +154,33 @@ func TestHistoryOfARevokedMemberIsTakenUpToTheCut(t *testing.T) {
 	b.knowsOnly(t, "linked", []string{"one.example", "two.example", "three.example"})
 }
 
+// A node that learns that it is revoked signs nothing more; what waits stays here.
+func TestRevokedNodeKeepsItsWords(t *testing.T) {
+	b := newBench(t)
+	said := b.submit(t, api.SubmitOptions{}, sighting("said.example", b.clock.now()))[0]
+	if err := b.SignNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waits := b.submit(t, api.SubmitOptions{}, sighting("waits.example", b.clock.now()))[0]
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.self.Credential, b.clock.now()))
+	if err := b.SignNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if view, _ := b.notice(t, waits.ID); view.State != api.StateWaiting {
+		t.Errorf("what waited is %q", view.State)
+	}
+	if view, found := b.notice(t, said.ID); !found || b.knows(t, "said.example") {
+		t.Errorf("what was said beyond the cut: %+v, found %t", view, found)
+	}
+	status, err := b.Status(t.Context(), 0)
+	if err != nil || !strings.Contains(strings.Join(status.Warnings, " "), "1 notices wait here") {
+		t.Errorf("status: %v, %v", status.Warnings, err)
+	}
+	if said := b.alerts(t, "revoked"); len(said) != 1 || said[0].Severity != "critical" {
+		t.Errorf("alerts: %+v", said)
+	}
+}
+
 // A superseded member keeps its id, and may take back what it said before.
 func TestSupersededMemberRetractsItsEarlierWords(t *testing.T) {
 	b := newBench(t)
