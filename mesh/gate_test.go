@@ -261,3 +261,24 @@ func (n *node) libp2pID() peer.ID {
 	}
 	return id
 }
+
+// A member that is revoked loses its connections at once, also one to a configured
+// seed, whose own side would keep it.
+func TestRevokedMemberIsDisconnected(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	b := start(t, r, 1, nil)
+	a := start(t, r, 0, seed(b))
+	awaitPeers(t, 1, a, b)
+	st, err := trust.Revoking(r.Charter, r.Members[1].Credential, nil, now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(r.Charter, []*crypto.PrivateKey{r.Admission}, now(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.roster.AddAll(records); err != nil { // b does not hear of it
+		t.Fatal(err)
+	}
+	await(t, "cut off", func() bool { return len(b.Peers()) == 0 })
+}
