@@ -52,6 +52,7 @@ type gate struct {
 	failures  map[string]*rate.Limiter // attempts to join that came to nothing, by IP address
 	joins     chan struct{}            // requests that are being read
 	proofs    map[network.Conn]*proof  // of the connections of now
+	members   map[peer.ID]bool         // connected as such
 }
 
 type stranger struct {
@@ -63,7 +64,7 @@ func newGate(m *Mesh) *gate {
 	return &gate{
 		m: m, strangers: map[peer.ID]stranger{}, shown: map[string]*rate.Limiter{}, seeds: map[peer.ID]bool{},
 		waiters: map[peer.ID]*waiter{}, failures: map[string]*rate.Limiter{}, joins: make(chan struct{}, joinsMax),
-		proofs: map[network.Conn]*proof{},
+		proofs: map[network.Conn]*proof{}, members: map[peer.ID]bool{},
 	}
 }
 
@@ -166,6 +167,9 @@ func (g *gate) listen() {
 			g.forget(c.RemotePeer())
 			if g.m.host.Network().Connectedness(c.RemotePeer()) != network.Connected {
 				g.m.topics.forget(c.RemotePeer())
+				g.mu.Lock()
+				delete(g.members, c.RemotePeer())
+				g.mu.Unlock()
 			}
 			g.changed(c.RemotePeer())
 		},
@@ -193,6 +197,10 @@ func (g *gate) connected(c network.Conn) {
 		})
 		return
 	}
+	member := g.member(id)
+	g.mu.Lock()
+	g.members[id] = member
+	g.mu.Unlock()
 	if c.Stat().Direction == network.DirOutbound {
 		g.m.wait.Go(func() {
 			ctx, cancel := context.WithTimeout(g.m.ctx, strangerTime)
@@ -242,8 +250,9 @@ func (g *gate) forget(id peer.ID) {
 	g.mu.Unlock()
 }
 
-// watch drops live connections of peers that the roster no longer knows, or
-// knows under another key.
+// watch drops live connections of peers that the roster no longer knows, or knows
+// under another key: those of a member that was revoked too, who is a stranger from
+// then on.
 func (g *gate) watch() {
 	for {
 		changed := g.m.c.Roster.Changed()
@@ -257,9 +266,9 @@ func (g *gate) watch() {
 		for _, c := range g.m.host.Network().Conns() {
 			g.mu.Lock()
 			_, stranger := g.strangers[c.RemotePeer()]
-			seed := g.seeds[c.RemotePeer()]
+			seed, was := g.seeds[c.RemotePeer()], g.members[c.RemotePeer()]
 			g.mu.Unlock()
-			if !g.waits(c.RemotePeer()) && (!g.member(c.RemotePeer()) && !stranger && !seed || g.outdated(c)) {
+			if !g.member(c.RemotePeer()) && (was || !stranger && !seed && !g.waits(c.RemotePeer())) || g.outdated(c) {
 				_ = c.Close()
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multiaddr"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
@@ -243,4 +246,38 @@ func (n *node) libp2pID() peer.ID {
 		panic(err)
 	}
 	return id
+}
+
+// A member that is revoked loses its connections at once, also one to a configured
+// seed, whose own side would keep it.
+func TestRevokedMemberIsDisconnected(t *testing.T) {
+	r := testkit.NewRegion(t, "a", "b")
+	h := bare(t, r.Members[1].PeerSeed)
+	var asked atomic.Bool
+	h.SetStreamHandlerMatch("/watchward/", func(p protocol.ID) bool {
+		return strings.HasPrefix(string(p), "/watchward/") && p != "/watchward/show/0"
+	},
+		func(s network.Stream) { asked.Store(true) })
+	if err := h.Network().Listen(multiaddr.StringCast("/ip4/127.0.0.1/tcp/0")); err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, r, 0, func(c *mesh.Config) {
+		c.Listen = append(c.Listen, "/ip4/127.0.0.1/tcp/0")
+		c.Seeds = []string{fmt.Sprintf("%s/p2p/%s", h.Network().ListenAddresses()[0], h.ID())}
+	})
+	await(t, "connected", func() bool { return h.Network().Connectedness(a.libp2pID()) == network.Connected })
+	await(t, "it has been asked for its addresses, after the greeting", func() bool { return asked.Load() })
+	live := h.Network().ConnsToPeer(a.libp2pID())
+	st, err := trust.Revoking(r.Charter, r.Members[1].Credential, nil, now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(r.Charter, []*crypto.PrivateKey{r.Admission}, now(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.roster.AddAll(records); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "cut off", func() bool { return !slices.ContainsFunc(live, func(c network.Conn) bool { return !c.IsClosed() }) })
 }

@@ -17,7 +17,7 @@ func (s *session) chains(page *wire.Chains, worth func(Holding) bool) []action {
 	size := 64 * len(page.Scopes)
 	for i, sc := range s.differ {
 		for _, h := range s.frontier.Chains(sc.region, sc.audience) {
-			if !worth(h) {
+			if len(h.Ranges) == 0 || !worth(h) {
 				continue
 			}
 			c := wire.Chain{

@@ -123,13 +123,24 @@ func Join(dir string, admission []byte) (region string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := roster.Member(a.Region, crypto.NewMemberID(id.Signing.Public()), 1); !ok {
+	if _, ok := roster.ByKey(id.Signing.Public().Bytes()); !ok {
 		return "", fmt.Errorf("this admission is for another node: hand the coordinator %s", filepath.Join(dir, RequestFile))
 	}
-	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) {
+	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) && !supersedes(id, a, have) {
 		return "", fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)
 	}
 	return roster.Charter().Name, writeAdmission(dir, *a)
+}
+
+// supersedes reports whether an admission brings a node back, with new keys, into
+// the region to which an older one admitted it.
+func supersedes(id *keyfile.Identity, a *Admission, older []byte) bool {
+	old, roster, err := ParseAdmission(older)
+	if err != nil || old.Region != a.Region {
+		return false
+	}
+	_, same := roster.ByKey(id.Signing.Public().Bytes())
+	return !same
 }
 
 func grant(r *trust.Request, role trust.Role, now time.Time) trust.Grant {
@@ -220,8 +231,22 @@ func readAdmission(dir string) (*Admission, *trust.Roster, error) {
 	return ParseAdmission(raw)
 }
 
-// Member returns the member id of the node in dir.
+// Member returns the member id of the node in dir: that of its credential, which
+// it keeps with new keys, or the one that it will have in its first region.
 func Member(dir string) (string, error) {
+	if raw, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil {
+		_, roster, err := ParseAdmission(raw)
+		if err != nil {
+			return "", err
+		}
+		id, err := keyfile.Load(filepath.Join(dir, identityFile))
+		if err != nil {
+			return "", err
+		}
+		if c, ok := roster.ByKey(id.Signing.Public().Bytes()); ok {
+			return c.Member.String(), nil
+		}
+	}
 	r, err := readRequest(filepath.Join(dir, RequestFile))
 	if err != nil {
 		return "", err

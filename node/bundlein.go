@@ -91,7 +91,7 @@ func (i *importer) run(ctx context.Context, admit func(context.Context) error) (
 	if err != nil {
 		return api.BundleAnswer{}, err
 	}
-	i.a.Taken, i.a.Expired, i.a.Known = i.taken, i.expired, i.a.Known+i.known
+	i.a.Taken, i.a.Expired, i.a.Known, i.a.Held = i.taken, i.expired, i.a.Known+i.known, i.a.Held+i.waits
 	i.a.NewMembers = len(i.roster.Members(i.roster.Region())) - known
 	for member, count := range i.unknown {
 		i.a.Unknown = append(i.a.Unknown, api.BundleUnknown{Member: member.String(), Notices: count})
@@ -117,7 +117,7 @@ type importer struct {
 	bytes     int
 
 	// admit owns these
-	taken, known, expired int64
+	taken, known, expired, waits int64
 }
 
 // read reads parts, checks what they hold, and hands it over in batches. An
@@ -368,6 +368,7 @@ var refusals = map[string]string{
 	"credential": "it was signed when its author's credential was not valid",
 	"signature":  "the signature is not its author's",
 	"items":      "its words are not those that were signed",
+	"revoked":    "its author was revoked, and it was signed after that or cannot be proven to be older",
 }
 
 func (i *importer) refuse(item bundle.Item, value, reason string) {
@@ -388,6 +389,8 @@ func (i *importer) admit(ctx context.Context) error {
 		for j, a := range done {
 			count := int64(batch[j].Envelope.Header.Count)
 			switch {
+			case a.Withdrawn: // until it can be linked
+				i.waits += count
 			case a.Duplicate:
 				i.known += count
 			case batch[j].Envelope.Erased():

@@ -160,7 +160,7 @@ func Open(o Options) (n *Node, err error) {
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.recallClock()
 	if n.store, err = store.Open(store.Options{
-		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Small: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry,
+		Dir: filepath.Join(o.Dir, storeDir), InMemory: o.Lab != nil, Small: o.Lab != nil, Now: n.now, Log: o.Log, Registerer: n.registry, Cut: n.cut,
 	}); err != nil {
 		if strings.Contains(err.Error(), "directory lock") { // Badger has no error to compare with
 			err = fmt.Errorf("a node runs in %s already: stop that one first, or choose another directory", o.Dir)
@@ -205,16 +205,15 @@ func (n *Node) openTrust() error {
 	if err := n.store.AddTrust(n.ctx, admission.Records); err != nil {
 		return err
 	}
-	key := n.identity.Signing.Public().Bytes()
-	for _, c := range roster.Members(admission.Region) {
-		if c.Member == n.member && string(c.Key) == string(key) {
-			n.serial = c.Serial
-		}
-	}
-	if n.serial == 0 {
+	own, ok := roster.ByKey(n.identity.Signing.Public().Bytes())
+	if !ok {
 		return errors.New("the admission names another key than identity.key holds: was one of the files copied?")
 	}
+	n.member, n.serial = own.Member, own.Serial
 	n.roster = roster
+	if err := n.settle(); err != nil {
+		return err
+	}
 	n.o.Settings.Mesh.Seeds = append(n.o.Settings.Mesh.Seeds, admission.Seeds...)
 	return nil
 }
@@ -318,6 +317,9 @@ func (n *Node) keep() {
 			return
 		case <-clock.C:
 			n.compareClock()
+			if err := n.settle(); err != nil && n.ctx.Err() == nil { // what failed before
+				n.log.Error("settle", slog.Any("err", err))
+			}
 		case <-sweep.C:
 			if deleted, err := n.store.Sweep(n.ctx); err != nil && n.ctx.Err() == nil {
 				n.log.Error("sweep", slog.Any("err", err))

@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -72,6 +73,8 @@ type Node struct {
 	urgent     urgentBudget
 	floods     floods
 	started    time.Time
+	settling   sync.Mutex
+	settled    string // the decisions that the store agrees with
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -240,7 +243,7 @@ func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 		return e
 	}
 	p.n.warnOfForks()
-	return err
+	return errors.Join(err, p.n.settle())
 }
 
 // Read implements mesh.Path. What was erased here before it expired is left

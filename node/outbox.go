@@ -140,6 +140,9 @@ func (o *outbox) run(ctx context.Context) {
 // urgentOnly holds, ordinary words wait.
 func (o *outbox) round(ctx context.Context, urgentOnly bool) (time.Duration, error) {
 	for {
+		if o.n.silenced() { // nobody would take it: it stays here
+			return paceWindow, nil
+		}
 		waiting, err := o.n.store.Waiting(roundEnvelopes*groupItems, roundEnvelopes*itemBytesMax)
 		if err != nil {
 			return 0, err
@@ -223,6 +226,9 @@ func (o *outbox) sign(ctx context.Context, groups []*filling, now int64) error {
 	}
 	for i, a := range done {
 		o.n.admitted(ctx, entries[i], a)
+		if a.Withdrawn { // revoked in this moment: its words wait on
+			continue
+		}
 		if entries[i].Envelope.Header.Audience == crypto.AudienceNamed {
 			o.n.courier.nudge()
 			continue

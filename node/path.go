@@ -73,14 +73,22 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	if tlp := notice.TLP(h.TLP); !notice.Leaves(tlp, h.Audience, exit, 0) {
 		return nil, nil, refuse("tlp", fmt.Errorf("TLP:%s does not fit the %s audience", tlp, h.Audience))
 	}
-	// 5 comes with revocation: a charter of one coordinator cannot revoke yet. What a
-	// revoked serial sealed belongs to no chain, so no cut covers it: it is refused.
+	// 5: of a revoked serial only what is linked to its cut. It is history, for sync.
+	// What it sealed is in no chain, so that nothing of it is.
+	if cuts, revoked := roster.Revoked(author); revoked {
+		if err := p.uncut(cuts, e); err != nil {
+			return nil, nil, err
+		}
+		if via == mesh.ViaGossip {
+			return nil, nil, mesh.ErrStale
+		}
+	}
 	// 6: time.
 	now := p.n.now().UnixMilli()
 	// By sync an old envelope is history, and a sealed one waited for this member;
 	// otherwise it was just said.
 	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && !named && h.Time < now-clockWindow.Milliseconds()
-	if !author.ValidAt(h.Time) && !h.Urgent {
+	if !author.ValidAt(h.Time) && !author.GraceAt(h.Time) && !h.Urgent {
 		return nil, nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
 	}
 	gone := h.Expiry <= now
@@ -210,6 +218,7 @@ func (p path) admit(ctx context.Context, batch []*mesh.Checked) ([]store.Appende
 		return nil, fmt.Errorf("admit %d envelopes: %w", len(batch), err)
 	}
 	for i, a := range done {
+		batch[i].Muted = batch[i].Muted || a.Withdrawn
 		p.n.admitted(ctx, entries[i], a)
 	}
 	return done, nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/api"
@@ -65,7 +66,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 		}
 	}
 	warn := func(on bool, text string) {
-		if on {
+		if on && text != "" {
 			s.Warnings = append(s.Warnings, text)
 		}
 	}
@@ -79,10 +80,49 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	members := n.roster.Members(n.roster.Region())
 	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
 	warn(s.Members > 1 && s.Peers == 0, "no other member is connected: check the network; local answers go on")
-	if own, ok := n.roster.Member(n.roster.Region(), n.member, n.serial); ok {
-		warn(!own.ValidAt(n.now().UnixMilli()), "this node's credential has expired: ask a coordinator for a new one")
+	if own := n.credential(); own != nil {
+		s.Until = api.Time(own.NotAfter)
+		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
 	}
+	waits := ""
+	if s.Waiting > 0 {
+		waits = fmt.Sprintf(" %d notices wait here and are not sent.", s.Waiting)
+	}
+	warn(n.silenced(), "this node's credential was revoked."+waits+" "+supersedeFix)
 	return s, nil
+}
+
+// ownCredential is what a node says of its credential at a time (ms), "" while it
+// has long to live.
+func ownCredential(c *trust.Credential, now int64) string {
+	end, last := api.Time(c.NotAfter), api.Time(c.NotAfter+trust.Grace.Milliseconds())
+	switch {
+	case c.GraceAt(now):
+		return fmt.Sprintf("this node's credential expired on %s: what it says is marked, and counts until %s: ask a coordinator to renew it", date(end), date(last))
+	case now > c.NotAfter:
+		return fmt.Sprintf("this node's credential expired on %s, and nothing counts that it says: ask a coordinator to renew it", date(end))
+	case now < c.NotBefore:
+		return fmt.Sprintf("this node's credential is valid from %s only: check the clock", date(api.Time(c.NotBefore)))
+	case now > c.NotAfter-warnCredential.Milliseconds():
+		return fmt.Sprintf("this node's credential ends on %s: ask a coordinator to renew it", date(end))
+	}
+	return ""
+}
+
+func date(t api.Time) string { return time.UnixMilli(int64(t)).UTC().Format(time.DateOnly) }
+
+// credentialMark is what a reader should know of a member's credential at a time
+// (ms), "" if nothing.
+func credentialMark(c *trust.Credential, now int64) string {
+	switch {
+	case c.GraceAt(now):
+		return "credential expired, counts until " + date(api.Time(c.NotAfter+trust.Grace.Milliseconds()))
+	case !c.ValidAt(now):
+		return "credential expired"
+	case now > c.NotAfter-warnCredential.Milliseconds():
+		return "credential ends on " + date(api.Time(c.NotAfter))
+	}
+	return ""
 }
 
 // waiting counts the notices that wait to be signed and may be shown under a
@@ -140,8 +180,11 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 		if l, ok := links[string(c.Member[:])]; ok {
 			v.Connected, v.Address, v.LatencyMS, v.LastSync, v.PeerID = true, l.addr, l.latency, l.sync, l.id
 		}
-		if !c.ValidAt(now) {
-			v.Marks = append(v.Marks, "credential expired")
+		v.Until = api.Time(c.NotAfter)
+		if _, revoked := n.roster.Revoked(c); revoked {
+			v.Marks = append(v.Marks, "revoked")
+		} else if mark := credentialMark(c, now); mark != "" {
+			v.Marks = append(v.Marks, mark)
 		}
 		if n.floods.loud(c.Member, n.now()) {
 			v.Marks = append(v.Marks, "muted: says too much at once")

@@ -359,6 +359,10 @@ func (n *Node) shared(tlp notice.TLP) (marking, error) {
 	if n.mesh == nil {
 		return marking{}, alone()
 	}
+	if n.silenced() {
+		return marking{}, &notice.FieldError{Field: "tlp", Reason: "this node's credential was revoked, so nobody would hear it",
+			Fix: "ask a coordinator for watchward region supersede, or say --local to keep it here"}
+	}
 	return marking{tlp: tlp, audience: tlp.Audience()}, nil
 }
 

@@ -57,7 +57,10 @@ func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.Not
 		return api.NoticeView{}, nil, false, &notice.FieldError{Field: "id", Reason: err.Error(), Fix: "copy it from watchward list"}
 	}
 	r, found, err := n.store.Record(item)
-	if err != nil || !found || !store.Visible(r.TLP, ceiling) {
+	if err == nil && !found {
+		return n.withdrawnView(item, ceiling)
+	}
+	if err != nil || !store.Visible(r.TLP, ceiling) {
 		return api.NoticeView{}, nil, false, err
 	}
 	view := n.view(r, ceiling)
@@ -69,6 +72,17 @@ func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.Not
 		return view, nil, true, nil
 	}
 	return view, proof, true, err
+}
+
+// withdrawnView shows a notice that counts no more. Its proof is not handed out.
+func (n *Node) withdrawnView(id crypto.ItemID, ceiling notice.TLP) (api.NoticeView, *api.Proof, bool, error) {
+	r, why, found, err := n.withdrawnNotice(id)
+	if err != nil || !found || !store.Visible(r.TLP, ceiling) {
+		return api.NoticeView{}, nil, false, err
+	}
+	view := n.view(r, ceiling)
+	view.State, view.Marks = api.StateSigned, append(view.Marks, why)
+	return view, nil, true, nil
 }
 
 func (n *Node) proof(id crypto.ItemID) (*api.Proof, error) {
@@ -236,9 +250,20 @@ func (n *Node) marks(r store.Record, ceiling notice.TLP) []string {
 	add(disputes > 0, fmt.Sprintf("disputed by %d", disputes))
 	add(r.Expiry <= n.now().UnixMilli(), "expired")
 	add(r.Flags&store.ClockOff != 0, "clock off")
+	add(n.lateSigned(r.Header), "signed with an expired credential")
 	add(r.Flags&store.Mismatch != 0, "does not follow its author's last word")
 	add(r.Flags&store.Forked != 0, "its author said two things at once")
 	return out
+}
+
+// lateSigned reports whether an envelope was signed after its author's credential
+// had ended. A renewal takes the doubt back, so it is asked of the roster each time.
+func (n *Node) lateSigned(h *crypto.Header) bool {
+	if h == nil || n.roster == nil {
+		return false
+	}
+	author, known := n.roster.Member(h.Region, h.Author, h.Serial)
+	return known && h.Time > author.NotAfter
 }
 
 // preview shows a notice that is being submitted.

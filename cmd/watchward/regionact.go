@@ -18,6 +18,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/crypto/words"
 	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/api"
 )
 
 func newRegionKey() *cobra.Command {
@@ -441,12 +442,29 @@ func (c *council) revoking(member string) (trust.Statement, *trust.Credential, e
 	if _, revoked := c.roster.Revoked(m); revoked {
 		return trust.Statement{}, nil, fmt.Errorf("%s is revoked already", m.Name)
 	}
-	cuts, err := c.client.Cuts(c.cmd.Context(), m.Member.String())
+	held, err := c.client.Cuts(c.cmd.Context(), m.Member.String(), m.Serial)
+	if err != nil {
+		return trust.Statement{}, nil, err
+	}
+	cuts, err := parseCuts(held.Cuts)
 	if err != nil {
 		return trust.Statement{}, nil, err
 	}
 	st, err := trust.Revoking(c.roster.Charter(), m, cuts, now().UnixMilli())
 	return st, m, err
+}
+
+func parseCuts(held []api.CutView) ([]trust.Cut, error) {
+	audiences := map[string]crypto.Audience{crypto.AudienceRegion.String(): crypto.AudienceRegion, crypto.AudienceCommunity.String(): crypto.AudienceCommunity}
+	cuts := make([]trust.Cut, len(held))
+	for i, v := range held {
+		id, err := hex.DecodeString(v.ID)
+		if err != nil || len(id) != len(crypto.EnvelopeID{}) || audiences[v.Audience] == 0 {
+			return nil, fmt.Errorf("the node's answer names no place in a chain: %s %s", v.Audience, v.ID)
+		}
+		cuts[i] = trust.Cut{Audience: audiences[v.Audience], Epoch: v.Epoch, Seq: v.Seq, ID: crypto.EnvelopeID(id)}
+	}
+	return cuts, nil
 }
 
 func newRegionSupersede() *cobra.Command {
@@ -848,12 +866,4 @@ func parseRoles(names []string) ([]trust.Role, error) {
 		out = append(out, role)
 	}
 	return out, nil
-}
-
-func parseRegion(s string) (crypto.Region, error) {
-	raw, err := hex.DecodeString(s)
-	if err != nil || len(raw) != len(crypto.Region{}) {
-		return crypto.Region{}, fmt.Errorf("%q is no region's hash: want 64 hexadecimal digits", s)
-	}
-	return crypto.Region(raw), nil
 }

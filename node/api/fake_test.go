@@ -224,6 +224,10 @@ func (f *fakeNode) Members(context.Context) ([]api.MemberView, error) {
 	return []api.MemberView{{ID: "aa", Name: "St Anna", Self: true, Roles: []string{"hospital"}}}, nil
 }
 
+func (f *fakeNode) Cuts(_ context.Context, member string, serial uint32) (api.CutsAnswer, error) {
+	return api.CutsAnswer{Member: member, Name: "St. Anna", Serial: max(serial, 1), Cuts: []api.CutView{{Audience: "region", Epoch: 1, Seq: 7, ID: strings.Repeat("a", 64)}}}, nil
+}
+
 func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {
 	return nil, "", nil
 }

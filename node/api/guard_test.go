@@ -49,6 +49,7 @@ var rights = map[string]struct {
 	"GET /v1/notices/{id}/proof":  {"/v1/notices/" + knownID + "/proof", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/region/file":         {"/v1/region/file?members=true", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/region/records":      {"/v1/region/records?all=true", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/region/cuts":         {"/v1/region/cuts?member=" + strings.Repeat("0", 64), "", [5]int{401, 401, 403, 403, 200}},
 }
 
 func TestRights(t *testing.T) {

@@ -49,6 +49,9 @@ type Node interface {
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Members returns every member this node knows of, by name.
 	Members(ctx context.Context) ([]MemberView, error)
+	// Cuts returns how far this node holds the chains of a member's serial, 0 for
+	// its latest. Only admins ask.
+	Cuts(ctx context.Context, member string, serial uint32) (CutsAnswer, error)
 	// Export yields what a query selects, as the writers of formats are given
 	// it, until yield returns an error, which it returns. A slow yield must
 	// hold no lock and no transaction.

@@ -429,6 +429,21 @@ type MembersAnswer struct {
 
 type membersOutput struct{ Body MembersAnswer }
 
+type cutsInput struct {
+	Member string `query:"member" required:"true" doc:"A member's id"`
+	Serial uint32 `query:"serial" doc:"Of its credential; the latest if left out"`
+}
+
+type cutsOutput struct{ Body CutsAnswer }
+
+func (s *Server) getCuts(ctx context.Context, in *cutsInput) (*cutsOutput, error) {
+	cuts, err := s.c.Node.Cuts(ctx, in.Member, in.Serial)
+	if err != nil {
+		return nil, err
+	}
+	return &cutsOutput{cuts}, nil
+}
+
 func (s *Server) listMembers(ctx context.Context, _ *struct{}) (*membersOutput, error) {
 	members, err := s.c.Node.Members(ctx)
 	if err != nil {

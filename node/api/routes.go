@@ -52,6 +52,7 @@ func (s *Server) register() {
 	s.registerRegion()
 
 	admin := route{need: token.Admin}
+	add(s, admin, get("get-cuts", "/v1/region/cuts", "How far this node holds what a member said, for its revocation"), s.getCuts)
 	add(s, admin, get("list-tokens", "/v1/tokens", "List tokens; secrets are not kept"), s.listTokens)
 	create := post[TokenRequest](s, "create-token", "/v1/tokens", "Make a token; its secret is shown this once")
 	create.DefaultStatus = http.StatusCreated

@@ -231,7 +231,25 @@ type MemberView struct {
 	LatencyMS float64  `json:"latency_ms,omitempty"`
 	LastWord  Time     `json:"last_word,omitempty" doc:"When its last notice arrived here"`
 	LastSync  Time     `json:"last_sync,omitempty"`
+	Until     Time     `json:"valid_until,omitempty" doc:"When its credential ends; its words count for 90 days more, marked"`
 	Marks     []string `json:"marks,omitempty" doc:"What a reader should know: credential expired, contradicts itself …"`
+}
+
+// CutsAnswer is how far a node holds what a member said, for a revocation that
+// lets it stand.
+type CutsAnswer struct {
+	Member string    `json:"member"`
+	Name   string    `json:"name"`
+	Serial uint32    `json:"serial" doc:"Of the credential; each new key has the next"`
+	Cuts   []CutView `json:"cuts"`
+}
+
+// CutView is the last that is held of one chain.
+type CutView struct {
+	Audience string `json:"audience" doc:"region or community"`
+	Epoch    uint32 `json:"epoch"`
+	Seq      uint64 `json:"seq"`
+	ID       string `json:"id" doc:"Of the envelope, in hexadecimal"`
 }
 
 // AlertView is something a person should know.
@@ -265,6 +283,7 @@ type Status struct {
 	Notices  int64       `json:"notices" doc:"Notices within the caller's ceiling"`
 	Disk     DiskStatus  `json:"disk"`
 	Clock    ClockStatus `json:"clock"`
+	Until    Time        `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
 	Listen   []string    `json:"listen" doc:"Addresses of the mesh, with the peer id"`
 	Warnings []string    `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
@@ -46,6 +47,7 @@ type Appended struct {
 	Local     uint64 // its local number; that of the one stored before if Duplicate
 	Duplicate bool   // it was here already, or is below its author's floor and expired
 	Fork      bool   // its number in the chain was, or is now, taken by another envelope
+	Withdrawn bool   // it is not linked to its chain's cut, and kept apart at best
 }
 
 const keysPerItem = 4 // item, evidence, summary, and now and then a reference
@@ -88,6 +90,9 @@ func (s *Store) Append(ctx context.Context, entries []Entry) ([]Appended, error)
 			first = err
 		}
 	}
+	if first == nil && s.o.Cut != nil {
+		first = s.settleAfter(ctx, entries)
+	}
 	if first != nil {
 		return nil, fmt.Errorf("append: %w", first)
 	}
@@ -111,7 +116,11 @@ func (s *Store) appendPart(ctx context.Context, entries []Entry, out []Appended,
 		}
 	}
 	return s.hand(ctx, keys, func(b *batch) error {
+		fromAbove := slices.ContainsFunc(part, func(p prepared) bool { return s.cutOf(p.envelope.Header.Chain()).Limited })
 		for i := range part {
+			if fromAbove { // a batch is sorted, and a limited chain is linked downwards
+				i = len(part) - 1 - i
+			}
 			var err error
 			if out[i], err = b.append(&part[i]); err != nil {
 				return fmt.Errorf("envelope %s: %w", part[i].envelope.ID, err)
@@ -202,6 +211,12 @@ func (b *batch) append(p *prepared) (Appended, error) {
 	c := b.chain(h.Chain())
 	if h.Seq < c.swept { // its author no longer needs it
 		return Appended{Duplicate: true}, nil
+	}
+	if err := b.recut(c); err != nil {
+		return Appended{}, err
+	}
+	if c.cut.Limited {
+		return b.appendCut(c, p)
 	}
 	at := slotAt{c.number, h.Seq}
 	if c.holding.Has(h.Seq) {
@@ -310,7 +325,7 @@ func (b *batch) fork(p *prepared, c *chainState, at slotAt, held slot) (Appended
 
 func (b *batch) second(at slotAt) (slot, bool, error) {
 	if s, ok := b.forks[at]; ok {
-		return s, true, nil
+		return s, s != slot{}, nil
 	}
 	v, err := b.get(slotKey(tableFork, at.chain, at.seq))
 	if err != nil || v == nil {

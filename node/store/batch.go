@@ -33,8 +33,8 @@ type batch struct {
 
 	meta        meta
 	chains      map[crypto.ChainID]*chainState // copies
-	slots       map[slotAt]slot                // of this batch
-	forks       map[slotAt]slot                // of this batch
+	slots       map[slotAt]slot                // of this batch; zero: deleted
+	forks       map[slotAt]slot                // of this batch; zero: deleted
 	newMembers  map[crypto.MemberID]uint32
 	memberOrder []crypto.MemberID
 
@@ -257,11 +257,11 @@ func (b *batch) chain(id crypto.ChainID) *chainState {
 
 func (b *batch) slot(at slotAt) (slot, bool, error) {
 	if s, ok := b.slots[at]; ok {
-		return s, true, nil
+		return s, s != slot{}, nil
 	}
 	if b.under != nil {
 		if s, ok := b.under.slots[at]; ok {
-			return s, true, nil
+			return s, s != slot{}, nil
 		}
 	}
 	v, err := get(b.r, slotKey(tableSlot, at.chain, at.seq))

@@ -215,6 +215,11 @@ type chainState struct {
 	received int64  // ms, when its last envelope came
 	swept    uint64 // slots below it are deleted, their floor having passed
 	dirty    bool   // in a batch: must be written
+
+	cut       Cut
+	low       uint64            // if cut: the lowest number that is linked to it, cut.Seq+1 while none is
+	next      crypto.EnvelopeID // the only envelope that counts below low
+	unsettled bool              // what is stored does not agree with the cut yet
 }
 
 func (c *chainState) encode() []byte {
@@ -229,6 +234,13 @@ func (c *chainState) encode() []byte {
 	b = binary.AppendUvarint(b, h.Floor)
 	b = putTime(b, c.received)
 	b = binary.AppendUvarint(b, c.swept)
+	b = append(b, bits(c.cut.Limited, c.unsettled))
+	if c.cut.Limited {
+		b = binary.AppendUvarint(b, c.cut.Seq)
+		b = append(b, c.cut.ID[:]...)
+		b = binary.AppendUvarint(b, c.low)
+		b = append(b, c.next[:]...)
+	}
 	b = binary.AppendUvarint(b, uint64(len(h.Ranges)))
 	last := uint64(0)
 	for _, r := range h.Ranges {
@@ -257,6 +269,14 @@ func decodeChain(number uint32, v []byte) (*chainState, error) {
 	h.Floor = r.uvarint()
 	c.received = r.time()
 	c.swept = r.uvarint()
+	f := r.byte()
+	c.cut.Limited, c.unsettled = f&1 != 0, f&2 != 0
+	if c.cut.Limited {
+		c.cut.Seq = r.uvarint()
+		r.fill(c.cut.ID[:])
+		c.low = r.uvarint()
+		r.fill(c.next[:])
+	}
 	n := r.uvarint()
 	if n > rangesMax || n > uint64(len(r.b)) {
 		return nil, fmt.Errorf("chain: %w", errCorrupt)
@@ -293,6 +313,7 @@ const (
 const (
 	itemRetracted = 1 << 0
 	itemSpokenOf  = 1 << 1 // there are references to it
+	itemShared    = 1 << 2 // it is in several envelopes
 )
 
 // An itemState is what is known of an item by its id alone.

@@ -77,7 +77,7 @@ func (b *batch) disputed(it *item, spoken map[crypto.ItemID]*evidence, i notice.
 		if err != nil {
 			return err
 		}
-		d.about, d.evidence, d.restated = it.about, e, true
+		d.about, d.evidence, d.restated, d.silenced = it.about, e, true, false
 		if err := b.count(d, i); err != nil {
 			return err
 		}
@@ -153,6 +153,11 @@ func (b *batch) restate(it *item) error {
 // second envelope. What is loosest of several statements holds, so that every
 // node ends with the same whatever came first.
 func (b *batch) again(it *item, w *word, place itemState) error {
+	if it.state == itemSigned && place.state == itemSigned && it.local != place.local {
+		if err := b.share(it, place.local); err != nil {
+			return err
+		}
+	}
 	if err := b.loadAs(it, w.notice); err != nil {
 		return err
 	}

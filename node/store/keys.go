@@ -24,12 +24,15 @@ const (
 	tableNamed     = 'N' // id of a named envelope → local
 	tableItem      = 'n' // item id → item
 	tableOutbox    = 'o' // audience, tlp, flags, local → item id
+	tablePlace     = 'p' // item id, local → nothing: an item that is in several envelopes
 	tableQueue     = 'q' // member id, local → TLP and notices of a named envelope that waits for the member
 	tableDelivery  = 'Q' // local of an own named envelope, member id → delivery
 	tableReference = 'r' // item id, item id that refers to it → evidence
 	tableSpill     = 's' // indicator, member number → the member's lowest markings
 	tableTrust     = 't' // SHA-256 of the record → record
 	tableCursor    = 'u' // name → local
+	tableWithdrawn = 'w' // chain number, seq, envelope id, hour of expiry → entry
+	tableTally     = 'W' // member number, serial → what is withdrawn of it
 	tableEvidence  = 'x' // indicator, item id → evidence
 	tableMeta      = 'z' // "" → meta
 )

@@ -81,8 +81,12 @@ func (s *Store) restore(txn *badger.Txn, c *chainState) error {
 		}); err != nil {
 			return err
 		}
+		seq := seqOf(it.Item().Key())
+		if c.cut.Limited && seq < c.low {
+			break // not withdrawn yet
+		}
 		slots = append(slots, mesh.Slot{
-			Chain: h.Chain, Seq: seqOf(it.Item().Key()), ID: held.id, Time: held.time, Floor: held.floor, Urgent: held.urgent,
+			Chain: h.Chain, Seq: seq, ID: held.id, Time: held.time, Floor: held.floor, Urgent: held.urgent,
 		})
 		if held.time < since {
 			break // time does not fall along a chain, so all below is older

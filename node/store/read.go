@@ -18,6 +18,9 @@ const (
 	Local  State = 2 // stays here
 	Waits  State = 3 // in the outbox, to be signed
 	Signed State = 4 // in an envelope
+	// Withdrawn: in an envelope that does not count, its author being revoked. Only
+	// WithdrawnRecords shows it.
+	Withdrawn State = 5
 )
 
 func (s State) String() string {
@@ -28,6 +31,8 @@ func (s State) String() string {
 		return "waiting"
 	case Signed:
 		return "signed"
+	case Withdrawn:
+		return "withdrawn"
 	}
 	return fmt.Sprintf("state(%d)", uint8(s))
 }
@@ -112,6 +117,7 @@ func (s *Store) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield
 		return nil
 	}
 	holding, _ := s.frontier.Get(chain)
+	limited := s.limited(chain)
 	txn := s.db.NewTransaction(false)
 	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
@@ -127,6 +133,9 @@ func (s *Store) Read(chain crypto.ChainID, r mesh.Range, newestFirst bool, yield
 		seq := seqOf(it.Item().Key())
 		if seq < r.From || seq > r.To {
 			return nil
+		}
+		if limited && !holding.Has(seq) {
+			continue // to be withdrawn
 		}
 		raw, err := slotMessage(txn, it.Item())
 		if err != nil {

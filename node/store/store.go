@@ -56,6 +56,10 @@ type Options struct {
 	Log        *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = no metrics
 
+	// Cut, if set, says what counts of a chain. It is asked with each envelope
+	// from the one writing goroutine, and must be quick; see Recut.
+	Cut func(crypto.ChainID) Cut
+
 	// Reserve is the free space in bytes below which nothing is written;
 	// 0 = ReserveDefault.
 	Reserve uint64

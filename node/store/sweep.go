@@ -51,7 +51,7 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 			break
 		}
 	}
-	if err := s.sweepFloors(ctx); err != nil {
+	if err := errors.Join(s.sweepFloors(ctx), s.sweepWithdrawn(ctx)); err != nil {
 		return total, fmt.Errorf("sweep: %w", err)
 	}
 	return total, nil
@@ -219,6 +219,11 @@ func (b *batch) forget(it *item, n *notice.Notice, content [20]byte) error {
 	}
 	if it.target != nil {
 		if err := b.unsay(it); err != nil {
+			return err
+		}
+	}
+	if it.flags&itemShared != 0 {
+		if err := b.unshare(it); err != nil {
 			return err
 		}
 	}

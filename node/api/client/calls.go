@@ -143,6 +143,18 @@ func (c *Client) Members(ctx context.Context) ([]api.MemberView, error) {
 	return out.Members, err
 }
 
+// Cuts returns how far the node holds what a member said with a serial; 0 means
+// its latest.
+func (c *Client) Cuts(ctx context.Context, member string, serial uint32) (api.CutsAnswer, error) {
+	var out api.CutsAnswer
+	query := url.Values{"member": {member}}
+	if serial != 0 {
+		query.Set("serial", strconv.FormatUint(uint64(serial), 10))
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/region/cuts", query, nil, nil, &out)
+	return out, err
+}
+
 // Tokens lists the node's tokens.
 func (c *Client) Tokens(ctx context.Context) ([]api.TokenView, error) {
 	var out api.TokensAnswer
