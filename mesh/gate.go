@@ -363,6 +363,7 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 	}
 	if !known && !dialled {
 		if err := g.learn(s, id); err != nil {
+			g.tellRevoked(s, id)
 			return err
 		}
 	}
@@ -394,7 +395,7 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 	if err := s.CloseWrite(); err != nil {
 		return err
 	}
-	_, _ = s.Read(theirs[:])
+	g.hearRevoked(s)
 	g.forget(id)
 	defer g.m.nudge()
 	// All of them: where both sides dialled at once, other protocols have been
@@ -407,6 +408,35 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 		}
 	}
 	return nil
+}
+
+// tellRevoked shows to a member that was revoked why nobody hears it: it may be an
+// honest machine whose people do not know yet.
+func (g *gate) tellRevoked(s network.Stream, id peer.ID) {
+	record := g.m.c.Roster.RevokedPeer(string(id))
+	if record == nil {
+		return
+	}
+	if _, err := wire.Write(s, wire.KindShow, &wire.Show{Records: [][]byte{record}}); err != nil {
+		return
+	}
+	if s.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(s, strangerBytes)) // it must arrive before the connection goes
+	}
+}
+
+// hearRevoked waits for the end of a greeting, where a peer may show that this node
+// is revoked.
+func (g *gate) hearRevoked(s network.Stream) {
+	kind, body, err := wire.Read(s, strangerBytes)
+	if err != nil {
+		return
+	}
+	if message, err := wire.DecodeDirect(kind, body); err == nil {
+		if shown, ok := message.(*wire.Show); ok {
+			_ = g.m.c.Path.AddTrust(g.m.ctx, shown.Records)
+		}
+	}
 }
 
 // learn reads the credential that a stranger shows.

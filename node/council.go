@@ -176,8 +176,8 @@ func AdmissionOf(dir string) (*Admission, error) {
 	return a, err
 }
 
-// Records implements api.Node: the records about the region itself, and the
-// credentials of the members that are named, or of all.
+// Records implements api.Node: what Extract returns, and what the regions are that
+// this one endorses.
 func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, error) {
 	if n.roster == nil {
 		return nil, &api.Unavailable{Reason: "this node belongs to no region yet", Fix: "found one with watchward region init, or join one; then restart the node"}
@@ -185,6 +185,11 @@ func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, e
 	a, err := Extract(n.roster, members, all)
 	if err != nil {
 		return nil, err
+	}
+	if list := n.roster.Endorsements(a.Region); list != nil {
+		for _, region := range list.Regions {
+			a.Records = append(a.Records, n.roster.Standing(region, false)...)
+		}
 	}
 	a.Seeds = n.MeshAddrs()
 	return a.Encode()

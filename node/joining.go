@@ -112,14 +112,22 @@ func (n *Node) AddRecords(ctx context.Context, admission []byte) (added int, err
 	if a.Region != n.roster.Region() {
 		return 0, refuse("these records are of another region")
 	}
-	before := n.roster.IDs()
+	before := map[crypto.Hash]bool{}
+	for _, id := range n.roster.IDs() {
+		before[id] = true
+	}
 	if err := (path{n}).AddTrust(ctx, a.Records); err != nil {
 		return 0, refuse("a record is refused: " + err.Error())
 	}
 	if err := n.Meet(a.Seeds); err != nil {
 		return 0, refuse("an address is refused: " + err.Error())
 	}
-	return len(n.roster.IDs()) - len(before), nil
+	for _, id := range n.roster.IDs() {
+		if !before[id] {
+			added++
+		}
+	}
+	return added, nil
 }
 
 // dialable returns the addresses that others may dial, those of use to most

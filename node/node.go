@@ -239,7 +239,8 @@ func (p path) AddTrust(ctx context.Context, records [][]byte) error {
 	p.n.mu.Lock()
 	clear(p.n.names)
 	p.n.mu.Unlock()
-	if e := p.n.store.AddTrust(ctx, kept); e != nil {
+	// They count already, so they are kept even if whoever brought them is gone.
+	if e := p.n.store.AddTrust(context.WithoutCancel(ctx), kept); e != nil {
 		return e
 	}
 	p.n.warnOfForks()

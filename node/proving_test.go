@@ -3,6 +3,7 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
@@ -158,7 +159,7 @@ func TestNoProofFile(t *testing.T) {
 	}
 }
 
-// A region's file is an admission without seeds.
+// A region's file is an admission; one that runs says where it is.
 func TestRegionFile(t *testing.T) {
 	b := newBench(t)
 	b.alone(t)
@@ -171,10 +172,10 @@ func TestRegionFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, raw := range [][]byte{running, stopped} {
-			a, roster, err := node.ParseAdmission(raw)
-			if err != nil || len(a.Seeds) != 0 || (len(roster.Members(a.Region)) == 3) != members {
-				t.Errorf("members %v: %+v, error %v", members, a, err)
+		for raw, seeds := range map[string][]string{string(running): b.MeshAddrs(), string(stopped): {}} {
+			a, roster, err := node.ParseAdmission([]byte(raw))
+			if err != nil || !slices.Equal(a.Seeds, seeds) || (len(roster.Members(a.Region)) == 3) != members {
+				t.Errorf("members %v: seeds %v, error %v", members, a.Seeds, err)
 			}
 		}
 	}

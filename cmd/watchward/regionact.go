@@ -414,7 +414,14 @@ whatever time it is written. This is never undone; new keys come with supersede.
 				return err
 			}
 			defer c.close()
-			st, _, err := c.revoking(args[0])
+			m, err := node.FindMember(c.roster.Members(c.roster.Region()), args[0])
+			if err != nil {
+				return err
+			}
+			if _, revoked := c.roster.Revoked(m); revoked {
+				return fmt.Errorf("%s is revoked already", m.Name)
+			}
+			st, err := c.revoking(m)
 			if err != nil {
 				return err
 			}
@@ -429,29 +436,21 @@ whatever time it is written. This is never undone; new keys come with supersede.
 	return c
 }
 
-// revoking returns the statement that revokes a member's present serial, with cuts
-// from what the node holds.
-func (c *council) revoking(member string) (trust.Statement, *trust.Credential, error) {
+// revoking returns the statement that revokes a member's serial, with cuts from what
+// the node holds.
+func (c *council) revoking(m *trust.Credential) (trust.Statement, error) {
 	if c.client == nil {
-		return trust.Statement{}, nil, errors.New("the node must run, since it says which of the member's words stay: start it with watchward run")
-	}
-	m, err := node.FindMember(c.roster.Members(c.roster.Region()), member)
-	if err != nil {
-		return trust.Statement{}, nil, err
-	}
-	if _, revoked := c.roster.Revoked(m); revoked {
-		return trust.Statement{}, nil, fmt.Errorf("%s is revoked already", m.Name)
+		return trust.Statement{}, errors.New("the node must run, since it says which of the member's words stay: start it with watchward run")
 	}
 	held, err := c.client.Cuts(c.cmd.Context(), m.Member.String(), m.Serial)
 	if err != nil {
-		return trust.Statement{}, nil, err
+		return trust.Statement{}, err
 	}
 	cuts, err := parseCuts(held.Cuts)
 	if err != nil {
-		return trust.Statement{}, nil, err
+		return trust.Statement{}, err
 	}
-	st, err := trust.Revoking(c.roster.Charter(), m, cuts, now().UnixMilli())
-	return st, m, err
+	return trust.Revoking(c.roster.Charter(), m, cuts, now().UnixMilli())
 }
 
 func parseCuts(held []api.CutView) ([]trust.Cut, error) {
@@ -486,15 +485,23 @@ of one that came by an invitation. Compare the words by phone.`,
 			if err != nil {
 				return err
 			}
-			revoke, m, err := c.revoking(args[0])
+			m, err := node.FindMember(c.roster.Members(c.roster.Region()), args[0])
 			if err != nil {
 				return err
+			}
+			var act []trust.Statement
+			if _, revoked := c.roster.Revoked(m); !revoked {
+				revoke, err := c.revoking(m)
+				if err != nil {
+					return err
+				}
+				act = append(act, revoke)
 			}
 			admit, err := node.Admitting(c.roster, [][]byte{request}, m.Role, m, now())
 			if err != nil {
 				return err
 			}
-			o, err := c.decide(f, nil, revoke, admit)
+			o, err := c.decide(f, nil, append(act, admit)...)
 			if err != nil {
 				return err
 			}

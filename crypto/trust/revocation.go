@@ -186,6 +186,29 @@ func (g *regional) revoked(c *Credential) bool {
 	return serial || g.keysRevoked[c.KeyID()]
 }
 
+// RevokedPeer returns a record that proves that the keys behind a libp2p peer id,
+// given as its bytes, are revoked; nil if they are not, or nobody has them. It is
+// what such a member is told, whom nobody speaks with any more.
+func (r *Roster) RevokedPeer(peer string) []byte {
+	r.mu.RLock()
+	var id crypto.Hash
+	for _, region := range r.sorted() {
+		g := r.regions[region]
+		c := g.peers[peer]
+		if c == nil || !g.revoked(c) {
+			continue
+		}
+		for _, rev := range g.revocations {
+			if rev.Member == c.Member && rev.Serial == c.Serial || rev.Key == c.KeyID() {
+				id = rev.id
+			}
+		}
+	}
+	r.mu.RUnlock()
+	raw, _ := r.Record(id)
+	return raw
+}
+
 // Revocations returns the revocations of a region, in no particular order. They are shared and must not be changed.
 func (r *Roster) Revocations(region crypto.Region) []*Revocation {
 	r.mu.RLock()
