@@ -299,10 +299,7 @@ func describe(p *trust.Proposal, roster *trust.Roster) (out []string) {
 }
 
 func describeCharter(c *trust.Charter, roster *trust.Roster) string {
-	names := make([]string, len(c.Coordinators))
-	for i, o := range c.Coordinators {
-		names[i] = o.Name
-	}
+	names := coordinators(c)
 	text := fmt.Sprintf("charter %d of %s: %d of %d coordinators decide: %s", c.Number, c.Name, c.Threshold, len(names), strings.Join(names, ", "))
 	if c.Number == 1 {
 		return "found " + text
@@ -328,6 +325,16 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 		}
 	}
 	return text
+}
+
+// coordinators returns their names, sorted.
+func coordinators(c *trust.Charter) []string {
+	names := make([]string, len(c.Coordinators))
+	for i, o := range c.Coordinators {
+		names[i] = o.Name
+	}
+	slices.Sort(names)
+	return names
 }
 
 func describeCredential(c *trust.Credential, roster *trust.Roster) string {

@@ -213,10 +213,7 @@ func showProven(out io.Writer, p *proof.Proven, compared bool) {
 	}
 	line("region", p.Charter.Name)
 	line("its name", h.Region.String())
-	names := make([]string, len(p.Charter.Coordinators))
-	for i, c := range p.Charter.Coordinators {
-		names[i] = c.Name
-	}
+	names := coordinators(p.Charter)
 	line("admits", fmt.Sprintf("%d of %d coordinators (charter %d of %s): %s", p.Charter.Threshold, len(names),
 		p.Charter.Number, api.Time(p.Charter.Created), strings.Join(names, ", ")))
 	if p.Endorser != nil {
@@ -293,8 +290,6 @@ func provenView(p *proof.Proven, compared bool) proven {
 	if p.Endorser != nil {
 		out.Region.EndorsedBy = p.Trusted.String()
 	}
-	for _, c := range p.Charter.Coordinators {
-		out.Region.Coordinators = append(out.Region.Coordinators, c.Name)
-	}
+	out.Region.Coordinators = coordinators(p.Charter)
 	return out
 }
