@@ -40,6 +40,9 @@ func canonicalPath(s string, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if v == "" { // a prefix such as \\?\ and nothing behind it
+		return "", valueErrorf("name the file in it", "%s is not a file name", show(s))
+	}
 	if end := v[len(v)-1]; end == '\\' || end == '/' || end == ':' || v == "." || v == ".." || v == "~" || v == profile {
 		return "", valueErrorf("name the file in it", "%s is a directory", show(s))
 	}
