@@ -80,8 +80,21 @@ func (n *Notice) wire() *wire {
 // Decode reads one item. It accepts only deterministic CBOR of at most 8 KiB
 // with valid fields and a canonical value. Private and special-use addresses
 // pass, since the author may have meant them. An unknown kind, indicator type
-// or key below 64 gives ErrCritical; any other error means the item is bad.
-func Decode(item []byte) (*Notice, error) {
+// or key below 64 gives ErrCritical; any other error means the item is bad. A fault
+// of the decoder itself is such an error too: one item must not stop all the nodes
+// that hear it, at once and again at each start.
+func Decode(item []byte) (*Notice, error) { return guard(decode, item) }
+
+func guard(decode func([]byte) (*Notice, error), item []byte) (n *Notice, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			n, err = nil, fmt.Errorf("decode item: a fault of this version: %v", fault)
+		}
+	}()
+	return decode(item)
+}
+
+func decode(item []byte) (*Notice, error) {
 	if len(item) > itemMax {
 		return nil, fmt.Errorf("decode item: %d bytes: the limit is %d", len(item), itemMax)
 	}

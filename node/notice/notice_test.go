@@ -242,6 +242,13 @@ func TestDecodeTakesSpecialAddresses(t *testing.T) {
 	}
 }
 
+func TestDecoderFaultIsAnError(t *testing.T) {
+	n, err := notice.Guard(func(item []byte) (*notice.Notice, error) { return &notice.Notice{Kind: notice.Kind(item[9])}, nil }, make([]byte, 9))
+	if n != nil || err == nil || !strings.Contains(err.Error(), "a fault of this version") {
+		t.Errorf("%v, %v", n, err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	later := now + 6*time.Minute.Milliseconds()
 	for name, c := range map[string]struct {
@@ -498,7 +505,7 @@ func FuzzDecode(f *testing.F) {
 	raw, _ := hex.DecodeString("a3010202500102030000000000000000000000000018400a")
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, item []byte) {
-		n, err := notice.Decode(item)
+		n, err := notice.DecodeBare(item)
 		if err != nil {
 			return
 		}
