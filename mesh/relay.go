@@ -63,7 +63,7 @@ func (m *Mesh) openRelay() error {
 	m.relay, err = relay.New(m.host, relay.WithACL(relayACL{m}), relay.WithResources(relay.Resources{
 		Limit:          &relay.RelayLimit{Duration: relayDuration, Data: relayData},
 		ReservationTTL: relayTTL, MaxReservations: relayReserved, MaxCircuits: relayCircuits, BufferSize: relayBuffer,
-		MaxReservationsPerPeer: 1, MaxReservationsPerIP: connsPerAddress, MaxReservationsPerASN: relayReserved,
+		MaxReservationsPerIP: connsPerAddress, MaxReservationsPerASN: relayReserved,
 	}))
 	if err != nil {
 		return fmt.Errorf("relay: %w", err)

@@ -188,10 +188,12 @@ func apply(cmd *cobra.Command, dir string, i invitation.Invitation) error {
 	w.stop()
 	var unreachable *mesh.UnreachableError
 	switch {
-	case errors.Is(err, context.Canceled) && first:
-		return &failure{code: client.ExitNo, err: errors.New("Stopped: no coordinator's node has the request yet. The same command goes on.")}
 	case errors.Is(err, context.Canceled):
-		return &failure{code: client.ExitNo, err: fmt.Errorf("Stopped: the request waits at the coordinator's node. Go on with watchward join --dir %s", dir)}
+		text := "Stopped: the request waits at the coordinator's node. Go on with watchward join --dir " + dir
+		if first {
+			text = "Stopped: no coordinator's node has the request yet. The same command goes on."
+		}
+		return &failure{code: client.ExitNo, err: errors.New(text)}
 	case errors.As(err, &unreachable):
 		return &failure{code: client.ExitUnreachable, err: fmt.Errorf("%w: does it run, and do the firewalls on the way let these ports through, here outwards? Or join by files: watchward join --dir %s --out REQUEST", err, dir)}
 	case err != nil:

@@ -1,10 +1,6 @@
 package trust
 
 import (
-	"bytes"
-	"cmp"
-	"slices"
-
 	"github.com/watchward/watchward/crypto"
 )
 
@@ -66,28 +62,12 @@ func (r *Roster) Standing(region crypto.Region, members bool) [][]byte {
 
 // records returns those of a region's records that want selects, each kind behind
 // those that it stands on.
-func (r *Roster) records(region crypto.Region, want func(kind uint8, id crypto.Hash) bool) [][]byte {
-	type entry struct {
-		rank   int
-		number uint64 // of a charter
-		id     crypto.Hash
-	}
-	var chosen []entry
+func (r *Roster) records(region crypto.Region, want func(kind uint8, id crypto.Hash) bool) (out [][]byte) {
 	r.mu.RLock()
-	if g := r.regions[region]; g != nil {
-		for id, h := range g.records {
-			if want(h.kind, id) {
-				chosen = append(chosen, entry{slices.Index(order[:], h.kind), h.number, id})
-			}
-		}
-	}
+	chosen := r.ordered(false, func(g *regional, id crypto.Hash, h held) bool { return g.region == region && want(h.kind, id) })
 	r.mu.RUnlock()
-	slices.SortFunc(chosen, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.number, b.number), bytes.Compare(a.id[:], b.id[:]))
-	})
-	var out [][]byte
-	for _, e := range chosen {
-		if raw, ok := r.Record(e.id); ok { // else it was replaced in this moment
+	for _, id := range chosen {
+		if raw, ok := r.Record(id); ok { // else it was replaced in this moment
 			out = append(out, raw)
 		}
 	}

@@ -41,24 +41,29 @@ func (v View) IDs() []crypto.Hash {
 }
 
 func (v View) ids() []crypto.Hash {
+	// To members of the own region, which learn from it whom it endorses, that comes
+	// first; what two regions show each other has one order on both sides.
+	return v.r.ordered(v.peer == v.r.region, func(g *regional, _ crypto.Hash, h held) bool { return v.shows(g.region) && v.has(h) })
+}
+
+// ordered returns the ids of those records that want selects, each behind those
+// that it stands on: charters by number, and with ownFirst other regions' behind the
+// list that names them. The caller holds the lock.
+func (r *Roster) ordered(ownFirst bool, want func(g *regional, id crypto.Hash, h held) bool) []crypto.Hash {
 	type entry struct {
 		rank   int
 		number uint64 // of a charter
 		id     crypto.Hash
 	}
 	var all []entry
-	for _, g := range v.r.regions {
-		if !v.shows(g.region) {
-			continue
-		}
-		all = slices.Grow(all, len(g.records))
+	for _, g := range r.regions {
 		for id, h := range g.records {
-			if !v.has(h) {
+			if !want(g, id, h) {
 				continue
 			}
 			rank := slices.Index(order[:], h.kind)
-			if v.peer == v.r.region && g.region != v.r.region {
-				rank += len(order) // whose regions this one endorses is to be known first
+			if ownFirst && g.region != r.region {
+				rank += len(order)
 			}
 			all = append(all, entry{rank, h.number, id})
 		}
