@@ -65,7 +65,11 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	if !known {
 		return nil, nil, mesh.ErrUnknownAuthor
 	}
-	// 4: the marking fits the audience.
+	// 4: the author's role may speak there, and the marking fits the audience. A later
+	// charter, which may not be here yet, can allow more, so nobody is to blame.
+	if !roster.Allowed(author, h.Audience) {
+		return nil, nil, mesh.ErrStale
+	}
 	exit := notice.ExitMesh
 	if h.Audience == crypto.AudienceNamed {
 		exit = notice.ExitNamed

@@ -363,6 +363,10 @@ func (n *Node) shared(tlp notice.TLP) (marking, error) {
 		return marking{}, &notice.FieldError{Field: "tlp", Reason: "this node's credential was revoked, so nobody would hear it",
 			Fix: "ask a coordinator for watchward region supersede, or say --local to keep it here"}
 	}
+	if own, known := n.roster.Member(n.roster.Region(), n.member, n.serial); known && !n.roster.Allowed(own, tlp.Audience()) {
+		return marking{}, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("the region's charter gives a %s no part in what is for the region alone", own.Role),
+			Fix: "mark it GREEN or CLEAR, name members (report --to), keep it here (--local), or ask the coordinators for watchward region amend --region-role"}
+	}
 	return marking{tlp: tlp, audience: tlp.Audience()}, nil
 }
 

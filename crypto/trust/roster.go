@@ -333,6 +333,16 @@ func (r *Roster) Upholds(next *Charter, charter crypto.Hash) bool {
 	return c != nil && c.trusted(distrusted)
 }
 
+// Allowed reports whether the member of a credential may speak in an audience: a
+// charter in force allows or has allowed it to its role. What was allowed once goes
+// on to count, so that what a node takes does not depend on when it came.
+func (r *Roster) Allowed(c *Credential, audience crypto.Audience) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	g := r.regions[c.Region]
+	return g != nil && slices.ContainsFunc(g.chain, func(charter *Charter) bool { return charter.Allows(c.Role, audience) })
+}
+
 // A CharterFork is two charters that follow the same one, each signed by enough
 // coordinators of it: some of them signed both. The one with the lower hash
 // counts, everywhere.
