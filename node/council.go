@@ -142,6 +142,8 @@ func (a *Admission) Sign(key *crypto.PrivateKey, of *trust.Roster) (signed []*tr
 	return signed, nil
 }
 
+func tooLarge(raw []byte) bool { return len(raw) > trust.RecordSizeMax }
+
 func isProposal(raw []byte) bool {
 	kind, _ := trust.KindOf(raw)
 	return kind == trust.KindProposal || kind == trust.KindApproval
@@ -150,10 +152,15 @@ func isProposal(raw []byte) bool {
 // Encode returns the file.
 func (a *Admission) Encode() ([]byte, error) { return canon.Marshal(a) }
 
-// Roster returns the roster that the file proves.
+// Roster returns the roster that the file proves. Where a proposal is too large for
+// one, proposals are left out: see Proposals.
 func (a *Admission) Roster() (*trust.Roster, error) {
 	roster := trust.NewRoster(a.Region)
-	_, err := roster.AddAll(a.Records)
+	records := a.Records
+	if slices.ContainsFunc(records, tooLarge) {
+		records = slices.DeleteFunc(slices.Clone(records), isProposal)
+	}
+	_, err := roster.AddAll(records)
 	if roster.Charter() != nil {
 		return roster, err
 	}
