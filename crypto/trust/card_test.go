@@ -101,7 +101,7 @@ func TestListIsItsPublishers(t *testing.T) {
 	}
 	for name, bad := range map[string][]byte{
 		"another signs":      forge(func(*trust.CharterList) {}, thief),
-		"a region more":      bytes.Replace(raw, []byte("the country"), []byte("tHe country"), 1),
+		"a changed name":     bytes.Replace(raw, []byte("the country"), []byte("tHe country"), 1),
 		"regions unsorted":   forge(func(l *trust.CharterList) { l.Regions = []crypto.Region{regions[1], regions[0]} }, publisher),
 		"a region twice":     forge(func(l *trust.CharterList) { l.Regions = []crypto.Region{regions[0], regions[0]} }, publisher),
 		"no region":          forge(func(l *trust.CharterList) { l.Regions = nil }, publisher),
