@@ -3,11 +3,14 @@ package node_test
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 )
 
@@ -193,4 +196,26 @@ func TestWhatFoundNoRoomIsKeptLater(t *testing.T) {
 	if err := b.Path().AddTrust(t.Context(), [][]byte{b.author.Record}); err == nil {
 		t.Error("a record is said to be kept while one that counts is not on the disk")
 	}
+}
+
+// Records that are too many for the file of a node that does not run are refused,
+// and the node starts with what it had.
+func TestTooManyRecordsForANodeThatDoesNotRun(t *testing.T) {
+	b := newBench(t)
+	b.stop(t)
+	names := make([]string, 160)
+	for i := range names {
+		names[i] = fmt.Sprint("newcomer ", i)
+	}
+	var records [][]byte
+	for _, m := range b.region.Admit(t, names...) {
+		records = append(records, m.Record)
+	}
+	if err := node.AddRecords(b.dir, records); err == nil || !strings.Contains(err.Error(), "watchward run") {
+		t.Errorf("too many: %v", err)
+	}
+	if err := node.AddRecords(b.dir, records[:3]); err != nil {
+		t.Error(err)
+	}
+	b.open(t)
 }
