@@ -192,6 +192,9 @@ func writeAdmission(dir string, a Admission) error {
 	if err != nil {
 		return fmt.Errorf("encode admission: %w", err)
 	}
+	if len(raw) > admissionSizeMax { // no node would start with it
+		return fmt.Errorf("these records have %d bytes, and what a node is handed before it runs may have %d: start it with watchward run, then hand them over", len(raw), admissionSizeMax)
+	}
 	return writeFile(filepath.Join(dir, admissionFile), raw, 0o600)
 }
 

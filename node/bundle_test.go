@@ -382,7 +382,11 @@ func TestStickRecipients(t *testing.T) {
 	if a := b.imports(t, parts...); a.Known != 1 {
 		t.Errorf("imported: %+v", a)
 	}
-	for name, want := range map[string]string{"supplier": "is a supplier", "broken": "nobody can seal for broken", "gone": "0 members could open it"} {
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.other.Credential, now))
+	if _, total := b.export(t, api.BundleQuery{Audience: crypto.AudienceRegion}); total.SealedFor != 3 {
+		t.Errorf("sealed for %d when one of them is revoked", total.SealedFor)
+	}
+	for name, want := range map[string]string{"supplier": "is a supplier", "other": "was revoked", "broken": "nobody can seal for broken", "gone": "0 members could open it"} {
 		q := api.BundleQuery{Audience: crypto.AudienceRegion, Size: api.BundlePartDefault, To: []string{name}}
 		var field *notice.FieldError
 		if _, err := b.ExportBundle(t.Context(), io.Discard, q); !errors.As(err, &field) || !strings.Contains(field.Reason, want) {

@@ -81,6 +81,10 @@ func (x *exporter) chooseRecipients() error {
 				err = &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("%s is a %s, and the region's charter keeps what is for the region from those", c.Name, c.Role),
 					Fix: "export the community audience for it"}
 			}
+			if err == nil && x.n.revoked(c) {
+				err = &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("the credential of %s was revoked: its keys may be in other hands", c.Name),
+					Fix: "a coordinator gives it new keys with watchward region supersede"}
+			}
 			if err == nil && seal.CheckKey(c.SealKey) != nil {
 				err = &notice.FieldError{Field: "query.to", Reason: fmt.Sprintf("nobody can seal for %s: its key for that is broken", c.Name),
 					Fix: "ask a coordinator to give it new keys"}
@@ -95,7 +99,7 @@ func (x *exporter) chooseRecipients() error {
 	seen := map[crypto.MemberID]bool{}
 	for _, c := range members {
 		switch {
-		case seen[c.Member], !charter.Allows(c.Role, crypto.AudienceRegion), c.NotAfter+sealGrace.Milliseconds() < x.now:
+		case seen[c.Member], x.n.revoked(c), !charter.Allows(c.Role, crypto.AudienceRegion), c.NotAfter+sealGrace.Milliseconds() < x.now:
 			continue
 		case seal.CheckKey(c.SealKey) != nil:
 			if len(x.part.Left) < leftMax {

@@ -27,6 +27,8 @@ const (
 var (
 	errGone  = errors.New("no credential of the member is known")
 	errLater = errors.New("the member asked to be tried later")
+
+	errSilenced = errors.New("this node's credential was revoked: nobody takes what it says")
 )
 
 // courier brings named envelopes to their recipients until each has confirmed or
@@ -175,6 +177,16 @@ func (c *courier) bring(ctx context.Context, member crypto.MemberID) error {
 func (c *courier) deliver(ctx context.Context, member crypto.MemberID, q store.Queued) error {
 	if q.Expiry <= c.n.now().UnixMilli() {
 		return c.settle(ctx, member, q, store.Lapsed, "could not be reached before the notice expired")
+	}
+	if c.n.silenced() {
+		return errSilenced
+	}
+	e, err := crypto.ParseEnvelope(q.Raw)
+	if err != nil {
+		return err
+	}
+	if own, known := c.n.roster.Member(e.Header.Region, e.Header.Author, e.Header.Serial); !known || c.n.revoked(own) {
+		return c.settle(ctx, member, q, store.Declined, "was sealed with keys of this node that are revoked since: say it again with the new ones")
 	}
 	credential := c.n.credentialOf(member)
 	if credential == nil {

@@ -21,6 +21,13 @@ func (n *Node) Path() mesh.Path { return path{n} }
 // Store is where a node keeps what it knows.
 func (n *Node) Store() *store.Store { return n.store }
 
+// Unkept makes a node owe its disk a record, as one that was full does.
+func (n *Node) Unkept(raw []byte) {
+	n.keeping.Lock()
+	defer n.keeping.Unlock()
+	n.unkept = append(n.unkept, trust.Entry{Raw: raw})
+}
+
 // Mesh is a node's place among its peers.
 func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -199,10 +200,7 @@ func (n *Node) openTrust() error {
 	if err != nil {
 		return err
 	}
-	if _, err := roster.AddAll(stored); err != nil {
-		n.log.Warn("stored trust records", slog.Any("err", err))
-	}
-	if err := n.store.AddTrust(n.ctx, admission.Records); err != nil {
+	if err := n.loadTrust(roster, admission.Records, stored); err != nil {
 		return err
 	}
 	own, ok := roster.ByKey(n.identity.Signing.Public().Bytes())
@@ -216,6 +214,58 @@ func (n *Node) openTrust() error {
 	}
 	n.o.Settings.Mesh.Seeds = append(n.o.Settings.Mesh.Seeds, admission.Seeds...)
 	return nil
+}
+
+// loadTrust adds to the roster of the admission what was stored, and brings the store
+// into agreement: it may lack what the admission says and what follows from an
+// approval, and may have what was replaced or decided since.
+func (n *Node) loadTrust(roster *trust.Roster, admission, stored [][]byte) error {
+	here := make(map[crypto.Hash]bool, len(stored))
+	var open, others [][]byte
+	for _, raw := range stored {
+		here[sha256.Sum256(raw)] = true
+		if isProposal(raw) {
+			open = append(open, raw)
+		} else {
+			others = append(others, raw)
+		}
+	}
+	_, err := roster.AddAll(others)
+	roster.KeepJournal()
+	_, e := roster.AddAll(open)
+	if err = errors.Join(err, e); err != nil { // also records of regions that are endorsed no longer
+		n.log.Debug("stored trust records", slog.Any("err", err))
+	}
+	passing := map[crypto.Hash]bool{}
+	for _, raw := range roster.Passing() {
+		passing[sha256.Sum256(raw)] = true
+	}
+	var changes []trust.Entry
+	for _, e := range roster.TakeJournal() {
+		admission = append(admission, e.Raw)
+	}
+	for _, raw := range admission {
+		sum := crypto.Hash(sha256.Sum256(raw))
+		if kind, _ := trust.KindOf(raw); !here[sum] && (!kind.Passes() || passing[sum]) {
+			changes = append(changes, trust.Entry{Raw: raw})
+		}
+	}
+	gone := 0
+	for _, raw := range stored {
+		kind, _ := trust.KindOf(raw)
+		if !kind.Passes() || passing[sha256.Sum256(raw)] {
+			continue
+		}
+		// What only stands on records that are not here stays.
+		if _, err := roster.Add(raw); err == nil || errors.Is(err, trust.ErrProposalMissing) {
+			changes = append(changes, trust.Entry{Raw: raw, Left: true})
+			gone++
+		}
+	}
+	if gone > 0 {
+		n.log.Debug("trust records that were replaced or decided are deleted", slog.Int("records", gone))
+	}
+	return n.store.ChangeTrust(n.ctx, changes)
 }
 
 func (n *Node) openMesh() error {
@@ -317,6 +367,7 @@ func (n *Node) keep() {
 			return
 		case <-clock.C:
 			n.compareClock()
+			n.keepLeft()
 			if err := n.settle(); err != nil && n.ctx.Err() == nil { // what failed before
 				n.log.Error("settle", slog.Any("err", err))
 			}

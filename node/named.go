@@ -102,6 +102,8 @@ func (n *Node) recipient(all []*trust.Credential, name string, tlp notice.TLP) (
 			Fix: "mark it AMBER+STRICT or RED"}
 	case seal.CheckKey(c.SealKey) != nil:
 		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("nobody can seal for %s: its key for that is broken", c.Name), Fix: "ask a coordinator to give it new keys"}
+	case n.revoked(c):
+		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("the credential of %s was revoked: its keys may be in other hands", c.Name), Fix: "call them; a coordinator gives them new keys with watchward region supersede"}
 	case !n.sealable(c, n.now().UnixMilli()):
 		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("the credential of %s ended more than 90 days ago", c.Name), Fix: "a coordinator renews it"}
 	}
@@ -110,7 +112,12 @@ func (n *Node) recipient(all []*trust.Credential, name string, tlp notice.TLP) (
 
 // sealable reports whether a credential is still sealed for.
 func (n *Node) sealable(c *trust.Credential, now int64) bool {
-	return c.NotAfter+sealGrace.Milliseconds() >= now && seal.CheckKey(c.SealKey) == nil
+	return c.NotAfter+sealGrace.Milliseconds() >= now && seal.CheckKey(c.SealKey) == nil && !n.revoked(c)
+}
+
+func (n *Node) revoked(c *trust.Credential) bool {
+	_, revoked := n.roster.Revoked(c)
+	return revoked
 }
 
 func (n *Node) regionName(region crypto.Region) string {

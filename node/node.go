@@ -73,6 +73,8 @@ type Node struct {
 	urgent     urgentBudget
 	floods     floods
 	started    time.Time
+	keeping    sync.Mutex    // held while records are taken into roster and store
+	unkept     []trust.Entry // changes of the roster that the store lacks; by keeping
 	settling   sync.Mutex
 	settled    string // the decisions that the store agrees with
 
@@ -219,32 +221,54 @@ func (n *Node) memberName(id crypto.MemberID) string {
 // namesMax bounds the cache of names.
 const namesMax = 65_536
 
-// AddTrust implements mesh.Path: records are verified first and kept then.
+// AddTrust implements mesh.Path: records are verified first and kept then. It
+// returns when all that counts is on disk, whoever brought it.
 func (p path) AddTrust(ctx context.Context, records [][]byte) error {
-	before := p.n.roster.Root()
+	p.n.keeping.Lock()
+	defer p.n.keeping.Unlock()
 	_, err := p.n.roster.AddAll(records)
 	if err != nil {
 		err = refuse("trust", err)
 	}
-	if p.n.roster.Root() == before {
+	changed, e := p.n.keepTrust(ctx)
+	if e != nil {
+		return e
+	}
+	if !changed {
 		return err
 	}
-	var kept [][]byte
-	for _, raw := range records {
-		if added, e := p.n.roster.Add(raw); e == nil && !added { // it is in the roster now
-			kept = append(kept, raw)
-		}
-	}
-	kept = append(kept, p.n.roster.TakeActed()...)
 	p.n.mu.Lock()
 	clear(p.n.names)
 	p.n.mu.Unlock()
-	// They count already, so they are kept even if whoever brought them is gone.
-	if e := p.n.store.AddTrust(context.WithoutCancel(ctx), kept); e != nil {
-		return e
-	}
 	p.n.warnOfForks()
 	return errors.Join(err, p.n.settle())
+}
+
+// keepTrust makes the records in the store those of the roster, and reports whether
+// they were others. keeping is held. What counts already cannot be taken back: what
+// a full disk refuses is tried again by the next call.
+func (n *Node) keepTrust(ctx context.Context) (changed bool, err error) {
+	n.unkept = append(n.unkept, n.roster.TakeJournal()...)
+	if len(n.unkept) == 0 {
+		return false, nil
+	}
+	if err := n.store.ChangeTrust(context.WithoutCancel(ctx), n.unkept); err != nil {
+		return false, err
+	}
+	n.unkept = nil
+	return true, nil
+}
+
+// keepLeft writes down what could not be before.
+func (n *Node) keepLeft() {
+	n.keeping.Lock()
+	defer n.keeping.Unlock()
+	if len(n.unkept) == 0 {
+		return
+	}
+	if _, err := n.keepTrust(n.ctx); err != nil && n.ctx.Err() == nil {
+		n.log.Error("trust records are not kept", slog.Any("err", err))
+	}
 }
 
 // Read implements mesh.Path. What was erased here before it expired is left

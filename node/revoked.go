@@ -180,8 +180,7 @@ func (n *Node) silenced() bool {
 	if own == nil {
 		return true
 	}
-	_, revoked := n.roster.Revoked(own)
-	return revoked
+	return n.revoked(own)
 }
 
 // CutsOf returns the ends of a member's chains as this node holds them, which a

@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -422,4 +424,68 @@ func TestRevokedMemberIsCutOff(t *testing.T) {
 		t.Error("the revoked node does not see what the others see")
 	}
 	two.submit(t, api.SubmitOptions{Local: true}, sighting("local.example", r.clock.now()))
+}
+
+// Nothing is sealed for keys that were revoked, be it all that waited, and what is
+// here of a revoked author without a chain says so.
+func TestNothingIsSealedForRevokedKeys(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	stolen := b.author.Named(t, crypto.Header{Time: b.clock.now()}, []*testkit.Member{b.self}, b.item(t, "red.example"))
+	if err := b.bring(t.Context(), stolen.Raw, mesh.ViaNamed, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.author.Credential, b.clock.now()))
+	if got := b.refuses(t, red, to(sighting("told.example", b.clock.now()), "author")); got.Field != "to" || !strings.Contains(got.Reason, "was revoked") {
+		t.Errorf("to a revoked member: %+v", got)
+	}
+	list, _, err := b.Notices(t.Context(), api.Query{Limit: 10})
+	if err != nil || len(list) != 1 || !strings.Contains(strings.Join(list[0].Marks, ","), "nothing shows that it was said before") {
+		t.Errorf("what a revoked author had sealed: %+v, %v", list, err)
+	}
+}
+
+// What was sealed with keys that are revoked now is not brought to anybody, and its
+// author is told to say it again.
+func TestSupersededMemberSaysNamedWordsAgain(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	said := b.submit(t, red, to(sighting("red.example", b.clock.now()), "other"))[0]
+	eventually(t, "it is sealed", func() bool { return b.delivery(t, said.ID, "other") == api.DeliveryWaiting })
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.self.Credential, b.clock.now()))
+	b.stop(t)
+	id, err := keyfile.NewIdentity(testkit.Random("the keys after the theft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := trust.NewRequest(id, "here", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := trust.ParseRequest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := trust.Admit(b.region.Charter, []*crypto.PrivateKey{b.region.Admission}, []trust.Grant{{Request: request, Serial: 2, Member: b.self.ID,
+		NotBefore: testkit.Founded, NotAfter: testkit.Forever}}, b.clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(b.dir, "identity.key")
+	if err := errors.Join(os.Remove(key), keyfile.Save(key, id)); err != nil {
+		t.Fatal(err)
+	}
+	admission, err := canon.Marshal(node.Admission{Region: b.region.ID, Records: append(renewed, b.region.Records...), Seeds: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Join(b.dir, admission); err != nil {
+		t.Fatal(err)
+	}
+	b.open(t)
+	b.alone(t)
+	eventually(t, "it is given up", func() bool { return b.delivery(t, said.ID, "other") == api.DeliveryDeclined })
+	if told := b.alerts(t, "not-delivered"); len(told) != 1 || !strings.Contains(told[0].Text, "say it again") {
+		t.Errorf("alerts: %+v", told)
+	}
 }

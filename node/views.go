@@ -251,6 +251,7 @@ func (n *Node) marks(r store.Record, ceiling notice.TLP) []string {
 	add(r.Expiry <= n.now().UnixMilli(), "expired")
 	add(r.Flags&store.ClockOff != 0, "clock off")
 	add(n.lateSigned(r.Header), "signed with an expired credential")
+	add(n.uncertain(r.Header), "its author's keys were revoked since, and nothing shows that it was said before")
 	add(r.Flags&store.Mismatch != 0, "does not follow its author's last word")
 	add(r.Flags&store.Forked != 0, "its author said two things at once")
 	return out
@@ -264,6 +265,16 @@ func (n *Node) lateSigned(h *crypto.Header) bool {
 	}
 	author, known := n.roster.Member(h.Region, h.Author, h.Serial)
 	return known && h.Time > author.NotAfter
+}
+
+// uncertain reports whether an envelope is of no chain, so that no cut vouches for it,
+// and of a serial that was revoked. What was here before the revocation stays.
+func (n *Node) uncertain(h *crypto.Header) bool {
+	if h == nil || n.roster == nil || h.Audience != crypto.AudienceNamed {
+		return false
+	}
+	author, known := n.roster.Member(h.Region, h.Author, h.Serial)
+	return !known || n.revoked(author)
 }
 
 // preview shows a notice that is being submitted.

@@ -137,8 +137,9 @@ func (r *Roster) addEndorsements(raw, payload []byte) (bool, error) {
 		return false, nil
 	}
 	if before != nil {
-		delete(g.records, before.id)
+		r.remove(g, before.id)
 	}
+	r.noteAdded(raw)
 	g.lists[list.Charter] = list
 	g.records[list.id] = held{kind: typeEndorsements, whole: bytes.Clone(raw)}
 	r.endorse(g)

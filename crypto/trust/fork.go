@@ -122,8 +122,9 @@ func (r *Roster) addFork(raw, payload []byte) (bool, error) {
 		return false, nil
 	}
 	if known != nil {
-		delete(g.records, known.id)
+		r.remove(g, known.id)
 	}
+	r.noteAdded(raw)
 	g.forks[by] = f
 	g.records[f.id] = held{kind: typeFork, whole: bytes.Clone(raw)}
 	r.noteChange()

@@ -535,10 +535,11 @@ func (r *Roster) addProposal(raw, payload []byte) (bool, error) {
 		return false, err
 	}
 	r.mu.Lock()
-	if _, known := g.records[p.id]; known || g.isDecided(p) || !g.makeRoom(p) {
+	if _, known := g.records[p.id]; known || g.isDecided(p) || !r.makeRoom(g, p) {
 		r.mu.Unlock()
 		return false, nil
 	}
+	r.noteAdded(raw)
 	g.proposals[p.id] = p
 	g.records[p.id] = held{kind: typeProposal, whole: bytes.Clone(raw)}
 	err = g.approve(p, p.approvals[p.body.Proposer])
@@ -549,7 +550,7 @@ func (r *Roster) addProposal(raw, payload []byte) (bool, error) {
 
 // makeRoom lets go of the proposer's earliest proposal when it has too many, and
 // reports whether this one is later.
-func (g *regional) makeRoom(p *Proposal) bool {
+func (r *Roster) makeRoom(g *regional, p *Proposal) bool {
 	var same []*Proposal
 	for _, o := range g.proposals {
 		if o.body.Proposer == p.body.Proposer {
@@ -563,7 +564,7 @@ func (g *regional) makeRoom(p *Proposal) bool {
 	if p.compare(first) < 0 {
 		return false
 	}
-	g.drop(first)
+	r.drop(g, first)
 	return true
 }
 
@@ -612,6 +613,7 @@ func (r *Roster) addApproval(payload []byte) (bool, error) {
 		return false, nil
 	}
 	err := g.approve(p, ap)
+	r.noteAdded(g.records[ap.id()].whole)
 	r.noteChange()
 	r.mu.Unlock()
 	return true, errors.Join(err, r.act(p))
@@ -636,27 +638,16 @@ func (r *Roster) act(p *Proposal) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.regions[r.region].drop(p)
-	r.acted = append(r.acted, records...)
+	r.drop(r.regions[r.region], p)
 	r.noteChange()
 	return nil
-}
-
-// TakeActed returns the records that this roster itself has made of proposals
-// since the last call: to be kept and passed on like those that were added.
-func (r *Roster) TakeActed() [][]byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	acted := r.acted
-	r.acted = nil
-	return acted
 }
 
 // decided lets go of proposals that have been acted on.
 func (r *Roster) decided(g *regional) {
 	for _, p := range g.proposals {
 		if g.isDecided(p) {
-			g.drop(p)
+			r.drop(g, p)
 		}
 	}
 }
@@ -677,11 +668,11 @@ func (g *regional) isDecided(p *Proposal) bool {
 	return true
 }
 
-func (g *regional) drop(p *Proposal) {
+func (r *Roster) drop(g *regional, p *Proposal) {
 	delete(g.proposals, p.id)
-	delete(g.records, p.id)
+	r.remove(g, p.id)
 	for _, ap := range p.approvals {
-		delete(g.records, ap.id())
+		r.remove(g, ap.id())
 	}
 }
 

@@ -136,6 +136,7 @@ func (r *Roster) addRevocation(raw, payload []byte) (bool, error) {
 	if _, known := g.records[id]; known || r.regions[rev.Region] != g {
 		return false, nil
 	}
+	r.noteAdded(raw)
 	g.records[id] = held{kind: typeRevocation, whole: bytes.Clone(raw)}
 	g.revocations = append(g.revocations, rev)
 	g.cut(rev)

@@ -30,7 +30,7 @@ type Roster struct {
 	peers   map[string]*regional          // by peer id: this region, else the first that has a credential for it
 	roots   map[crypto.Region]crypto.Hash // of what peers of a region are shown; empty when records have changed
 	changed chan struct{}
-	acted   [][]byte // see TakeActed
+	journal *[]Entry // nil = none is kept
 	forgets uint64   // how often a region was forgotten
 }
 
@@ -135,7 +135,7 @@ func (r *Roster) Add(raw []byte) (added bool, err error) {
 	case typeApproval:
 		return r.addApproval(rec.Payload)
 	}
-	return r.addCredential(rec.Payload)
+	return r.addCredential(raw, rec.Payload)
 }
 
 // AddAll adds records in any order: those that come before what they stand on are
@@ -269,6 +269,7 @@ func (r *Roster) addCharter(raw, payload []byte) (bool, error) {
 		return false, nil
 	}
 	g.charters[c.hash] = c
+	r.noteAdded(raw)
 	g.records[c.RecordID()] = held{kind: typeCharter, number: c.Number, whole: bytes.Clone(raw)}
 	r.derive(g)
 	r.decided(g)
@@ -371,7 +372,7 @@ func (r *Roster) CharterForks(region crypto.Region) (forks []CharterFork) {
 
 // addCredential checks the cheapest first: the proof is hashing only, and the
 // signatures of a batch are verified once.
-func (r *Roster) addCredential(payload []byte) (bool, error) {
+func (r *Roster) addCredential(raw, payload []byte) (bool, error) {
 	var rec credentialRecord
 	if err := canon.Unmarshal(payload, &rec); err != nil {
 		return false, fmt.Errorf("credential record: %w", err)
@@ -422,6 +423,7 @@ func (r *Roster) addCredential(payload []byte) (bool, error) {
 	cred.batch, cred.record = batch, id
 	g.batches[hash] = batch
 	g.credentials = append(g.credentials, cred)
+	r.noteAdded(raw)
 	g.records[id] = held{kind: typeCredential, credential: rec.Credential, index: rec.Index, path: rec.Path, batch: batch}
 	g.index(cred)
 	r.prefer(g, string(cred.Peer))

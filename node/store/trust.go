@@ -10,6 +10,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -34,34 +35,50 @@ func (s *Store) Trust() ([][]byte, error) {
 // AddTrust keeps trust records, which the caller has verified. One that is here
 // already changes nothing.
 func (s *Store) AddTrust(ctx context.Context, records [][]byte) error {
+	changes := make([]trust.Entry, len(records))
+	for i, raw := range records {
+		changes[i].Raw = raw
+	}
+	return s.ChangeTrust(ctx, changes)
+}
+
+// ChangeTrust keeps trust records, which the caller has verified, and deletes those
+// that have left the roster, in the order given. Neither is an error where it is so
+// already. After an error some of the first may have changed: call it again.
+func (s *Store) ChangeTrust(ctx context.Context, changes []trust.Entry) error {
 	const part = 1000
-	for len(records) > 0 {
-		now := records[:min(part, len(records))]
-		records = records[len(now):]
+	for len(changes) > 0 {
+		now := changes[:min(part, len(changes))]
+		changes = changes[len(now):]
 		err := s.do(ctx, len(now), func(b *batch) error {
-			for _, raw := range now {
-				if len(raw) > TrustSizeMax {
-					return fmt.Errorf("trust record has %d bytes: at most %d", len(raw), TrustSizeMax)
-				}
-				sum := sha256.Sum256(raw)
-				key := append([]byte{tableTrust}, sum[:]...)
-				if v, err := b.read(key); err != nil || v != nil {
-					if err != nil {
-						return err
-					}
-					continue
-				}
-				if err := b.put(key, raw); err != nil {
+			for _, c := range now {
+				if err := b.changeTrust(c); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("add trust records: %w", err)
+			return fmt.Errorf("keep trust records: %w", err)
 		}
 	}
 	return nil
+}
+
+func (b *batch) changeTrust(c trust.Entry) error {
+	if len(c.Raw) > TrustSizeMax {
+		return fmt.Errorf("trust record has %d bytes: at most %d", len(c.Raw), TrustSizeMax)
+	}
+	sum := sha256.Sum256(c.Raw)
+	key := append([]byte{tableTrust}, sum[:]...)
+	v, err := b.read(key)
+	switch {
+	case err != nil || (v == nil) == c.Left:
+		return err
+	case c.Left:
+		return b.remove(key)
+	}
+	return b.put(key, c.Raw)
 }
 
 // A Fork is the proof that an author signed two envelopes with one number: two
