@@ -94,6 +94,12 @@ func hospitals(t *testing.T, n int, w *proc.Network, dirs map[int]string) (*faul
 // many hospitals each; dirs are of the first.
 func federation(t *testing.T, w *proc.Network, dirs map[int]string, sizes ...int) *fault.Driver {
 	t.Helper()
+	return makeRegions(t, proc.Config{Network: w, Dirs: dirs}, sizes...)
+}
+
+// makeRegions is federation for regions like c; its Dirs are of the first.
+func makeRegions(t *testing.T, c proc.Config, sizes ...int) *fault.Driver {
+	t.Helper()
 	// Not t.TempDir, which is too long for a socket's path.
 	dir, err := os.MkdirTemp("", "ww")
 	if err != nil {
@@ -102,12 +108,12 @@ func federation(t *testing.T, w *proc.Network, dirs map[int]string, sizes ...int
 	var configs []proc.Config
 	number := 0
 	for i, n := range sizes {
-		c := proc.Config{Binary: binary(t), Dir: filepath.Join(dir, strconv.Itoa(i)), Network: w, Dirs: dirs}
+		c.Binary, c.Dir, c.Names = binary(t), filepath.Join(dir, strconv.Itoa(i)), nil
 		for range n {
 			number++
 			c.Names = append(c.Names, fmt.Sprintf("Hospital %d", number))
 		}
-		configs, dirs = append(configs, c), nil
+		configs, c.Dirs = append(configs, c), nil
 	}
 	regions, err := proc.NewRegions(within(t, 2*time.Minute), configs...)
 	t.Cleanup(func() {

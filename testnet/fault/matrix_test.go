@@ -15,7 +15,7 @@ import (
 
 // How many rows the matrix and the list of attacks have.
 const (
-	faults  = 47
+	faults  = 54
 	attacks = 37
 )
 

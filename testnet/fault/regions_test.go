@@ -51,9 +51,7 @@ func TestTwoRegions(t *testing.T) {
 
 	// One hospital brings the withdrawal and its own region hears of it; neither
 	// of them hears the other region after that, nor is heard.
-	must(t, d.Region.Stop(b.Nodes[1]))
-	must(t, b.Endorse(b.Nodes[1]))
-	must(t, b.Nodes[1].Start(t.Context()))
+	must(t, b.Withdraw(t.Context(), b.Nodes[1], a))
 	for _, n := range everybody {
 		must(t, proc.Poll(within(t, healMax), func() error { return onePeer(t.Context(), n) }))
 	}

@@ -3,87 +3,40 @@ package proc
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-
-	"github.com/watchward/watchward/crypto"
-	"github.com/watchward/watchward/crypto/keyfile"
-	"github.com/watchward/watchward/crypto/trust"
-	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
-	"github.com/watchward/watchward/node/config"
 )
 
-// Endorse makes a region endorse others, and only those: without any it
-// withdraws what it endorsed. Its coordinator signs that and puts it into the
-// admission of one of its hospitals, which must not run: it takes it in at its
-// next start, and tells everybody.
-func (r *Region) Endorse(at *Node, others ...*Region) error {
-	if at.Running() {
-		return fmt.Errorf("endorse: %s runs, and reads its admission at its start only", at.Name)
+// endorse makes regions endorse each other as their coordinators do: by the file
+// that region show writes in the other one. The first hospitals run.
+func endorse(ctx context.Context, regions []*Region) error {
+	if len(regions) < 2 {
+		return nil
 	}
-	key, err := keyfile.LoadAdmission(r.keyPath(), nil) // it has no passphrase
-	if err != nil {
-		return fmt.Errorf("endorse: %w", err)
-	}
-	roster, err := at.roster()
-	if err != nil {
-		return fmt.Errorf("endorse: %w", err)
-	}
-	var records [][]byte
-	var ids []crypto.Region
-	for _, other := range others {
-		theirs, err := other.Nodes[0].roster()
-		if err != nil {
-			return fmt.Errorf("endorse %s: %w", other.Name, err)
+	var files []string
+	for _, r := range regions {
+		file := filepath.Join(r.config.Dir, "region.ww")
+		if _, err := r.Nodes[0].Must(ctx, "region", "show", "--out", file); err != nil {
+			return err
 		}
-		charter, _ := theirs.Record(theirs.Charter().RecordID())
-		records, ids = append(records, charter), append(ids, theirs.Region())
+		files = append(files, file)
 	}
-	list, err := trust.Endorse(roster.Charter(), []*crypto.PrivateKey{key}, roster.Endorsements(roster.Region()), ids, time.Now().UnixMilli())
-	if err != nil {
-		return err
+	for i, r := range regions {
+		others := slices.Concat(files[:i], files[i+1:])
+		if _, err := r.Nodes[0].Must(ctx, slices.Concat([]string{"region", "endorse"}, others, r.keys())...); err != nil {
+			return err
+		}
 	}
-	return node.AddRecords(at.Dir, append(records, list))
+	return nil
 }
 
-// roster is what the node's admission says about its region and others.
-func (n *Node) roster() (*trust.Roster, error) {
-	raw, err := os.ReadFile(filepath.Join(n.Dir, "admission.ww"))
-	if err != nil {
-		return nil, err
-	}
-	_, roster, err := node.ParseAdmission(raw)
-	return roster, err
-}
-
-// addresses are where others dial the node, which need not run.
-func (n *Node) addresses() ([]string, error) {
-	settings, err := config.Load(filepath.Join(n.Dir, node.ConfigFile))
-	if err != nil {
-		return nil, err
-	}
-	raw, err := os.ReadFile(filepath.Join(n.Dir, node.RequestFile))
-	if err != nil {
-		return nil, err
-	}
-	request, err := trust.ParseRequest(raw)
-	if err != nil {
-		return nil, err
-	}
-	id, err := peer.IDFromBytes(request.Peer)
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	for _, listen := range settings.Mesh.Listen {
-		all = append(all, listen+"/p2p/"+id.String())
-	}
-	return all, nil
+// Withdraw makes a region endorse another one no longer. One of its hospitals
+// takes that in, which must run, and tells everybody.
+func (r *Region) Withdraw(ctx context.Context, at *Node, other *Region) error {
+	_, err := at.Must(ctx, append([]string{"region", "endorse", "--withdraw", other.Name}, r.keys()...)...)
+	return err
 }
 
 // awaitOthers returns when each region is connected to each other one.
@@ -101,6 +54,9 @@ func awaitOthers(ctx context.Context, regions []*Region) error {
 // meets reports, as an error, that no hospital is connected to another region.
 func (r *Region) meets(ctx context.Context, other *Region) error {
 	for _, n := range r.Nodes {
+		if !n.Running() {
+			continue
+		}
 		c, err := n.Client()
 		if err != nil {
 			return err

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 )
@@ -252,6 +254,9 @@ func (n *Node) Pid() int {
 	}
 	return n.command.Process.Pid
 }
+
+// Request returns the file with the node's request to join a region.
+func (n *Node) Request() string { return filepath.Join(n.Dir, node.RequestFile) }
 
 // Binary returns the path of the program that the node runs.
 func (n *Node) Binary() string { return n.binary }

@@ -24,9 +24,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// regionKey is the name of the admission key's file in a region's directory.
-const regionKey = "admission.key"
-
 // Build compiles cmd/watchward into dir and returns the binary's path. It uses
 // the go command and the module of the working directory.
 func Build(ctx context.Context, dir string) (string, error) {
@@ -77,6 +74,11 @@ type Config struct {
 	Names   []string       // the hospitals; the first founds the region
 	Network *Network       // where the nodes are; nil = on ports of loopback
 	Dirs    map[int]string // another directory for the node with this index
+
+	// So many of the first hospitals are coordinators, of whom more than half
+	// decide; 0 = one. Off are not started.
+	Coordinators int
+	Off          map[int]bool
 }
 
 // A Region is hospitals that run as processes on this machine. Close ends every
@@ -85,20 +87,20 @@ type Region struct {
 	Name  string
 	Nodes []*Node
 
-	dir string
+	config Config
 }
 
-// NewRegion makes a region as its coordinator would: init for each hospital,
-// region init at the first, which then runs, and admit and join for the others.
-// All nodes run when it returns; on an error none does.
+// NewRegion makes a region as its coordinators would: init for each hospital,
+// region init at the first, and admit and join for those who are no coordinators.
+// All nodes run when it returns but those that are Off; on an error none does.
 func NewRegion(ctx context.Context, c Config) (*Region, error) {
 	regions, err := NewRegions(ctx, c)
 	return regions[0], err
 }
 
 // NewRegions makes regions that endorse each other, each like NewRegion and with
-// a directory of its own. The first hospitals of the others are seeds of each.
-// It returns a region for each Config, also with an error: then no node runs.
+// a directory of its own. It returns a region for each Config, also with an error:
+// then no node runs.
 func NewRegions(ctx context.Context, configs ...Config) (regions []*Region, err error) {
 	defer func() {
 		if err != nil {
@@ -108,14 +110,13 @@ func NewRegions(ctx context.Context, configs ...Config) (regions []*Region, err 
 		}
 	}()
 	for number, c := range configs {
-		r := &Region{Name: cmp.Or(c.Name, fmt.Sprintf("Region %d", number+1)), dir: c.Dir}
+		r := &Region{Name: cmp.Or(c.Name, fmt.Sprintf("Region %d", number+1)), config: c}
 		regions = append(regions, r)
 		for i, name := range c.Names {
-			n := &Node{Name: name, Dir: filepath.Join(c.Dir, fmt.Sprintf("hospital-%d", i+1)), Region: r, binary: c.Binary, net: c.Network}
+			n := r.place(name)
 			if dir, ok := c.Dirs[i]; ok {
 				n.Dir = dir
 			}
-			r.Nodes = append(r.Nodes, n)
 		}
 	}
 	for _, r := range regions {
@@ -124,8 +125,11 @@ func NewRegions(ctx context.Context, configs ...Config) (regions []*Region, err 
 				return regions, err
 			}
 		}
+		if err := r.found(ctx); err != nil {
+			return regions, err
+		}
 	}
-	if err := found(ctx, regions); err != nil {
+	if err := endorse(ctx, regions); err != nil {
 		return regions, err
 	}
 	var group errgroup.Group
@@ -138,65 +142,113 @@ func NewRegions(ctx context.Context, configs ...Config) (regions []*Region, err 
 	return regions, awaitOthers(ctx, regions)
 }
 
-// found makes the first hospital of each region its coordinator, who endorses
-// the other regions, and starts it.
-func found(ctx context.Context, regions []*Region) error {
-	for _, r := range regions {
-		args := []string{"region", "init", "--name", r.Name, "--key", r.keyPath()}
-		for _, other := range regions {
-			if other == r {
-				continue
-			}
-			seeds, err := other.Nodes[0].addresses()
-			if err != nil {
+// place adds a hospital, whose directory is not made yet.
+func (r *Region) place(name string) *Node {
+	dir := filepath.Join(r.config.Dir, fmt.Sprintf("hospital-%d", len(r.Nodes)+1))
+	n := &Node{Name: name, Dir: dir, Region: r, binary: r.config.Binary, net: r.config.Network}
+	r.Nodes = append(r.Nodes, n)
+	return n
+}
+
+// Newcomer makes the directory of one more hospital, which does not run and is
+// nobody's member yet.
+func (r *Region) Newcomer(ctx context.Context, name string) (*Node, error) {
+	n := r.place(name)
+	return n, n.init(ctx)
+}
+
+// Key returns the file with the admission key of a coordinator, the first is 0.
+func (r *Region) Key(coordinator int) string {
+	return filepath.Join(r.config.Dir, fmt.Sprintf("admission-%d.key", coordinator+1))
+}
+
+// keys are the flags by which an act is decided at once, by as many coordinators
+// as it takes.
+func (r *Region) keys() (flags []string) {
+	for i := range max(1, r.config.Coordinators)/2 + 1 {
+		flags = append(flags, "--key", r.Key(i))
+	}
+	return flags
+}
+
+// found makes the first hospitals coordinators, and starts them.
+func (r *Region) found(ctx context.Context) error {
+	first, others := r.Nodes[0], r.Nodes[1:max(1, r.config.Coordinators)]
+	args := []string{"region", "init", "--name", r.Name, "--key", r.Key(0)}
+	if len(others) == 0 {
+		if _, err := first.Must(ctx, args...); err != nil {
+			return err
+		}
+		return r.start(ctx, first)
+	}
+	draft := filepath.Join(r.config.Dir, "charter.ww")
+	if _, err := first.Must(ctx, "region", "key", "--out", r.Key(0)); err != nil {
+		return err
+	}
+	for i, n := range others {
+		if _, err := n.Must(ctx, "region", "key", "--out", r.Key(i+1)); err != nil {
+			return err
+		}
+		args = append(args, "--with", r.Key(i+1)+".card")
+	}
+	if _, err := first.Must(ctx, append(args, "--out", draft)...); err != nil {
+		return err
+	}
+	for i, n := range others {
+		if _, err := n.Must(ctx, "region", "sign", draft, "--key", r.Key(i+1)); err != nil {
+			return err
+		}
+	}
+	for i, n := range r.Nodes[:len(others)+1] {
+		if _, err := n.Must(ctx, "join", "--in", draft); err != nil {
+			return err
+		}
+		if i > 0 && !r.config.Off[i] { // where the first one is, it learns from a file
+			where := filepath.Join(r.config.Dir, fmt.Sprintf("where-%d.ww", i+1))
+			if _, err := first.Must(ctx, "region", "show", "--out", where); err != nil {
 				return err
 			}
-			for _, seed := range seeds {
-				args = append(args, "--seed", seed)
+			if _, err := n.Must(ctx, "region", "take", where); err != nil {
+				return err
 			}
 		}
-		if _, err := r.Nodes[0].must(ctx, args...); err != nil {
-			return err
-		}
-	}
-	for _, r := range regions {
-		others := slices.DeleteFunc(slices.Clone(regions), func(other *Region) bool { return other == r })
-		if len(others) == 0 {
-			break
-		}
-		if err := r.Endorse(r.Nodes[0], others...); err != nil {
-			return err
-		}
-	}
-	for _, r := range regions {
-		if err := r.Nodes[0].Start(ctx); err != nil {
+		if err := r.start(ctx, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill admits and starts all hospitals but the first. Their admissions have what
-// the first one's has: the endorsements and the seeds too.
+// start starts a node, but for those that are off.
+func (r *Region) start(ctx context.Context, n *Node) error {
+	if r.config.Off[slices.Index(r.Nodes, n)] {
+		return nil
+	}
+	return n.Start(ctx)
+}
+
+// fill admits and starts those who are no coordinators. Their admissions have what
+// the first one knows: which regions are endorsed, too.
 func (r *Region) fill(ctx context.Context) error {
 	first := r.Nodes[0]
-	for i, n := range r.Nodes[1:] {
-		admission := filepath.Join(r.dir, fmt.Sprintf("admission-%d.ww", i+2))
+	for i, n := range r.Nodes {
+		if i < max(1, r.config.Coordinators) {
+			continue
+		}
+		admission := filepath.Join(r.config.Dir, fmt.Sprintf("admission-%d.ww", i+1))
 		// The first one runs, so that the admission names its addresses.
-		if _, err := first.must(ctx, "region", "admit", filepath.Join(n.Dir, "request.ww"), "--key", r.keyPath(), "--out", admission); err != nil {
+		if _, err := first.Must(ctx, append([]string{"region", "admit", n.Request(), "--out", admission}, r.keys()...)...); err != nil {
 			return err
 		}
-		if _, err := n.must(ctx, "join", "--in", admission); err != nil {
+		if _, err := n.Must(ctx, "join", "--in", admission); err != nil {
 			return err
 		}
-		if err := n.Start(ctx); err != nil {
+		if err := r.start(ctx, n); err != nil {
 			return err
 		}
 	}
 	return r.AwaitPeers(ctx)
 }
-
-func (r *Region) keyPath() string { return filepath.Join(r.dir, regionKey) }
 
 // hears is how many others a node of a large region must hear: on loopback all
 // have one address, from which a node takes few connections.
@@ -266,8 +318,8 @@ func (n *Node) Run(ctx context.Context, in io.Reader, args ...string) (Answer, e
 	return answer, nil
 }
 
-// must runs a command that has to succeed.
-func (n *Node) must(ctx context.Context, args ...string) (Answer, error) {
+// Must is Run for a command that has to succeed: another exit code is an error.
+func (n *Node) Must(ctx context.Context, args ...string) (Answer, error) {
 	a, err := n.Run(ctx, nil, args...)
 	if err == nil && a.Code != 0 {
 		err = fmt.Errorf("watchward %s: exit code %d: %s", strings.Join(args, " "), a.Code, a.Err)
@@ -291,7 +343,7 @@ func (n *Node) init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = n.must(ctx, "init", "--name", n.Name, "--api-listen", "127.0.0.1:0",
+	_, err = n.Must(ctx, "init", "--name", n.Name, "--api-listen", "127.0.0.1:0",
 		"--mesh-host", host, "--mesh-port", fmt.Sprint(port), "--tlp", "GREEN")
 	return err
 }
