@@ -26,7 +26,7 @@ const (
 	// under seven signatures are 450 KB: a minute of a 64 kbit/s line.
 	spreadBurst   = 16
 	spreadEvery   = time.Minute
-	pressingBurst = 128 // revocations, charters, fork proofs: what must not wait
+	pressingBurst = 128 // revocations, charters, fork proofs, proposals and approvals: what must not wait
 	pressingEvery = time.Second
 
 	// What a peer may bring, relayed ones included: up to seven signatures each.
@@ -155,7 +155,7 @@ func (s *spread) say(news []trust.Record) {
 }
 
 func (s *spread) budget(k trust.Kind) *rate.Limiter {
-	if k.Pressing() {
+	if k.Pressing() || k == trust.KindProposal || k == trust.KindApproval { // few, and people wait for them
 		return s.pressing
 	}
 	return s.bulk

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -124,6 +125,13 @@ func Join(dir string, admission []byte) (region string, err error) {
 		return "", err
 	}
 	if _, ok := roster.ByKey(id.Signing.Public().Bytes()); !ok {
+		for _, p := range roster.Proposals() {
+			for _, change := range p.Changes() {
+				if slices.ContainsFunc(change.Credentials, func(c *trust.Credential) bool { return bytes.Equal(c.Key, id.Signing.Public().Bytes()) }) {
+					return "", fmt.Errorf("this admission is not decided yet: %d more of the coordinators must sign it (watchward region sign FILE), then it is handed back", p.Lacking())
+				}
+			}
+		}
 		return "", fmt.Errorf("this admission is for another node: hand the coordinator %s", filepath.Join(dir, RequestFile))
 	}
 	if have, err := os.ReadFile(filepath.Join(dir, admissionFile)); err == nil && !bytes.Equal(have, admission) && !supersedes(id, a, have) {
@@ -159,18 +167,18 @@ func readRequest(path string) (*trust.Request, error) {
 	return trust.ParseRequest(raw)
 }
 
-// AddRecords adds trust records to the admission of the node in dir, which takes
-// them in at its next start, and addresses that it then dials. Each record must be
-// good; none is added otherwise.
+// AddRecords hands trust records to the node in dir, which does not run, and
+// addresses that it dials at its next start. Each record must be good; none is added
+// otherwise.
 func AddRecords(dir string, records [][]byte, seeds ...string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
+	a, roster, st, err := openOffline(dir)
 	if err != nil {
 		return err
 	}
-	a, roster, err := ParseAdmission(raw)
-	if err != nil {
-		return err
+	if st != nil {
+		defer st.Close()
 	}
+	roster.KeepJournal()
 	if _, err := roster.AddAll(records); err != nil {
 		return err
 	}
@@ -178,6 +186,12 @@ func AddRecords(dir string, records [][]byte, seeds ...string) error {
 		if !slices.Contains(a.Seeds, seed) && len(a.Seeds) < seedsMax {
 			a.Seeds = append(a.Seeds, seed)
 		}
+	}
+	if st != nil { // it has run: its store is where it keeps what came
+		if err := st.ChangeTrust(context.Background(), roster.TakeJournal()); err != nil {
+			return err
+		}
+		return writeAdmission(dir, *a)
 	}
 	a.Records = nil
 	for _, id := range roster.IDs() { // without the records of a region that is endorsed no longer

@@ -19,6 +19,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 )
 
 // FileSizeMax bounds a file of trust records, in bytes.
@@ -170,17 +171,47 @@ func (a *Admission) Roster() (*trust.Roster, error) {
 	return nil, errors.Join(errors.New("the region's charter is missing"), err)
 }
 
-// AdmissionOf returns the admission of the node in dir.
-func AdmissionOf(dir string) (*Admission, error) {
+// RosterOf returns what the node in dir knows of its region while it does not run:
+// by its admission, and by what came to its store since. It also returns whom it
+// dials first.
+func RosterOf(dir string) (*trust.Roster, []string, error) {
+	a, roster, st, err := openOffline(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if st != nil {
+		err = st.Close()
+	}
+	return roster, a.Seeds, err
+}
+
+// openOffline reads the admission of the node in dir and opens its store, nil if it
+// has never run. The caller closes it.
+func openOffline(dir string) (*Admission, *trust.Roster, *store.Store, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, admissionFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s belongs to no region: found one with watchward region init, or join one", dir)
+		return nil, nil, nil, fmt.Errorf("%s belongs to no region: found one with watchward region init, or join one", dir)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	a, _, err := ParseAdmission(raw)
-	return a, err
+	a, roster, err := ParseAdmission(raw)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, storeDir)); err != nil {
+		return a, roster, nil, nil
+	}
+	st, err := store.Open(store.Options{Dir: filepath.Join(dir, storeDir)})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%s: its store cannot be read: does a node run there that does not answer? %w", dir, err)
+	}
+	stored, err := st.Trust()
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, st.Close())
+	}
+	_, _ = roster.AddAll(stored) // what does not count any more is refused
+	return a, roster, st, nil
 }
 
 // Records implements api.Node: what Extract returns, and what the regions are that
@@ -266,6 +297,9 @@ func Admitting(roster *trust.Roster, requests [][]byte, role trust.Role, superse
 		}
 		g := grant(r, role, now)
 		if supersedes != nil {
+			if bytes.Equal(r.Key, supersedes.Key) || bytes.Equal(r.Peer, supersedes.Peer) || bytes.Equal(r.SealKey, supersedes.SealKey) {
+				return trust.Statement{}, fmt.Errorf("this request is of the keys that are to be replaced: make new ones with watchward init in another directory, on a clean machine, and use its %s", RequestFile)
+			}
 			g.Member, g.Serial, g.Role = supersedes.Member, supersedes.Serial+1, supersedes.Role
 			r.Name = supersedes.Name
 		}
@@ -283,15 +317,23 @@ func Renewing(roster *trust.Roster, members []*trust.Credential, now time.Time) 
 	return trust.Admission(roster.Charter(), grants, now.UnixMilli())
 }
 
-// Restating returns the statements, under the next charter, of what would count no
-// longer because of those that it distrusts: members' credentials and the list of
-// endorsed regions. It is empty if all goes on to count.
-func Restating(roster *trust.Roster, next *trust.Charter, now time.Time) ([]trust.Statement, error) {
+// Restating returns the statements, under the next charter, of what changes with it:
+// the nodes of coordinators who come, by their cards, and of those who leave, by
+// their names, change their roles; and what those that it distrusts have admitted and
+// endorsed, which would count no longer, is stated again.
+func Restating(roster *trust.Roster, next *trust.Charter, come []*trust.Card, leave []string, now time.Time) ([]trust.Statement, error) {
 	region := roster.Region()
-	var members []*trust.Credential
+	var grants []trust.Grant
 	for _, c := range roster.Members(region) {
-		if _, revoked := roster.Revoked(c); !revoked && !roster.Upholds(next, c.Charter()) {
-			members = append(members, c)
+		role := c.Role
+		switch {
+		case slices.ContainsFunc(come, func(card *trust.Card) bool { return card.Asks(c) }):
+			role = trust.RoleCoordinator
+		case c.Role == trust.RoleCoordinator && slices.Contains(leave, c.Name):
+			role = trust.RoleHospital
+		}
+		if _, revoked := roster.Revoked(c); !revoked && (role != c.Role || !roster.Upholds(next, c.Charter())) {
+			grants = append(grants, trust.Grant{Renews: c, Role: role, NotBefore: c.NotBefore, NotAfter: c.NotAfter})
 		}
 	}
 	var out []trust.Statement
@@ -302,12 +344,8 @@ func Restating(roster *trust.Roster, next *trust.Charter, now time.Time) ([]trus
 		}
 		out = append(out, st)
 	}
-	if len(members) == 0 {
+	if len(grants) == 0 {
 		return out, nil
-	}
-	grants := make([]trust.Grant, len(members))
-	for i, c := range members {
-		grants[i] = trust.Grant{Renews: c, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	}
 	st, err := trust.Admission(next, grants, now.UnixMilli())
 	return append(out, st), err

@@ -98,9 +98,9 @@ func (n *Node) RegionFile(_ context.Context, members bool) ([]byte, error) {
 }
 
 // RegionFile returns what Node.RegionFile would of the region of the node in dir, as
-// far as its admission says: what came later only the node itself knows.
+// far as it knew when it stopped.
 func RegionFile(dir string, members bool) ([]byte, error) {
-	_, roster, err := readAdmission(dir)
+	roster, _, err := RosterOf(dir)
 	if err != nil {
 		return nil, err
 	}

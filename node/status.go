@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/watchward/watchward/crypto/trust"
@@ -79,10 +80,15 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	members := n.roster.Members(n.roster.Region())
 	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
-	warn(s.Members > 1 && s.Peers == 0, "no other member is connected: check the network; local answers go on")
+	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), "no other member is connected: check the network; local answers go on")
 	if own := n.credential(); own != nil {
 		s.Until = api.Time(own.NotAfter)
 		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
+	}
+	if own := n.credential(); own != nil && own.Role == trust.RoleCoordinator {
+		open := slices.DeleteFunc(n.roster.Proposals(), n.roster.Moot)
+		warn(len(open) == 1, "a proposal waits for coordinators' signatures: watchward region proposals")
+		warn(len(open) > 1, fmt.Sprintf("%d proposals wait for coordinators' signatures: watchward region proposals", len(open)))
 	}
 	waits := ""
 	if s.Waiting > 0 {

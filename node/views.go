@@ -230,7 +230,7 @@ func (n *Node) deliveries(r store.Record) []store.Delivery {
 // sent reports whether a signed word is this node's own and a peer has said that
 // it holds it.
 func (n *Node) sent(r store.Record) bool {
-	if n.mesh == nil || r.Author != n.member || r.Header == nil || r.Header.Serial != n.serial {
+	if n.mesh == nil || r.Audience == crypto.AudienceNamed || r.Author != n.member || r.Header == nil || r.Header.Serial != n.serial {
 		return false
 	}
 	epoch, seq := n.mesh.Held(r.Audience)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -80,23 +81,19 @@ func openCouncil(cmd *cobra.Command, in string, members []string, all bool) (*co
 	return &council{cmd: cmd, client: c, seeds: a.Seeds, roster: roster}, nil
 }
 
-// offline goes by the admission of a node that does not run.
+// offline goes by what a node knew that does not run.
 func offline(cmd *cobra.Command, cause error) (*council, error) {
 	dir, _ := cmd.Flags().GetString("dir")
 	var asked *client.Error
 	if dir == "" || !errors.As(cause, &asked) || !asked.Unreachable && (asked.Problem == nil || asked.Problem.Word() != "unavailable") {
 		return nil, cause
 	}
-	a, err := node.AdmissionOf(dir)
+	roster, seeds, err := node.RosterOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	roster, err := a.Roster()
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "note: the node does not run, so this goes by what it was handed when it joined, and takes effect when it starts.")
-	return &council{cmd: cmd, dir: dir, seeds: a.Seeds, roster: roster}, nil
+	fmt.Fprintln(cmd.ErrOrStderr(), "note: the node does not run, so this goes by what it knew when it stopped; what changes takes effect when it starts.")
+	return &council{cmd: cmd, dir: dir, seeds: seeds, roster: roster}, nil
 }
 
 func (c *council) close() {
@@ -124,6 +121,11 @@ func readRegionFile(path string) (*node.Admission, error) {
 func loadKeys(cmd *cobra.Command, paths []string) ([]*crypto.PrivateKey, error) {
 	var keys []*crypto.PrivateKey
 	for _, path := range paths {
+		if raw, err := os.ReadFile(path); err == nil && len(raw) <= trust.CardSizeMax {
+			if _, err := trust.ParseCard(raw); err == nil {
+				return nil, fmt.Errorf("%s is a card, which everybody may have: give the key itself, the file without %s", path, cardSuffix)
+			}
+		}
 		key, err := keyfile.LoadAdmission(path, func() ([]byte, error) {
 			return askPassphrase(cmd, "Passphrase of "+path+": ")
 		})
@@ -158,6 +160,12 @@ func (c *council) decide(f councilFlags, extra *node.Admission, statements ...tr
 	p, err := trust.Propose(c.roster.Charter(), keys[0], now().UnixMilli(), statements...)
 	if err != nil {
 		return outcome{}, err
+	}
+	does := strings.Join(describe(p, c.roster), "; ")
+	for _, o := range c.roster.Proposals() {
+		if !c.roster.Moot(o) && strings.Join(describe(o, c.roster), "; ") == does {
+			return outcome{}, fmt.Errorf("this is proposed already, as %s, signed by %s: sign that one (watchward region sign %s)", o.ID().String()[:12], strings.Join(o.Signed(), ", "), o.ID().String()[:12])
+		}
 	}
 	return c.sign(p, keys[1:], f, extra)
 }
@@ -231,6 +239,10 @@ func (c *council) write(path string, fresh bool, records [][]byte, members []*tr
 	if err != nil {
 		return err
 	}
+	// What else waits has no place in it: who signs a file signs all that waits there.
+	a.Records = slices.DeleteFunc(a.Records, func(raw []byte) bool {
+		return isProposal(raw) && !slices.ContainsFunc(records, func(own []byte) bool { return bytes.Equal(own, raw) })
+	})
 	a.Records, a.Seeds = append(a.Records, large...), c.seeds
 	if len(large) > 0 { // their approvals are no use to a roster
 		a.Records = append(a.Records, slices.DeleteFunc(records, func(raw []byte) bool { return len(raw) > trust.RecordSizeMax })...)
@@ -243,6 +255,11 @@ func (c *council) write(path string, fresh bool, records [][]byte, members []*tr
 		return writeNew(path, raw)
 	}
 	return replaceFile(path, raw)
+}
+
+func isProposal(raw []byte) bool {
+	kind, _ := trust.KindOf(raw)
+	return kind == trust.KindProposal || kind == trust.KindApproval
 }
 
 // replaceFile exchanges a file's content in one step.
@@ -341,6 +358,9 @@ func describeCredential(c *trust.Credential, roster *trust.Roster) string {
 	until := time.UnixMilli(c.NotAfter).UTC().Format("2006-01-02")
 	if roster != nil {
 		if old, ok := roster.Member(c.Region, c.Member, c.Serial); ok && string(old.Key) == string(c.Key) {
+			if old.Role != c.Role {
+				return fmt.Sprintf("make %s a %s, which was a %s, until %s", c.Name, c.Role, old.Role, until)
+			}
 			return fmt.Sprintf("renew %s until %s", c.Name, until)
 		}
 	}

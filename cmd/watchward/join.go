@@ -119,6 +119,9 @@ func joinByFile(cmd *cobra.Command, dir, in string) error {
 	if err != nil {
 		return fileError(in, err)
 	}
+	if _, err := os.Stat(filepath.Join(dir, node.ConfigFile)); err != nil {
+		return usage("%s holds no node: make one with watchward init --dir %s, whose request is what gets admitted", dir, dir)
+	}
 	region, err := node.JoinSaved(dir, admission)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -87,6 +88,13 @@ func newAdmissionKey(cmd *cobra.Command, path string, protect bool) (*crypto.Pri
 		var err error
 		if passphrase, err = askPassphrase(cmd, "New passphrase for "+path+": "); err != nil {
 			return nil, err
+		}
+		again, err := askPassphrase(cmd, "The same again: ")
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(again, passphrase) {
+			return nil, usage("the two passphrases differ: nothing was made")
 		}
 	}
 	key, err := crypto.GenerateKey(rand.Reader)
@@ -193,7 +201,7 @@ func openProposals(cmd *cobra.Command, in string) ([]*trust.Proposal, *trust.Ros
 			return nil, nil, err
 		}
 		defer c.close()
-		return c.roster.Proposals(), c.roster, nil
+		return slices.DeleteFunc(c.roster.Proposals(), c.roster.Moot), c.roster, nil
 	}
 	a, err := readRegionFile(in)
 	if err != nil {
@@ -222,7 +230,10 @@ func pick(proposals []*trust.Proposal, id string) (*trust.Proposal, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("no proposal %s waits for a signature: it is decided, has not arrived yet, or is mistyped; watchward region proposals lists them", plain(id))
+		if len(id) < 4 {
+			return nil, usage("%s is too little of an id: say four digits of it at least", plain(id))
+		}
+		return nil, fmt.Errorf("no proposal %s waits for a signature: it is decided, has not arrived here yet (wait a moment), or is mistyped; watchward region proposals lists them", plain(id))
 	}
 	return nil, usage("%s fits %d proposals: say more of the id", id, len(found))
 }
@@ -235,8 +246,8 @@ func newRegionSign() *cobra.Command {
 		Long: `Sign what another coordinator has proposed. ID is the beginning of a proposal's id,
 as watchward region proposals shows it; FILE is a draft of a charter, or what
 another coordinator wrote with --out: it is signed in place. See what it would do
-first: watchward region proposals ID. Nobody can sign twice, and what was signed by
-enough takes effect everywhere.`,
+first: watchward region proposals ID, or proposals --in FILE. Nobody can sign twice, and
+what was signed by enough takes effect everywhere.`,
 		Example: `  watchward region sign 3f2a91c0 --key b.key --dir B
   watchward region sign region.ww --key b.key`,
 		Args: cobra.ExactArgs(1),
@@ -292,6 +303,9 @@ func signFile(cmd *cobra.Command, path string, f councilFlags) error {
 	before, err := a.Proposals(nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	if roster != nil && len(before) > 1 {
+		return fmt.Errorf("%s holds %d proposals, and nobody should sign several unseen: ask for a file of one of them", path, len(before))
 	}
 	for _, p := range before {
 		if roster == nil || f.despite {
@@ -772,12 +786,14 @@ and those that it wants itself. What is not said stays as it is. A coordinator t
 leaves keeps no right, and what it signed stays valid, unless it is distrusted: when
 so many are that they could have admitted somebody alone, nothing counts any more
 that was admitted or endorsed under the charters in which they decided: the same
-proposal then renews what this node knows of, so look through it before you sign.`,
+proposal then renews what this node knows of, so look through it before you sign.
+The nodes of those who come become coordinators' nodes, which can invite, and those of
+the ones who leave hospitals', where they have the names of their coordinators.`,
 		Example: `  watchward region amend --add d.key.card --threshold 3 --key a.key --dir A
   watchward region amend --remove "St Anna" --key a.key --dir A`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := openCouncil(cmd, f.in, nil, len(distrust) > 0)
+			c, err := openCouncil(cmd, f.in, nil, true)
 			if err != nil {
 				return err
 			}
@@ -804,6 +820,7 @@ proposal then renews what this node knows of, so look through it before you sign
 			for _, card := range cards {
 				next.Coordinators = append(next.Coordinators, card.Coordinator())
 			}
+			gone := append(slices.Clone(remove), distrust...)
 			if name != "" {
 				next.Name = name
 			}
@@ -819,7 +836,7 @@ proposal then renews what this node knows of, so look through it before you sign
 			if err != nil {
 				return fmt.Errorf("the charter is refused: %w", err)
 			}
-			again, err := node.Restating(c.roster, charter, now())
+			again, err := node.Restating(c.roster, charter, cards, gone, now())
 			if err != nil {
 				return err
 			}

@@ -49,7 +49,7 @@ region's name, which every member pins.`,
 		},
 	}
 	c.Flags().StringVar(&o.name, "name", "", "the region's name")
-	c.Flags().StringVar(&o.key, "key", "", "file of this coordinator's admission key; made if there is none")
+	c.Flags().StringVar(&o.key, "key", "", "file of this coordinator's admission key; alone, it is made if there is none")
 	c.Flags().StringArrayVar(&o.with, "with", nil, "card of another coordinator (watchward region key)")
 	c.Flags().IntVar(&o.threshold, "threshold", 0, "how many coordinators must agree; default: more than half")
 	c.Flags().StringVar(&o.out, "out", "", "file for the draft, which all coordinators sign")
@@ -125,10 +125,11 @@ func draft(cmd *cobra.Command, dir string, o foundOptions) error {
 	if err != nil {
 		return usage("--region-role: %w", err)
 	}
-	key, err := foundersKey(cmd, o.key, o.protect)
+	keys, err := loadKeys(cmd, []string{o.key})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (watchward region key makes one, with its card)", err)
 	}
+	key := keys[0]
 	own := &trust.Card{Name: parsed.Name, Key: key.Public().Bytes(), Request: request}
 	cards := append([]*trust.Card{own}, others...)
 	threshold := o.threshold

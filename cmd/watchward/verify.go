@@ -50,7 +50,7 @@ func writeProof(cmd *cobra.Command, c *client.Client, id, to string) error {
 func writeRegion(cmd *cobra.Command, dir, to string, members bool) error {
 	raw, err := runningRegion(cmd, members)
 	if answered := (*client.Error)(nil); err != nil && errors.As(err, &answered) && answered.Unreachable {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: the node in %s does not run, so the file says what it was told when it joined, and nothing that came later\n", dir)
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: the node in %s does not run, so the file says what it knew when it stopped\n", dir)
 		raw, err = node.RegionFile(dir, members)
 	}
 	if err != nil {

@@ -89,6 +89,15 @@ func (c *Card) check() error {
 	return nil
 }
 
+// Asks reports whether the card carries the join request of a credential's keys.
+func (c *Card) Asks(of *Credential) bool {
+	if c.Request == nil {
+		return false
+	}
+	r, err := ParseRequest(c.Request)
+	return err == nil && r.asks(of)
+}
+
 // Coordinator returns the charter's entry.
 func (c *Card) Coordinator() Coordinator { return Coordinator{Name: c.Name, Key: c.Key} }
 

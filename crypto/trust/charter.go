@@ -66,6 +66,11 @@ func (c Charter) state() (Statement, *Charter, error) {
 	c.Coordinators, c.Voters = slices.Clone(c.Coordinators), slices.Clone(c.Voters)
 	c.RegionRoles, c.Distrusts = slices.Clone(c.RegionRoles), slices.Clone(c.Distrusts)
 	slices.SortFunc(c.Coordinators, compareCoordinators)
+	for i := 1; i < len(c.Coordinators); i++ {
+		if a, b := c.Coordinators[i-1], c.Coordinators[i]; bytes.Equal(a.Key, b.Key) {
+			return Statement{}, nil, fmt.Errorf("charter: %q and %q have the same key: each coordinator is named once, with a key of its own", a.Name, b.Name)
+		}
+	}
 	slices.SortFunc(c.Voters, compareMembers)
 	slices.Sort(c.RegionRoles)
 	slices.SortFunc(c.Distrusts, compareHashes)
@@ -169,7 +174,7 @@ func (c *Charter) check() error {
 	case n < 1 || n > CoordinatorsMax:
 		return fmt.Errorf("%d coordinators, want 1 to %d", n, CoordinatorsMax)
 	case c.Threshold < 1 || int(c.Threshold) > n:
-		return fmt.Errorf("a threshold of %d among %d coordinators", c.Threshold, n)
+		return fmt.Errorf("a threshold of %d: there are %d coordinators, so choose 1 to %d", c.Threshold, n, n)
 	case c.MinVersion > crypto.Version:
 		return fmt.Errorf("minimal protocol version %d, this build knows %d", c.MinVersion, crypto.Version)
 	case c.Created < 0:

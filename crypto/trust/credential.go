@@ -79,7 +79,7 @@ func (c *Credential) RecordID() crypto.Hash { return c.record }
 // A Grant says under which terms somebody is admitted, or a credential renewed.
 type Grant struct {
 	Request   *Request        // from ParseRequest, which verified its proofs; nil to renew
-	Renews    *Credential     // whose keys, name, role, serial and member are taken over
+	Renews    *Credential     // whose keys, name, serial and member are taken over, and its role unless Role says another
 	Role      Role            // 0 means hospital
 	Serial    uint32          // 0 means 1
 	Member    crypto.MemberID // needed for serials above 1; 0 otherwise
@@ -152,6 +152,9 @@ func (g Grant) encode(region crypto.Region, now int64) ([]byte, error) {
 	case g.Renews != nil:
 		o := g.Renews
 		c.Member, c.Serial, c.Key, c.SealKey, c.Peer, c.Name, c.Role = o.Member, o.Serial, o.Key, o.SealKey, o.Peer, o.Name, o.Role
+		if g.Role != 0 {
+			c.Role = g.Role
+		}
 	case g.Request != nil:
 		r := g.Request
 		c.Key, c.SealKey, c.Peer, c.Name, c.Role = r.Key, r.SealKey, r.Peer, r.Name, max(g.Role, RoleHospital)

@@ -104,6 +104,9 @@ func Propose(before *Charter, key *crypto.PrivateKey, now int64, statements ...S
 	body := proposalBody{Version: Version, Time: now, Proposer: SignerOf(key.Public().Bytes()), Statements: statements}
 	if before != nil {
 		body.Region = before.Region()
+		if find([]quorum{before.quorum()}, body.Proposer) == nil {
+			return nil, errStrangeKey
+		}
 	}
 	raw, err := canon.Marshal(body)
 	if err != nil {
@@ -267,11 +270,13 @@ func (p *Proposal) Sign(key *crypto.PrivateKey) error {
 		ap.Signatures[i], say = sig, true
 	}
 	if !say {
-		return errors.New("this key is not one of the charter's coordinators: use the admission key that the charter lists")
+		return errStrangeKey
 	}
 	p.approvals[ap.Signer] = ap
 	return nil
 }
+
+var errStrangeKey = errors.New("this key is not one of the charter's coordinators: use the admission key that the charter lists")
 
 // check verifies an approval of this proposal.
 func (p *Proposal) check(ap approval) error {
@@ -690,6 +695,40 @@ func (r *Roster) Proposals() []*Proposal {
 	return out
 }
 
+// Moot reports whether a proposal can do nothing any more: charters have gone on
+// without it, those it would admit are members with the keys and the end that it
+// gives, those it would revoke are revoked, or a later list is in force.
+func (r *Roster) Moot(p *Proposal) bool {
+	latest := r.Charter()
+	for _, a := range p.acts {
+		switch {
+		case a.charter != nil:
+			if latest == nil || a.charter.Prev == latest.hash {
+				return false
+			}
+		case a.list != nil:
+			if before := r.Endorsements(r.region); before == nil || before.Charter != a.list.Charter || a.list.Number > before.Number {
+				return false
+			}
+		case a.revocation != nil:
+			if c, known := r.Member(r.region, a.revocation.Member, a.revocation.Serial); !known {
+				return false
+			} else if _, revoked := r.Revoked(c); !revoked {
+				return false
+			}
+		}
+		for _, c := range a.credentials {
+			current, known := r.Member(c.Region, c.Member, c.Serial)
+			if _, revoked := r.Revoked(c); !revoked && (!known || !current.sameKeys(c) || current.Role != c.Role || current.NotAfter+day < c.NotAfter) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+const day = 24 * 60 * 60 * 1000 // ms
+
 // Doubts returns, in words for a coordinator, what speaks against signing a
 // proposal, going by this roster: nil means that all is in order.
 func (r *Roster) Doubts(p *Proposal) (doubts []string) {
@@ -712,6 +751,11 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 			}
 			if known && !bytes.Equal(current.Key, c.Key) {
 				doubt("%q has another key under serial %d", c.Name, c.Serial)
+			}
+			for _, b := range p.acts {
+				if b.revocation != nil && b.revocation.Key == c.KeyID() {
+					doubt("the new keys of %q are those that are to be revoked", c.Name)
+				}
 			}
 			if _, revoked := r.Revoked(c); revoked {
 				doubt("the key of %q, or its serial %d, is revoked", c.Name, c.Serial)
