@@ -714,7 +714,7 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 		for _, c := range a.credentials {
 			current, known := r.Member(c.Region, c.Member, c.Serial)
 			proven := slices.ContainsFunc(a.requests, func(req *Request) bool { return req.asks(c) })
-			if !proven && !(known && current.sameKeys(c)) {
+			if !proven && !(known && current.SameKeys(c)) {
 				doubt("nobody has shown to hold the keys of %q", c.Name)
 			}
 			if known && !bytes.Equal(current.Key, c.Key) {
