@@ -10,6 +10,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -77,4 +78,14 @@ func (n *Node) Roster() *trust.Roster { return n.roster }
 func (n *Node) SignNow(ctx context.Context) error {
 	_, err := newOutbox(n).round(ctx, false)
 	return err
+}
+
+// CanName reports whether a word can be sealed for the member with a name.
+func (n *Node) CanName(name string) bool {
+	c, err := n.recipient(n.everyone(), name, notice.TLPRed)
+	if err != nil {
+		return false
+	}
+	sealed := n.credentialOf(c.Member)
+	return sealed != nil && sealed.RecordID() == c.RecordID()
 }

@@ -75,7 +75,7 @@ func (n *Node) everyone() []*trust.Credential {
 			all = append(all, n.roster.Members(region)...)
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(c *trust.Credential) bool { return !n.roster.Speaks(c) })
 }
 
 // recipient finds the member that a name means, and checks that the word may go
@@ -102,12 +102,20 @@ func (n *Node) recipient(all []*trust.Credential, name string, tlp notice.TLP) (
 			Fix: "mark it AMBER+STRICT or RED"}
 	case seal.CheckKey(c.SealKey) != nil:
 		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("nobody can seal for %s: its key for that is broken", c.Name), Fix: "ask a coordinator to give it new keys"}
+	case !n.sealsWith(c):
+		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("two regions name different keys for %s", c.Name), Fix: "ask a coordinator which region is wrong, and not to endorse it"}
 	case n.revoked(c):
 		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("the credential of %s was revoked: its keys may be in other hands", c.Name), Fix: "call them; a coordinator gives them new keys with watchward region supersede"}
 	case !n.sealable(c, n.now().UnixMilli()):
 		return nil, &notice.FieldError{Field: toField, Reason: fmt.Sprintf("the credential of %s ended more than 90 days ago", c.Name), Fix: "a coordinator renews it"}
 	}
 	return c, nil
+}
+
+// sealsWith reports whether what is for a credential's member is sealed with its keys.
+func (n *Node) sealsWith(c *trust.Credential) bool {
+	current := n.credentialOf(c.Member)
+	return current != nil && current.SameKeys(c)
 }
 
 // sealable reports whether a credential is still sealed for.
@@ -164,13 +172,18 @@ func (n *Node) hearers(r store.Record) ([]crypto.MemberID, error) {
 }
 
 // credentialOf returns the current credential of a member that can be named, nil
-// if there is none.
-func (n *Node) credentialOf(id crypto.MemberID) *trust.Credential {
-	all := n.everyone()
-	if i := slices.IndexFunc(all, func(c *trust.Credential) bool { return c.Member == id }); i >= 0 {
-		return all[i]
+// if there is none: this region's, else that on whose keys all others agree.
+func (n *Node) credentialOf(id crypto.MemberID) (found *trust.Credential) {
+	for _, c := range n.everyone() {
+		switch {
+		case c.Member != id:
+		case found == nil:
+			found = c
+		case found.Region != n.roster.Region() && !found.SameKeys(c):
+			return nil
+		}
 	}
-	return nil
+	return found
 }
 
 // sealed makes the envelope of one group for named members. Who is no member any

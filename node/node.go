@@ -212,7 +212,9 @@ func (n *Node) memberName(id crypto.MemberID) string {
 	}
 	for _, region := range slices.Backward(n.roster.Regions()) { // its own last, whose word counts
 		for _, c := range n.roster.Members(region) {
-			n.names[c.Member] = c.Name
+			if n.roster.Speaks(c) {
+				n.names[c.Member] = c.Name
+			}
 		}
 	}
 	return n.names[id]

@@ -65,6 +65,9 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	if !known {
 		return nil, nil, mesh.ErrUnknownAuthor
 	}
+	if !roster.Speaks(author) { // no relay's fault: who endorses other regions may not see it
+		return nil, nil, refuse("credential", fmt.Errorf("region %s says that %q is a member that another region has", h.Region, author.Name))
+	}
 	// 4: the author's role may speak there, and the marking fits the audience. A later
 	// charter, which may not be here yet, can allow more, so nobody is to blame.
 	if !roster.Allowed(author, h.Audience) {

@@ -198,7 +198,7 @@ func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFl
 		if o.File = f.out; o.File == "" {
 			o.File = f.in
 		}
-		if err := c.write(o.File, f.out != "", slices.Concat(records, extra.Records), credentialsOf(p)); err != nil {
+		if err := c.write(o.File, f.out != "", slices.Concat(records, extra.Records), c.concerned(p)); err != nil {
 			return o, err
 		}
 	}
@@ -208,9 +208,15 @@ func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFl
 	return o, c.deliver(slices.Concat(records, extra.Records), extra.Seeds...)
 }
 
-func credentialsOf(p *trust.Proposal) (out []*trust.Credential) {
+// concerned returns the credentials that who signs a proposal must see.
+func (c *council) concerned(p *trust.Proposal) (out []*trust.Credential) {
 	for _, change := range p.Changes() {
 		out = append(out, change.Credentials...)
+		if r := change.Revocation; r != nil {
+			if m, ok := c.roster.Member(r.Region, r.Member, r.Serial); ok {
+				out = append(out, m)
+			}
+		}
 	}
 	return out
 }
@@ -319,7 +325,9 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 	names := coordinators(c)
 	text := fmt.Sprintf("charter %d of %s: %d of %d coordinators decide: %s", c.Number, c.Name, c.Threshold, len(names), strings.Join(names, ", "))
 	if c.Number == 1 {
-		return "found " + text
+		plainest := *c
+		plainest.RegionRoles = nil
+		return "found " + text + amended(&plainest, c)
 	}
 	var before *trust.Charter
 	if roster != nil {
@@ -328,6 +336,7 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 	if before == nil {
 		return text
 	}
+	text += amended(before, c)
 	for _, o := range c.Coordinators {
 		if !slices.ContainsFunc(before.Coordinators, func(b trust.Coordinator) bool { return string(b.Key) == string(o.Key) }) {
 			text += fmt.Sprintf("; new: %s (%s)", o.Name, words.Of(o.Key, nil, nil))
@@ -340,6 +349,39 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 				text += ", distrusted"
 			}
 		}
+	}
+	for _, signer := range c.Distrusts {
+		if !slices.ContainsFunc(before.Coordinators, func(o trust.Coordinator) bool { return trust.SignerOf(o.Key) == signer }) {
+			text += fmt.Sprintf("; distrusts the former key %x", signer[:8])
+		}
+	}
+	return text
+}
+
+// amended says what a charter changes beside its coordinators: whoever signs is to
+// see all of it.
+func amended(before, c *trust.Charter) (text string) {
+	if c.Name != before.Name {
+		text += "; until now it is called " + before.Name
+	}
+	if c.Threshold != before.Threshold || len(c.Coordinators) != len(before.Coordinators) {
+		text += fmt.Sprintf("; until now %d of %d decide", before.Threshold, len(before.Coordinators))
+	}
+	for _, role := range c.RegionRoles {
+		if !slices.Contains(before.RegionRoles, role) {
+			text += fmt.Sprintf("; a %s may hear what is for the region alone", role)
+		}
+	}
+	for _, role := range before.RegionRoles {
+		if !slices.Contains(c.RegionRoles, role) {
+			text += fmt.Sprintf("; a %s may not hear any more what is for the region alone", role)
+		}
+	}
+	if c.MinVersion != before.MinVersion {
+		text += fmt.Sprintf("; protocol version %d at least", c.MinVersion)
+	}
+	if !slices.Equal(c.Voters, before.Voters) {
+		text += fmt.Sprintf("; the ledger has other voters, %d in all", len(c.Voters))
 	}
 	return text
 }
@@ -358,10 +400,7 @@ func describeCredential(c *trust.Credential, roster *trust.Roster) string {
 	until := time.UnixMilli(c.NotAfter).UTC().Format("2006-01-02")
 	if roster != nil {
 		if old, ok := roster.Member(c.Region, c.Member, c.Serial); ok && string(old.Key) == string(c.Key) {
-			if old.Role != c.Role {
-				return fmt.Sprintf("make %s a %s, which was a %s, until %s", c.Name, c.Role, old.Role, until)
-			}
-			return fmt.Sprintf("renew %s until %s", c.Name, until)
+			return fmt.Sprintf("renew %s until %s", c.Name, until) + renewed(old, c)
 		}
 	}
 	what := "admit"
@@ -369,6 +408,20 @@ func describeCredential(c *trust.Credential, roster *trust.Roster) string {
 		what = fmt.Sprintf("give new keys (serial %d) to", c.Serial)
 	}
 	return fmt.Sprintf("%s %s as %s until %s, words: %s", what, c.Name, c.Role, until, words.Of(c.Key, c.SealKey, c.Peer))
+}
+
+// renewed says what else than its end a credential with the same key changes.
+func renewed(old, c *trust.Credential) (text string) {
+	if old.Name != c.Name {
+		text += ", called " + old.Name + " until now"
+	}
+	if old.Role != c.Role {
+		text += fmt.Sprintf(", as %s instead of %s", c.Role, old.Role)
+	}
+	if string(old.SealKey) != string(c.SealKey) || string(old.Peer) != string(c.Peer) {
+		text += ", with another seal key or peer id, words: " + words.Of(c.Key, c.SealKey, c.Peer)
+	}
+	return text
 }
 
 func describeEndorsements(l *trust.Endorsements, roster *trust.Roster) string {

@@ -62,8 +62,8 @@ func (c *Credential) KeyID() crypto.MemberID {
 	return memberOf(c.Key)
 }
 
-// sameKeys reports whether both bind the same keys to the same member.
-func (c *Credential) sameKeys(d *Credential) bool {
+// SameKeys reports whether both bind the same keys to the same member.
+func (c *Credential) SameKeys(d *Credential) bool {
 	return c.Member == d.Member && c.Serial == d.Serial && bytes.Equal(c.Key, d.Key) && bytes.Equal(c.SealKey, d.SealKey) && bytes.Equal(c.Peer, d.Peer)
 }
 

@@ -719,7 +719,7 @@ func (r *Roster) Moot(p *Proposal) bool {
 		}
 		for _, c := range a.credentials {
 			current, known := r.Member(c.Region, c.Member, c.Serial)
-			if _, revoked := r.Revoked(c); !revoked && (!known || !current.sameKeys(c) || current.Role != c.Role || current.NotAfter+day < c.NotAfter) {
+			if _, revoked := r.Revoked(c); !revoked && (!known || !current.SameKeys(c) || current.Role != c.Role || current.NotAfter+day < c.NotAfter) {
 				return false
 			}
 		}
@@ -742,11 +742,18 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 			doubt("it admits under an earlier charter: number %d is in force", latest.Number)
 		case a.list != nil && r.replaced(p, a.list):
 			doubt("the list of endorsed regions has been replaced since")
+		case a.revocation != nil:
+			c, known := r.Member(a.revocation.Region, a.revocation.Member, a.revocation.Serial)
+			if !known {
+				doubt("it revokes serial %d of a member who is not known to have one", a.revocation.Serial)
+			} else if c.KeyID() != a.revocation.Key {
+				doubt("it names %q, and revokes another key than that one's", c.Name)
+			}
 		}
 		for _, c := range a.credentials {
 			current, known := r.Member(c.Region, c.Member, c.Serial)
 			proven := slices.ContainsFunc(a.requests, func(req *Request) bool { return req.asks(c) })
-			if !proven && !(known && current.sameKeys(c)) {
+			if !proven && !(known && current.SameKeys(c)) {
 				doubt("nobody has shown to hold the keys of %q", c.Name)
 			}
 			if known && !bytes.Equal(current.Key, c.Key) {
@@ -760,9 +767,56 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 			if _, revoked := r.Revoked(c); revoked {
 				doubt("the key of %q, or its serial %d, is revoked", c.Name, c.Serial)
 			}
+			switch before := r.latest(c); {
+			case before == nil && r.called(c.Region, c.Name):
+				doubt("a member is called %q already: is it the same hospital?", c.Name)
+			case before == nil:
+			case before.Name != c.Name:
+				doubt("%q would be called %q", before.Name, c.Name)
+			case before.Role != c.Role && !p.makes(a.batch.Charter): // with a charter, roles follow it
+				doubt("%q would be a %s, and is a %s", c.Name, c.Role, before.Role)
+			case before.Serial < c.Serial && !p.revokes(before) && !r.isRevoked(before):
+				doubt("the keys that %q has now, of serial %d, would not be revoked", c.Name, before.Serial)
+			}
 		}
 	}
 	return doubts
+}
+
+// latest returns the current credential of the member that a credential is for.
+func (r *Roster) latest(c *Credential) *Credential {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if g := r.regions[c.Region]; g != nil {
+		return g.members[c.Member]
+	}
+	return nil
+}
+
+// called reports whether a member has a name. It looks at each.
+func (r *Roster) called(region crypto.Region, name string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if g := r.regions[region]; g != nil {
+		for _, c := range g.members {
+			if c.Name == name && !g.revoked(c) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *Roster) isRevoked(c *Credential) bool {
+	_, revoked := r.Revoked(c)
+	return revoked
+}
+
+// revokes reports whether the proposal itself ends a credential's serial.
+func (p *Proposal) revokes(c *Credential) bool {
+	return slices.ContainsFunc(p.acts, func(a act) bool {
+		return a.revocation != nil && a.revocation.Member == c.Member && a.revocation.Serial == c.Serial
+	})
 }
 
 // replaced reports whether a list of this region that a proposal brings would not
