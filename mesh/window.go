@@ -17,7 +17,8 @@ import (
 
 // Bounds and times of bulk on a link.
 const (
-	windowMin  = 8 << 10 // bytes of bulk under way on a slow link, and to begin with
+	windowMin  = 4 << 10 // bytes of bulk under way on a slow link, and to begin with
+	windowSlow = 8 << 10 // a link counts as slow when its window closes to so much
 	windowMax  = 4 << 20
 	queueShort = 250 * time.Millisecond // what bulk may add to a link's round trip …
 	queueLong  = 2 * queueShort         // … and when it is too much
@@ -102,7 +103,7 @@ func (l *link) give(n, flying int, took time.Duration, now time.Time) {
 	switch queue := took - l.base; {
 	case queue > queueLong:
 		l.window = max(windowMin, int(int64(flying)*int64(queueShort)/int64(queue)))
-		if l.window == windowMin {
+		if l.window <= windowSlow {
 			l.slow = now
 		}
 	case queue <= queueShort && flying >= l.window/2:

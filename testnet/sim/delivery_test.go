@@ -233,7 +233,7 @@ func TestSlowMembersHoldUpNobody(t *testing.T) {
 
 // A member behind 64 kbit/s was away while the others said a megabyte. Urgent
 // words overtake what it catches up with, both ways. It has four hubs, all of
-// which send to it, over the one line; with a single peer it is 3 s (package mesh).
+// which send to it, over the one line.
 func TestUrgentWordsOvertakeTheBacklogOfASlowMember(t *testing.T) {
 	if raceEnabled {
 		t.Skip("SKIPPED: what it measures is no matter of the race detector")
@@ -263,7 +263,7 @@ func TestUrgentWordsOvertakeTheBacklogOfASlowMember(t *testing.T) {
 				e := from.Speak(crypto.Header{Urgent: true}, 200)
 				time.Sleep(10 * time.Second)
 				at, came := to.Arrived(e.ID)
-				if took := at.Sub(e.At); !came || took > 4*time.Second {
+				if took := at.Sub(e.At); !came || took > 3*time.Second {
 					t.Errorf("round %d: an urgent word of %s: came %t, took %s", round, from.Credential.Name, came, took)
 				} else {
 					t.Logf("round %d: an urgent word of %s took %s", round, from.Credential.Name, took)
