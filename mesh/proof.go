@@ -373,10 +373,10 @@ func (g *gate) refuse(c network.Conn, err error) {
 		return
 	}
 	g.m.metrics.rejected("session")
-	if !errors.Is(err, crypto.ErrSignature) && !errors.Is(err, errUnproven) {
-		// It ended, or the other side is starting and does not speak this yet: dialled again.
-		g.m.log.Info("connection ends before its keys are proved", slog.String("member", credential.Name),
-			slog.String("peer", c.RemotePeer().String()), slog.Any("err", err))
+	if !errors.Is(err, crypto.ErrSignature) {
+		// Silence is no proof of theft: the line was cut, or the other side is starting.
+		g.m.log.Warn("peer has not proved its keys in time, and is dropped", slog.String("member", credential.Name),
+			slog.String("peer", c.RemotePeer().String()), slog.String("addr", c.RemoteMultiaddr().String()), slog.Any("err", err))
 		return
 	}
 	g.m.log.Warn("peer does not prove that it holds this member's key and is dropped: its peer key may be in other hands",
