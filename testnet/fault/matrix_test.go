@@ -16,7 +16,7 @@ import (
 // How many rows the matrix and the list of attacks have.
 const (
 	faults  = 54
-	attacks = 37
+	attacks = 40
 )
 
 var (
