@@ -198,11 +198,10 @@ func TestWhatFoundNoRoomIsKeptLater(t *testing.T) {
 	}
 }
 
-// Records that are too many for the file of a node that does not run are refused,
-// and the node starts with what it had.
+// Records that are too many for what a node is handed before its first start are
+// refused, and it starts with what it had. One that has run keeps them in its store.
 func TestTooManyRecordsForANodeThatDoesNotRun(t *testing.T) {
-	b := newBench(t)
-	b.stop(t)
+	b := benchAt(t, t.TempDir(), &clock{})
 	names := make([]string, 160)
 	for i := range names {
 		names[i] = fmt.Sprint("newcomer ", i)
@@ -217,5 +216,22 @@ func TestTooManyRecordsForANodeThatDoesNotRun(t *testing.T) {
 	if err := node.AddRecords(b.dir, records[:3]); err != nil {
 		t.Error(err)
 	}
-	b.open(t)
+	count := func() int {
+		b.open(t)
+		defer b.stop(t)
+		members, err := b.Members(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(members)
+	}
+	if n := count(); n != 3+3 {
+		t.Errorf("%d members at the first start", n)
+	}
+	if err := node.AddRecords(b.dir, records); err != nil {
+		t.Error(err)
+	}
+	if n := count(); n != 3+160 {
+		t.Errorf("%d members at the second start", n)
+	}
 }

@@ -163,18 +163,24 @@ func TestNoProofFile(t *testing.T) {
 func TestRegionFile(t *testing.T) {
 	b := newBench(t)
 	b.alone(t)
+	files := map[bool][][]byte{}
 	for _, members := range []bool{false, true} {
 		running, err := b.RegionFile(t.Context(), members)
 		if err != nil {
 			t.Fatal(err)
 		}
+		files[members] = append(files[members], running)
+	}
+	seeds := [][]string{b.MeshAddrs(), {}}
+	b.stop(t)
+	for _, members := range []bool{false, true} {
 		stopped, err := node.RegionFile(b.dir, members)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for raw, seeds := range map[string][]string{string(running): b.MeshAddrs(), string(stopped): {}} {
-			a, roster, err := node.ParseAdmission([]byte(raw))
-			if err != nil || !slices.Equal(a.Seeds, seeds) || (len(roster.Members(a.Region)) == 3) != members {
+		for i, raw := range append(files[members], stopped) {
+			a, roster, err := node.ParseAdmission(raw)
+			if err != nil || !slices.Equal(a.Seeds, seeds[i]) || (len(roster.Members(a.Region)) == 3) != members {
 				t.Errorf("members %v: seeds %v, error %v", members, a.Seeds, err)
 			}
 		}

@@ -317,7 +317,7 @@ func TestPeerKeyAloneIsNotHeard(t *testing.T) {
 				if len(r.Network().ConnsToPeer(id)) > 0 {
 					t.Error("not dropped")
 				}
-				named(t, w, victim, "does not prove", map[string]bool{hub.Credential.Name: true}, since)
+				named(t, w, victim, "has not proved its keys", map[string]bool{hub.Credential.Name: true}, since)
 				if n := sim.Count(w, "watchward_rejected_total", "session", w.Members...); n != 1 {
 					t.Errorf("%.0f sessions are counted, want 1", n)
 				}
