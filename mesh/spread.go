@@ -155,7 +155,7 @@ func (s *spread) say(news []trust.Record) {
 }
 
 func (s *spread) budget(k trust.Kind) *rate.Limiter {
-	if k.Pressing() || k == trust.KindProposal || k == trust.KindApproval { // few, and people wait for them
+	if k.Pressing() || k.Undecided() { // few, and people wait for them
 		return s.pressing
 	}
 	return s.bulk

@@ -147,7 +147,7 @@ func tooLarge(raw []byte) bool { return len(raw) > trust.RecordSizeMax }
 
 func isProposal(raw []byte) bool {
 	kind, _ := trust.KindOf(raw)
-	return kind == trust.KindProposal || kind == trust.KindApproval
+	return kind.Undecided()
 }
 
 // Encode returns the file.
@@ -257,7 +257,7 @@ func Extract(roster *trust.Roster, members []string, all bool) (*Admission, erro
 	}
 	for _, id := range roster.IDs() {
 		r, ok := roster.Find(id)
-		if ok && (wanted[id] || r.Kind == trust.KindProposal || r.Kind == trust.KindApproval) {
+		if ok && (wanted[id] || r.Kind.Undecided()) {
 			a.Records = append(a.Records, r.Raw)
 		}
 	}

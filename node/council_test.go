@@ -37,6 +37,24 @@ func founders(t *testing.T, n int) (keys []*crypto.PrivateKey, cards []*trust.Ca
 	return keys, cards
 }
 
+// founded is a region of two coordinators, both of whom decide.
+func founded(t *testing.T) ([]*crypto.PrivateKey, *node.Admission, *trust.Roster) {
+	t.Helper()
+	keys, cards := founders(t, 2)
+	a, err := node.Draft(trust.Charter{Name: "North", Threshold: 2}, cards, keys[0], nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Sign(keys[1], nil); err != nil {
+		t.Fatal(err)
+	}
+	roster, err := a.Roster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys, a, roster
+}
+
 func request(t *testing.T, name string) []byte {
 	t.Helper()
 	id, err := keyfile.NewIdentity(rand.Reader)
@@ -86,18 +104,7 @@ func TestDraftIsSignedInTurn(t *testing.T) {
 
 // What the mesh cannot carry goes by file, through the same hands.
 func TestLargeProposalGoesByFile(t *testing.T) {
-	keys, cards := founders(t, 2)
-	a, err := node.Draft(trust.Charter{Name: "North", Threshold: 2}, cards, keys[0], nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Sign(keys[1], nil); err != nil {
-		t.Fatal(err)
-	}
-	roster, err := a.Roster()
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys, a, roster := founded(t)
 	var requests [][]byte
 	for i := range 20 {
 		requests = append(requests, request(t, fmt.Sprint("hospital ", i)))
@@ -140,18 +147,7 @@ func TestLargeProposalGoesByFile(t *testing.T) {
 // The last signature acts wherever it is added, what it makes is on disk, and the
 // next start has it.
 func TestLastSignatureActsAndIsKept(t *testing.T) {
-	keys, cards := founders(t, 2)
-	a, err := node.Draft(trust.Charter{Name: "North", Threshold: 2}, cards, keys[0], nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Sign(keys[1], nil); err != nil {
-		t.Fatal(err)
-	}
-	roster, err := a.Roster()
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys, a, roster := founded(t)
 	h := &hospital{dir: t.TempDir(), clock: &clock{}}
 	makeNode(t, h.dir, "here")
 	asked, err := os.ReadFile(filepath.Join(h.dir, node.RequestFile))

@@ -247,7 +247,8 @@ func (c *council) write(path string, fresh bool, records [][]byte, members []*tr
 	}
 	// What else waits has no place in it: who signs a file signs all that waits there.
 	a.Records = slices.DeleteFunc(a.Records, func(raw []byte) bool {
-		return isProposal(raw) && !slices.ContainsFunc(records, func(own []byte) bool { return bytes.Equal(own, raw) })
+		kind, _ := trust.KindOf(raw)
+		return kind.Undecided() && !slices.ContainsFunc(records, func(own []byte) bool { return bytes.Equal(own, raw) })
 	})
 	a.Records, a.Seeds = append(a.Records, large...), c.seeds
 	if len(large) > 0 { // their approvals are no use to a roster
@@ -263,16 +264,16 @@ func (c *council) write(path string, fresh bool, records [][]byte, members []*tr
 	return replaceFile(path, raw)
 }
 
-func isProposal(raw []byte) bool {
-	kind, _ := trust.KindOf(raw)
-	return kind == trust.KindProposal || kind == trust.KindApproval
-}
-
 // replaceFile exchanges a file's content in one step.
 func replaceFile(path string, content []byte) error {
 	temporary := path + ".new"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
 		return fileError(temporary, err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(fileError(temporary, err), os.Remove(temporary))
 	}
 	return os.Rename(temporary, path)
 }

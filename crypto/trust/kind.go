@@ -33,6 +33,10 @@ func (k Kind) Audience() (a crypto.Audience, known bool) {
 	return 0, false
 }
 
+// Undecided reports whether records of a kind belong to an act that still waits for
+// signatures.
+func (k Kind) Undecided() bool { return k == KindProposal || k == KindApproval }
+
 // Pressing reports whether a record of a kind goes before others: it says who is
 // not to be believed any more, or who decides.
 func (k Kind) Pressing() bool {

@@ -119,11 +119,11 @@ func TestImportBundle(t *testing.T) {
 		t.Errorf("a dry run: %s", a.body)
 	}
 	s.node.fail = &notice.FieldError{Field: "body", Reason: "this is no bundle", Fix: "give one"}
-	if p := s.ask(t, "reporter", "POST", "/v1/bundle", "x").problem(t); p.Status != 422 || p.Detail != "this is no bundle" {
+	if p := s.ask(t, "reporter", "POST", "/v1/bundle", body).problem(t); p.Status != 422 || p.Detail != "this is no bundle" {
 		t.Errorf("no bundle: %+v", p)
 	}
 	s.node.fail = &api.Unavailable{Reason: "no region", Fix: "join one"}
-	if p := s.ask(t, "reporter", "POST", "/v1/bundle", "x").problem(t); p.Status != 503 || p.Fix != "join one" {
+	if p := s.ask(t, "reporter", "POST", "/v1/bundle", body).problem(t); p.Status != 503 || p.Fix != "join one" {
 		t.Errorf("no region: %+v", p)
 	}
 }
