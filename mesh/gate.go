@@ -391,11 +391,17 @@ func (g *gate) greet(s network.Stream, id peer.ID, dialled bool) error {
 	if known && !stranger && theirs[0] == sayKnown {
 		return nil
 	}
-	// The last word of each side must arrive before the connection goes.
+	// The last word of each side must arrive before the connection goes. The side
+	// that was dialled has it first, and the end of the other says that it was read.
+	if dialled {
+		g.hearRevoked(s)
+	}
 	if err := s.CloseWrite(); err != nil {
 		return err
 	}
-	g.hearRevoked(s)
+	if !dialled {
+		g.hearRevoked(s)
+	}
 	g.forget(id)
 	defer g.m.nudge()
 	// All of them: where both sides dialled at once, other protocols have been

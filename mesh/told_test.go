@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,44 @@ func TestRevokedMemberIsToldWhy(t *testing.T) {
 			}
 			b.stop(t)
 		})
+	}
+}
+
+// The side that dialled ends a greeting when it has heard what the other shows
+// last: whoever showed it may hang up then, and nothing is lost.
+func TestEndOfGreetingMeansHeard(t *testing.T) {
+	r := testkit.NewRegion(t, "revoked", "teller")
+	record := revocation(t, r.Charter, r.Admission, r.Members[0])
+	h := bare(t, r.Members[1].PeerSeed)
+	ends := make(chan error, 1)
+	h.SetStreamHandler("/watchward/show/0", func(s network.Stream) {
+		ends <- func() error {
+			_ = s.SetDeadline(time.Now().Add(patience))
+			_, _ = s.Write([]byte{0}) // who are you?
+			if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+				return err
+			}
+			if _, _, err := wire.Read(s, 1<<20); err != nil {
+				return err
+			}
+			if _, err := wire.Write(s, wire.KindShow, &wire.Show{Records: [][]byte{record}}); err != nil {
+				return err
+			}
+			_, _ = io.Copy(io.Discard, s) // to its end, or that of the connection, while this side is open
+			return nil
+		}()
+	})
+	if err := h.Network().Listen(multiaddr.StringCast(quicAny)); err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, r, 0, func(c *mesh.Config) {
+		c.Seeds = []string{fmt.Sprintf("%s/p2p/%s", h.Network().ListenAddresses()[0], h.ID())}
+	})
+	if err := <-ends; err != nil {
+		t.Fatal(err)
+	}
+	if a.roster.RevokedPeer(string(a.member.Credential.Peer)) == nil {
+		t.Error("it ended before it heard that it is revoked")
 	}
 }
 

@@ -46,7 +46,7 @@ const (
 	connectionsMax   = 1024
 	bodiesMax        = 32 // bodies held in memory at once; more wait
 	headerBytesMax   = 16 << 10
-	drainBytesMax    = 256 << 10 // read of a refused body, see refuse
+	drainBytesMax    = 16 << 20 // read of a refused body, see refuse
 
 	headerReadDefault  = 5 * time.Second
 	bodyReadDefault    = 30 * time.Second

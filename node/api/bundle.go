@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -168,7 +169,7 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 			return nil, badQuery("kind", in.Kind, err)
 		}
 	}
-	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) {
+	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
 		out := &bundleWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.Answer}
 		_ = out.rc.SetReadDeadline(time.Time{}) // the request is read
 		part, err := s.c.Node.ExportBundle(ctx, out, q)
@@ -185,6 +186,7 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 				panic(http.ErrAbortHandler)
 			}
 		}
+		return nil
 	}), nil
 }
 
@@ -194,7 +196,7 @@ type importBundleInput struct {
 
 func (s *Server) importBundle(c context.Context, q *importBundleInput) (*huma.StreamResponse, error) {
 	ceiling := callerOf(c).ceiling
-	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) {
+	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // it is set anew before the answer
 		in := &bundleReader{ctx: ctx, r: http.MaxBytesReader(w, r.Body, BundleBytesMax), rc: rc, timeout: s.c.Limits.Answer}
@@ -215,27 +217,29 @@ func (s *Server) importBundle(c context.Context, q *importBundleInput) (*huma.St
 		}
 		_ = rc.SetWriteDeadline(time.Now().Add(s.c.Limits.StreamWrite))
 		if err != nil {
-			refuse(w, r, s.bundleProblem("import-bundle", err))
-			return
+			return s.bundleProblem("import-bundle", err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append(body, '\n')) // nobody is left to tell when the client is gone
+		return nil
 	}), nil
 }
 
 // carry runs one export or import, of which few may be under way. It ends with
-// the request or the server.
-func (s *Server) carry(do func(context.Context, *http.Request, http.ResponseWriter)) *huma.StreamResponse {
+// the request or the server. What do returns is answered when its place is free, since
+// reading on what was refused takes time.
+func (s *Server) carry(do func(context.Context, *http.Request, http.ResponseWriter) *Problem) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
 		select {
 		case s.bundles <- struct{}{}:
-			defer func() { <-s.bundles }()
 		default:
 			refuse(w, r, problem(http.StatusServiceUnavailable, "too-many-bundles", "Too many bundles",
 				fmt.Sprintf("%d bundles are being written or read", bundlesMax), "try again when one is done").with("Retry-After", "10"))
 			return
 		}
+		free := sync.OnceFunc(func() { <-s.bundles })
+		defer free()
 		ctx, cancel := context.WithCancel(r.Context())
 		done := make(chan struct{})
 		go func() {
@@ -251,7 +255,10 @@ func (s *Server) carry(do func(context.Context, *http.Request, http.ResponseWrit
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		})
 		defer ended()
-		do(ctx, r, w)
+		if p := do(ctx, r, w); p != nil {
+			free()
+			refuse(w, r, p)
+		}
 	}}
 }
 
@@ -321,6 +328,7 @@ func (i *bundleReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	if err := i.ctx.Err(); err != nil {
+		_ = i.rc.SetReadDeadline(time.Now()) // as carry has set it, perhaps before
 		return 0, err
 	}
 	n, err := i.r.Read(p)

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -132,6 +133,7 @@ func TestImportBundle(t *testing.T) {
 // of it.
 func TestImportBundleIsRefusedEarly(t *testing.T) {
 	s := start(t, nil)
+	long := strings.Repeat("x", 64<<20)
 	for range 5 {
 		for who, status := range map[string]int{"reader": 403, "reporter": 422} {
 			s.node.fail = &notice.FieldError{Field: "body", Reason: "of another region", Fix: "give it to them"}
@@ -145,6 +147,10 @@ func TestImportBundleIsRefusedEarly(t *testing.T) {
 				t.Errorf("as %s: %v", who, err)
 			}
 			c.Close()
+		}
+		// Nor does one that wants the connection closed lose it.
+		if p := s.ask(t, "reader", "POST", "/v1/bundle", long).problem(t); p.Status != 403 {
+			t.Errorf("on a connection of its own: %+v", p)
 		}
 	}
 }
@@ -174,6 +180,26 @@ func TestImportBundleStalls(t *testing.T) {
 	answer, err := io.ReadAll(s.stall(t))
 	if err != nil || !strings.Contains(string(answer), "400 Bad Request") || !strings.Contains(string(answer), "cut-off") {
 		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+// Who was refused and goes on sending takes no place of another.
+func TestRefusedBundleHoldsNoPlace(t *testing.T) {
+	s := start(t, nil)
+	s.node.fail = &notice.FieldError{Field: "body", Reason: "this is no bundle", Fix: "give one"}
+	for range 3 {
+		c := s.stall(t)
+		if _, err := c.Write(make([]byte, 100)); err != nil { // enough to be refused
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != 422 {
+			t.Errorf("%d instead of 422", res.StatusCode)
+		}
+		res.Body.Close()
 	}
 }
 

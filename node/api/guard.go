@@ -335,10 +335,17 @@ func (g *guard) deny(w http.ResponseWriter, r *http.Request, p *Problem, route s
 // answer; so what comes anyway is read and thrown away, up to a bound.
 func refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	p.write(w)
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).Flush()
-		_, _ = io.CopyN(io.Discard, r.Body, drainBytesMax)
+	if r.ContentLength == 0 {
+		return
 	}
+	_ = http.NewResponseController(w).Flush()
+	// The reader tells net/http's own writer, and no other, when there is more than
+	// the bound. Only then is the connection left open for a moment also where the
+	// client has said Connection: close.
+	if own, ok := w.(*recorder); ok {
+		w = own.ResponseWriter
+	}
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, drainBytesMax))
 }
 
 // recovered answers 500 if nothing was sent yet. The stack goes to the log only.
