@@ -281,6 +281,7 @@ type Status struct {
 	Awaited  int         `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
 	Awaiting int         `json:"awaiting,omitempty" doc:"Members that they wait for"`
 	Notices  int64       `json:"notices" doc:"Notices within the caller's ceiling"`
+	Ledger   *LedgerView `json:"ledger,omitempty" doc:"As GET /v1/ledger/status; left out where the region has none"`
 	Disk     DiskStatus  `json:"disk"`
 	Clock    ClockStatus `json:"clock"`
 	Until    Time        `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
