@@ -17,9 +17,9 @@ type Type uint8
 const (
 	Envelope   Type = 1 // its id
 	Record     Type = 2 // a trust record: its id
-	Checkpoint Type = 3 // of another region's ledger: SHA-256 of the signed note
+	Checkpoint Type = 3 // of another region's ledger: SHA-256 of its text, without signatures
 	Charter    Type = 4 // who orders the ledger from here on: the charter's hash
-	Link       Type = 5 // the first entry of a later epoch: SHA-256 of the last checkpoint of the one before
+	Link       Type = 5 // the first entry of a later epoch: SHA-256 of the text of the last checkpoint of the one before
 )
 
 // String returns the type's name.

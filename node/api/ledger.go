@@ -29,6 +29,24 @@ type LedgerView struct {
 	Warnings   []string          `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }
 
+// LedgerBrief is what the node's own status says of the ledger.
+type LedgerBrief struct {
+	Role       string `json:"role" doc:"This node's part in it: voter, mirror or none"`
+	Size       uint64 `json:"size" doc:"Entries in this node's copy"`
+	Pending    int    `json:"pending" doc:"What belongs in the ledger and is not in this node's copy yet"`
+	Since      Time   `json:"no_quorum_since,omitempty" doc:"Since when nothing can be added"`
+	Checkpoint Time   `json:"checkpoint,omitempty" doc:"When the latest checkpoint was signed"`
+}
+
+// Brief returns the view in short.
+func (v *LedgerView) Brief() *LedgerBrief {
+	b := &LedgerBrief{Role: v.Role, Size: v.Size, Pending: v.Pending, Since: v.Since}
+	if v.Checkpoint != nil {
+		b.Checkpoint = v.Checkpoint.Time
+	}
+	return b
+}
+
 // LedgerCheckpoint is a signed size and root of the ledger.
 type LedgerCheckpoint struct {
 	Size      uint64   `json:"size" doc:"Entries under it"`
