@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,8 +115,7 @@ func (c carrier) Open(ctx context.Context, to, protocol string) (ledger.Stream, 
 
 func (c carrier) Handle(protocol string, allow func(string) bool, h func(string, ledger.Stream)) {
 	if h == nil {
-		c.n.mesh.Handle(protocol, nil, nil)
-		return
+		allow, h = func(string) bool { return false }, func(_ string, s ledger.Stream) { _ = s.Reset() }
 	}
 	c.n.mesh.Handle(protocol, allow, func(from string, s mesh.Stream) { h(from, s) })
 }
@@ -148,8 +146,7 @@ func errLedger(err error) error {
 	return fmt.Errorf("the ledger cannot be written, so this node has left the voters and stops: check the disk (dmesg), then start it again: %w", err)
 }
 
-// chartered returns whether the region's charter names voters, and the voters by
-// name.
+// voters returns those that the region's charter names, none if it has no ledger.
 func (n *Node) voters() (ids []crypto.MemberID) {
 	if c := n.roster.Charter(); c != nil && c.Ledger > 0 {
 		ids = slices.Clone(c.Voters)
@@ -173,5 +170,3 @@ func (n *Node) voterCalled(name string) (crypto.MemberID, error) {
 	}
 	return found[0], nil
 }
-
-var errUnknownEntry = errors.New("no entry of the ledger has this id")

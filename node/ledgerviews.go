@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/crypto"
-	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/ledger"
 	"github.com/watchward/watchward/ledger/entry"
 	"github.com/watchward/watchward/ledger/tlog"
@@ -81,11 +80,11 @@ func (n *Node) checkpointView(c ledger.CheckpointStatus, origin string) *api.Led
 		return nil
 	}
 	v := &api.LedgerCheckpoint{Size: c.Size, Root: c.Root.String(), Time: api.Time(c.Time.UnixMilli()), Good: c.Good, Witnessed: c.Witnessed,
-		Age: int64(max(n.now().Sub(c.Time), 0) / time.Second), Signers: n.namesOf(c.Signers), Witnesses: n.namesOf(c.Witnesses)}
+		Age: int64(max(n.now().Sub(c.Time), 0) / time.Second), Signers: n.sortedNames(c.Signers), Witnesses: n.sortedNames(c.Witnesses)}
 	return v
 }
 
-func (n *Node) namesOf(ids []crypto.MemberID) []string {
+func (n *Node) sortedNames(ids []crypto.MemberID) []string {
 	names := []string{}
 	for _, id := range ids {
 		names = append(names, n.memberName(id))
@@ -120,11 +119,11 @@ func (n *Node) voterViews(v *api.LedgerView, s ledger.Status) {
 // credential is not known.
 func (n *Node) verifierKeys(id crypto.MemberID, origin string, kind tlog.Kind) (ed25519, mldsa string) {
 	region := n.roster.Region()
-	c, ok := n.roster.Current(region, id)
-	if !ok {
+	serials := n.roster.Serials(region, id)
+	if len(serials) == 0 {
 		return "", ""
 	}
-	public, err := c.LedgerKeys()
+	public, err := serials[0].LedgerKeys()
 	if err != nil {
 		return "", ""
 	}
@@ -281,11 +280,7 @@ func (n *Node) signed(item crypto.ItemID, ceiling notice.TLP) (*crypto.Envelope,
 		return nil, true, fmt.Errorf("stored envelope of %s: %w", item, err)
 	}
 	if e.Header.Region != n.roster.Region() {
-		name := e.Header.Region.String()[:16] + "…"
-		if c := n.roster.CharterOf(e.Header.Region); c != nil {
-			name = c.Name
-		}
-		return nil, true, &api.NoProof{Reason: "its author is of another region, whose ledger it is in: " + name, Fix: "ask a member of that region for a receipt"}
+		return nil, true, &api.NoProof{Reason: "its author is of another region, whose ledger it is in: " + n.regionName(e.Header.Region), Fix: "ask a member of that region for a receipt"}
 	}
 	return e, true, nil
 }
@@ -366,20 +361,3 @@ func (n *Node) LedgerTile(_ context.Context, region crypto.Region, epoch uint32,
 	text := path == "checkpoint"
 	return api.LedgerTile{Body: body, Text: text, Full: !text && !strings.Contains(path, ".p/")}, true, nil
 }
-
-// ledgerProof returns the trust records that a receipt stands on: all charters, and
-// the credentials of those that may sign checkpoints.
-func (n *Node) ledgerProof() [][]byte {
-	charter := n.roster.Charter()
-	records := n.roster.Standing(n.roster.Region(), false)
-	for _, id := range slices.Concat(charter.Voters, charter.Witnesses) {
-		if c, ok := n.roster.Current(n.roster.Region(), id); ok {
-			if raw, ok := n.roster.Record(c.RecordID()); ok {
-				records = append(records, raw)
-			}
-		}
-	}
-	return records
-}
-
-var _ = trust.Role(0)
