@@ -124,11 +124,11 @@ type Found struct {
 // A Ledger is this node's part of its region's ledger. It is safe for
 // concurrent use.
 type Ledger struct {
-	c    Config
+	c Config
 
 	// What the mirror's half gives this half, set by Open and not changed after.
-	lastCheckpoint func(epoch uint32) (note []byte)                                             // newest good one of an epoch, nil: none
-	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error)               // from any peer, unverified
+	lastCheckpoint func(epoch uint32) (note []byte)                                               // newest good one of an epoch, nil: none
+	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error)                 // from any peer, unverified
 	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error) // over the network
 
 	mu      sync.Mutex
