@@ -33,23 +33,19 @@ func (l *Log) write(p Path, data []byte, from int) error {
 		if *f, err = l.create(fileOf(l.dir, p) + openSuffix); err != nil {
 			return err
 		}
+		l.note(p)
 	}
-	l.note(p)
+	l.dirty[p] = struct{}{}
 	_, err := (*f).WriteAt(data[from:], int64(from))
 	return err
 }
 
 // note says that the next Sync has to make a tile durable, and its name.
 func (l *Log) note(p Path) {
-	if _, known := l.dirty[p]; known {
-		return
-	}
 	l.dirty[p] = struct{}{}
-	for dir := filepath.Dir(fileOf(l.dir, p)); ; dir = filepath.Dir(dir) {
+	for dir := fileOf(l.dir, p); dir != l.dir; {
+		dir = filepath.Dir(dir)
 		l.dirs[dir] = struct{}{}
-		if dir == l.dir {
-			return
-		}
 	}
 }
 
@@ -73,6 +69,7 @@ func (l *Log) seal(p Path) error {
 	if err != nil {
 		return err
 	}
+	l.note(p)
 	name := fileOf(l.dir, p)
 	return os.Rename(name+openSuffix, name)
 }
