@@ -174,7 +174,7 @@ func (s *source) entries(first uint64) ([][]byte, error) {
 			number := first + uint64(i)
 			path := tlog.Path{Level: tlog.LevelEntries, Index: number, Width: s.width(number)}
 			return s.each(i, path.String(), func(data []byte) (err error) {
-				bundles[i], err = checkBundle(data, path.Width, want[i])
+				bundles[i], err = entriesOf(data, path.Width, want[i])
 				return err
 			})
 		})
@@ -218,8 +218,8 @@ func (s *source) bundleHashes(first, end uint64) ([][]sumdb.Hash, error) {
 	return out, nil
 }
 
-// checkBundle returns the entries of a bundle if they are those that the hashes say.
-func checkBundle(data []byte, width int, want []sumdb.Hash) ([][]byte, error) {
+// entriesOf returns the entries of a bundle if they are those that the hashes say.
+func entriesOf(data []byte, width int, want []sumdb.Hash) ([][]byte, error) {
 	entries, err := tlog.SplitBundle(data, width)
 	if err != nil {
 		return nil, err

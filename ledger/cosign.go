@@ -147,7 +147,11 @@ func (t *track) reaches(ctx context.Context, size uint64) bool {
 
 func (f *follower) signAs(t *track, size uint64, root crypto.Hash, role tlog.Role) ([]byte, error) {
 	c := f.l.c
-	raw, err := t.sign(size, root, c.Key, tlog.Cosigner(c.Region, c.Self), role, f.now())
+	name := tlog.Cosigner(c.Region, c.Self)
+	raw, err := t.sign(size, root, c.Key, name, role, f.now())
+	if f.mend(f.ctx, t, err) {
+		raw, err = t.sign(size, root, c.Key, name, role, f.now())
+	}
 	if errors.Is(err, refusedBelow) || errors.Is(err, refusedDiffers) {
 		f.log.Warn("a checkpoint is not signed", "origin", t.origin, "size", size, "reason", err)
 	}

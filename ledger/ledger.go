@@ -131,6 +131,8 @@ type Ledger struct {
 	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error)                 // from any peer, unverified
 	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error) // over the network
 
+	follow *follower // set by Open
+
 	mu      sync.Mutex
 	epochs  []*epoch      // by number, the last is the one that grows
 	changed chan struct{} // closed and replaced when the leader changes
@@ -146,6 +148,7 @@ type epoch struct {
 	origin  string
 	dir     string
 	tree    *tree
+	track   *track   // what is known of its checkpoints
 	replica *replica // nil where this node is no voter of it, or not yet, or no more
 }
 
@@ -181,6 +184,10 @@ func (l *Ledger) Append(ctx context.Context, entries ...[]byte) ([]Appended, err
 
 // Leader returns who leads the voters, as far as this node knows.
 func (l *Ledger) Leader() (crypto.MemberID, bool) { return crypto.MemberID{}, false }
+
+// noQuorumSince returns since when the voters have had no quorum, as far as this voter
+// knows; zero while they have one.
+func (l *Ledger) noQuorumSince() time.Time { return time.Time{} }
 
 // Leads reports whether this node leads, with everything of earlier leaders applied.
 func (l *Ledger) Leads() bool { return false }

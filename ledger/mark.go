@@ -61,12 +61,12 @@ func writeMark(dir string, m mark) error {
 }
 
 // readSmall reads a file of at most limit bytes.
-func readSmall(path string, limit int64) ([]byte, error) {
+func readSmall(path string, limit int) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > limit {
+	if info.Size() > int64(limit) {
 		return nil, fmt.Errorf("%s has %d bytes, at most %d", path, info.Size(), limit)
 	}
 	return os.ReadFile(path)

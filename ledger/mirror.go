@@ -18,14 +18,14 @@ import (
 
 // Times of following.
 const (
-	pollEvery   = time.Minute      // checkpoints are asked for, whatever is told
-	pollPeers   = 3                // of so many, voters first
-	meetEvery   = time.Second      // who is connected newly is asked
-	meetMax     = 8                // at once
-	pollFor     = 5 * time.Second  // an answer is waited for
-	retryEvery  = 2 * time.Second  // a copy that failed
-	unshownFor  = time.Minute      // that failed so long is said to a person
-	syncEntries = 64 << 10         // entries between two syncs of a copy
+	pollEvery   = time.Minute     // checkpoints are asked for, whatever is told
+	pollPeers   = 3               // of so many, voters first
+	meetEvery   = time.Second     // who is connected newly is asked
+	meetMax     = 8               // at once
+	pollFor     = 5 * time.Second // an answer is waited for
+	retryEvery  = 2 * time.Second // a copy that failed
+	unshownFor  = time.Minute     // that failed so long is said to a person
+	syncEntries = 64 << 10        // entries between two syncs of a copy
 )
 
 // A follower is the half of a ledger that needs no Raft: it takes checkpoints, copies
@@ -37,15 +37,17 @@ type follower struct {
 	councils *councils
 	asker    *asker
 	server   *server
-	busy     *busy // voters and witnesses that are being asked
+	busy     *busy // voters and witnesses that are being asked to sign
+	telling  *busy // peers that are being told
+	started  time.Time
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	loops  sync.WaitGroup
-	work   sync.WaitGroup // short work that loops started
-	kick   chan struct{}  // capacity 1: the copying loop has something to do
-	spreads chan struct{} // capacity 1: there is something to tell
-	begun  bool
+	ctx     context.Context
+	cancel  context.CancelFunc
+	loops   sync.WaitGroup
+	work    sync.WaitGroup // short work that loops started
+	kick    chan struct{}  // capacity 1: the copying loop has something to do
+	spreads chan struct{}  // capacity 1: there is something to tell
+	begun   bool
 
 	mu      sync.Mutex
 	better  chan struct{}             // closed and replaced with each better checkpoint
@@ -54,8 +56,9 @@ type follower struct {
 	from    crypto.MemberID           // who gave the last entries
 	failing map[string]time.Time      // by origin: since when no peer shows a checkpoint's tree
 	foreign map[string]*foreign       // by origin
+	splits  map[string]bool           // origins whose voters are proven to have signed two ledgers
 	raised  map[string]bool           // alarms that last, by Dedup
-	linked  map[string]bool           // origins whose link to the epoch before is looked at
+	linked  map[string]crypto.Hash    // by origin: the checkpoint that it continues, once seen
 }
 
 // A voice is what a voter said of the ledger.
@@ -67,15 +70,17 @@ type voice struct {
 
 func newFollower(l *Ledger) *follower {
 	f := &follower{
-		l: l, log: l.c.Log, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(),
+		l: l, log: l.c.Log, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(),
 		kick: make(chan struct{}, 1), spreads: make(chan struct{}, 1), better: make(chan struct{}),
 		marking: map[string]bool{}, said: map[crypto.MemberID]voice{}, failing: map[string]time.Time{},
-		foreign: map[string]*foreign{}, raised: map[string]bool{}, linked: map[string]bool{},
+		foreign: map[string]*foreign{}, splits: map[string]bool{}, raised: map[string]bool{}, linked: map[string]crypto.Hash{},
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.started = f.now()
+	f.loadEvidence()
 	f.server = newServer(func(peer string) bool { _, ok := f.councils.member(peer); return ok }, f.answer)
 	return f
 }
@@ -315,6 +320,9 @@ func (f *follower) copyAll() {
 		var grown <-chan struct{}
 		for _, t := range f.tracks() {
 			t.settle()
+			if f.mend(f.ctx, t, t.damaged()) {
+				t.settle()
+			}
 			if !t.votes() && f.l.c.Mirror && !f.copy(t) {
 				pause = retryEvery
 			}

@@ -21,8 +21,8 @@ import (
 const (
 	tilesDir       = "tiles"
 	checkpointFile = "checkpoint" // in tilesDir
-	witnessedFile  = "witnessed" // newest checkpoint with all witnesses
-	linesFile      = "lines"     // checkpoints with the newest line of a voter that is not in checkpointFile
+	witnessedFile  = "witnessed"  // newest checkpoint with all witnesses
+	linesFile      = "lines"      // checkpoints with the newest line of a voter that is not in checkpointFile
 )
 
 // Limits of what is kept of an epoch's checkpoints.
@@ -74,6 +74,7 @@ type track struct {
 	signed    map[crypto.MemberID]*stand // newest with a member's lines
 	unsaved   bool                       // signed has what no file has
 	loading   bool                       // what is taken now is from the files
+	damage    error                      // the tree here could not be read, for this reason
 
 	marks markState
 }
@@ -201,6 +202,8 @@ func (t *track) compare(s *stand, from string) (news bool, err error) {
 	root, err := t.tree.Root(s.Size)
 	switch {
 	case err != nil:
+		t.damage = err
+		t.wake()
 		return false, err
 	case root != s.Root:
 		t.doubt(doubt{s, from})
@@ -209,6 +212,15 @@ func (t *track) compare(s *stand, from string) (news bool, err error) {
 		return false, nil
 	}
 	return t.hold(s)
+}
+
+// damaged returns why the tree here could not be read, once.
+func (t *track) damaged() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.damage
+	t.damage = nil
+	return err
 }
 
 // doubt keeps a checkpoint that contradicts the tree, or another checkpoint.
