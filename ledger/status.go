@@ -40,6 +40,7 @@ type Status struct {
 // CheckpointStatus is about the newest checkpoint that is known here.
 type CheckpointStatus struct {
 	Size      uint64
+	Root      crypto.Hash
 	Time      time.Time // oldest ML-DSA-44 cosignature of a voter
 	Signers   []crypto.MemberID
 	Witnesses []crypto.MemberID
