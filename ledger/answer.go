@@ -113,7 +113,7 @@ func (f *follower) answerFind(ctx context.Context, q *askFind) (message, error) 
 		return nil, refusedUnknown
 	}
 	if q.Strong && !f.l.Leads() {
-		leader, ok := f.leader()
+		leader, ok := f.l.Leader()
 		if q.Forwarded || !ok || leader == f.l.c.Self {
 			return nil, refusedLeader
 		}
@@ -152,14 +152,6 @@ func (f *follower) askFind(ctx context.Context, leader crypto.MemberID, entry []
 		f.log.Debug("a voter did not say where an entry is", "member", s.member, "reason", err)
 	}
 	return Found{}, ErrNoQuorum
-}
-
-// leader returns who leads, by this node's own knowledge or what voters said last.
-func (f *follower) leader() (crypto.MemberID, bool) {
-	if leader, ok := f.l.Leader(); ok {
-		return leader, true
-	}
-	return f.saidLeader()
 }
 
 // saidLeader returns who leads by what most voters said lately.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	sumdb "golang.org/x/mod/sumdb/tlog"
@@ -301,11 +300,15 @@ func (f *follower) mend(ctx context.Context, t *track, damage error) bool {
 		if err == nil {
 			err = t.tree.Repair(corrupt.Tile, answer.Data)
 		}
+		var above tlog.ErrCorrupt
+		if errors.As(err, &above) && above.Tile != corrupt.Tile {
+			return f.mend(ctx, t, above) && f.mend(ctx, t, corrupt) // a tile is judged by the one above it
+		}
 		if err == nil {
 			f.log.Warn("a damaged tile of the ledger was fetched again", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
 			return true
 		}
 	}
-	f.log.Error("a tile of the ledger is damaged and no peer gives it", "origin", t.origin, "tile", strings.TrimSpace(corrupt.Tile), "reason", corrupt.Why)
+	f.log.Error("a tile of the ledger is damaged and no peer gives it", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
 	return false
 }

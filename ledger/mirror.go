@@ -34,6 +34,7 @@ const (
 type follower struct {
 	l        *Ledger
 	log      *slog.Logger
+	now      func() time.Time
 	councils *councils
 	asker    *asker
 	server   *server
@@ -70,13 +71,10 @@ type voice struct {
 
 func newFollower(l *Ledger) *follower {
 	f := &follower{
-		l: l, log: l.c.Log, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(),
+		l: l, log: l.log, now: l.now, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(),
 		kick: make(chan struct{}, 1), spreads: make(chan struct{}, 1), better: make(chan struct{}),
 		marking: map[string]bool{}, said: map[crypto.MemberID]voice{}, failing: map[string]time.Time{},
 		foreign: map[string]*foreign{}, splits: map[string]bool{}, raised: map[string]bool{}, linked: map[string]crypto.Hash{},
-	}
-	if f.log == nil {
-		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.started = f.now()
@@ -89,7 +87,7 @@ func newFollower(l *Ledger) *follower {
 func (f *follower) newTrack(e *epoch) (*track, error) {
 	t := &track{
 		councils: f.councils, origin: e.origin, dir: e.dir, tree: e.tree, signed: map[crypto.MemberID]*stand{},
-		votes: func() bool { return f.l.votes(e) },
+		votes: func() bool { return f.l.replicaOf(e) != nil },
 		wake:  func() { poke(f.kick) },
 		grown: f.checkpointGrew,
 	}
@@ -160,21 +158,10 @@ func (f *follower) opened() {
 	}
 }
 
-func (f *follower) now() time.Time {
-	if f.l.c.Now != nil {
-		return f.l.c.Now()
-	}
-	return time.Now()
-}
-
 // tracks returns what is known of each epoch, the newest first.
 func (f *follower) tracks() (out []*track) {
-	f.l.mu.Lock()
-	defer f.l.mu.Unlock()
-	for _, e := range slices.Backward(f.l.epochs) {
-		if e.track != nil {
-			out = append(out, e.track)
-		}
+	for _, e := range slices.Backward(f.l.epochsNow()) {
+		out = append(out, e.track)
 	}
 	return out
 }
@@ -196,6 +183,19 @@ func (f *follower) current() *track {
 		return nil
 	}
 	return f.trackOf(tlog.Origin(f.l.c.Region, epoch))
+}
+
+// lastCheckpoint returns the newest good checkpoint of an epoch.
+func (f *follower) lastCheckpoint(epoch uint32) (tlog.Checkpoint, bool) {
+	t := f.trackOf(tlog.Origin(f.l.c.Region, epoch))
+	if t == nil {
+		return tlog.Checkpoint{}, false
+	}
+	s := t.newest()
+	if s == nil {
+		return tlog.Checkpoint{}, false
+	}
+	return s.Checkpoint, true
 }
 
 func (f *follower) checkpointGrew() {
@@ -412,7 +412,7 @@ func (f *follower) copyTo(t *track, s *stand) error {
 		if t.votes() {
 			return errors.New("this node votes now")
 		}
-		if err := t.tree.Append(entries); err != nil {
+		if err := t.tree.appendAt(size, entries); err != nil {
 			return fmt.Errorf("copy the ledger: %w", err)
 		}
 		size += uint64(len(entries))

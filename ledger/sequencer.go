@@ -34,12 +34,11 @@ type sequencer struct {
 	done  chan struct{}
 	wait  sync.WaitGroup
 
-	mu      sync.Mutex
-	queue   []item
-	room    chan struct{} // closed and replaced when the queue shrinks
-	open    error         // why nothing is taken, nil while this node leads
-	flying  map[*pack]struct{}
-	settled error // why packs in flight at a loss of leadership are answered
+	mu     sync.Mutex
+	queue  []item
+	room   chan struct{} // closed and replaced when the queue shrinks
+	open   error         // why nothing is taken, nil while this node leads
+	flying map[*pack]struct{}
 }
 
 // An item is one entry of a call.
@@ -76,6 +75,7 @@ func newSequencer(propose func([]byte) raft.ApplyFuture, mark func() ([]byte, er
 
 // append queues entries and waits for their places.
 func (s *sequencer) append(ctx context.Context, entries [][]byte) ([]Appended, error) {
+	entries = copied(entries) // the caller may come back before they are packed
 	c := &call{out: make([]Appended, len(entries)), left: len(entries), done: make(chan struct{})}
 	for at := 0; at < len(entries); {
 		n, err := s.enqueue(ctx, c, entries, at)
@@ -90,6 +90,19 @@ func (s *sequencer) append(ctx context.Context, entries [][]byte) ([]Appended, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func copied(entries [][]byte) [][]byte {
+	size := 0
+	for _, e := range entries {
+		size += len(e)
+	}
+	out, buf := make([][]byte, len(entries)), make([]byte, 0, size)
+	for i, e := range entries {
+		buf = append(buf, e...)
+		out[i] = buf[len(buf)-len(e):]
+	}
+	return out
 }
 
 // enqueue queues as many entries of a call as there is room for, at least one.

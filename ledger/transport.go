@@ -113,7 +113,11 @@ func (y *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if err != nil {
 		return nil, err
 	}
-	return y.wrap(peer, s) // a nil *conn beside an error is not looked at
+	c, err := y.wrap(peer, s)
+	if err != nil {
+		return nil, err // not a nil *conn in an interface
+	}
+	return c, nil
 }
 
 // fence cuts every stream and lets no new one come up, until unfence was called as often.

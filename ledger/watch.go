@@ -182,13 +182,6 @@ func (t *track) continues(link crypto.Hash) bool {
 
 func textHash(c tlog.Checkpoint) crypto.Hash { return sha256.Sum256([]byte(c.Text())) }
 
-// votes reports whether this node is a voter of an epoch just now.
-func (l *Ledger) votes(e *epoch) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return e.replica != nil
-}
-
 // status fills in what this half knows.
 func (f *follower) status(s *Status) {
 	t := f.current()
