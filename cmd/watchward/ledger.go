@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -243,16 +244,19 @@ after it was reported. --wait says how long to wait for that.`,
 
 func showReceipt(cmd *cobra.Command, id, to string, bytes int, f *proof.File) error {
 	tlp := notice.TLP(f.Envelope.Header.TLP)
-	cp, err := f.Ledger.Checkpoint()
+	if f.Receipt == nil {
+		return errors.New("the node's answer has no receipt")
+	}
+	cp, err := f.Receipt.Checkpoint()
 	if err != nil {
 		return err
 	}
 	if jsonFlag(cmd) {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"file": to, "id": id, "tlp": tlp.String(), "bytes": bytes,
-			"origin": cp.Origin, "index": f.Ledger.Index, "size": cp.Size})
+			"origin": cp.Origin, "index": f.Receipt.Index, "size": cp.Size})
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Wrote %s: in the ledger at %s, under a checkpoint over %s. It is TLP:%s: %s.\nTo check it, anywhere: watchward verify %s\n",
-		to, thousands(int64(f.Ledger.Index)), entries(cp.Size), tlp, handling[tlp], to)
+		to, thousands(int64(f.Receipt.Index)), entries(cp.Size), tlp, handling[tlp], to)
 	return err
 }
 

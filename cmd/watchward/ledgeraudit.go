@@ -29,7 +29,7 @@ func newLedgerAudit() *cobra.Command {
 tile, that together they have the root of the checkpoint, and that enough coordinators
 signed it. It trusts nobody who keeps the ledger.
 
-DIR holds checkpoint and tile/: a copy of a node's ledger/epoch/N/log. URL is
+DIR holds checkpoint and tile/: a copy of a node's ledger/epoch/N/tiles. URL is
 http://HOST/ledger/REGION/EPOCH, where the node asks for a token unless it has
 [ledger] public = true: --audit-token FILE.
 
@@ -61,7 +61,7 @@ func auditSource(at, tokenFile string) (verify.Source, error) {
 			return nil, usage("--audit-token goes with a URL")
 		}
 		if _, err := os.Stat(filepath.Join(at, "tile")); errors.Is(err, fs.ErrNotExist) {
-			return nil, usage("%s: there is no tile directory in it: give the directory that has checkpoint and tile/ (of a node: ledger/epoch/N/log)", at)
+			return nil, usage("%s: there is no tile directory in it: give the directory that has checkpoint and tile/ (of a node: ledger/epoch/N/tiles)", at)
 		}
 		return verify.Dir(at), nil
 	}
