@@ -314,7 +314,7 @@ func (r *round) unite(raw []byte) {
 // askMarks learns from peers how much this member has signed, for after a restored
 // backup its own disk says too little. Whoever shows it must show our signature.
 func (f *follower) askMarks(t *track) {
-	ctx, cancel := context.WithTimeout(f.ctx, askMarkMax)
+	ctx, cancel := context.WithTimeout(f.ctx, f.markMax)
 	defer cancel()
 	asked := map[string]bool{}
 	for {
@@ -334,7 +334,7 @@ func (f *follower) askMarks(t *track) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(askMarkMax / 20):
+		case <-time.After(f.markMax / 20):
 		}
 	}
 	if f.ctx.Err() == nil {

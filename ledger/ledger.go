@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/watchward/watchward/crypto"
@@ -105,6 +106,8 @@ type Config struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+
+	disk func(raft.LogStore) raft.LogStore // tests: faults of the raft log's disk
 }
 
 // Appended is where an entry is.

@@ -41,6 +41,7 @@ type follower struct {
 	busy     *busy // voters and witnesses that are being asked to sign
 	telling  *busy // peers that are being told
 	started  time.Time
+	markMax  time.Duration // askMarkMax, less in tests
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -71,7 +72,7 @@ type voice struct {
 
 func newFollower(l *Ledger) *follower {
 	f := &follower{
-		l: l, log: l.log, now: l.now, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(),
+		l: l, log: l.log, now: l.now, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(), markMax: askMarkMax,
 		kick: make(chan struct{}, 1), spreads: make(chan struct{}, 1), better: make(chan struct{}),
 		marking: map[string]bool{}, said: map[crypto.MemberID]voice{}, failing: map[string]time.Time{},
 		foreign: map[string]*foreign{}, splits: map[string]bool{}, raised: map[string]bool{}, linked: map[string]crypto.Hash{},

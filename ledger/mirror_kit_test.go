@@ -201,6 +201,7 @@ func (r *testRegion) node(name, dir string, epochs ...uint32) *testNode {
 		Raise: n.raise,
 	}}
 	n.follow = newFollower(n.Ledger)
+	n.follow.markMax = 300 * time.Millisecond
 	for _, number := range epochs {
 		e := &epoch{number: number, origin: tlog.Origin(r.region.ID, number), dir: filepath.Join(dir, fmt.Sprint(number))}
 		var err error

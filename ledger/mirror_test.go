@@ -460,7 +460,7 @@ func TestNotesThatAreJudged(t *testing.T) {
 		{"of another topic", frameOf(t, &note{Note: good}), crypto.Region{1}, false, true},
 		{"a flipped bit", frameOf(t, &note{Note: flip}), r.region.ID, false, true},
 		{"too few signed", frameOf(t, &note{Note: r.signedBy(tree, 20, 1, "v1")}), r.region.ID, false, false},
-		{"nobody who votes signed", frameOf(t, &note{Note: r.signedBy(tree, 20, 1, "h1", "h2")}), r.region.ID, false, true},
+		{"nobody who votes signed", frameOf(t, &note{Note: r.signedBy(tree, 20, 1, "h1", "h2")}), r.region.ID, false, false},
 		{"an epoch to come", frameOf(t, &note{Note: r.signedBy(tree, 20, 2, "v1", "v2")}), r.region.ID, false, false},
 		{"good", frameOf(t, &note{Note: good}), r.region.ID, true, false},
 		{"good again", frameOf(t, &note{Note: good}), r.region.ID, false, false},
