@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,11 +39,12 @@ type cluster struct {
 // A node is one member, with or without a running ledger.
 type node struct {
 	*ledger.Ledger
-	c      *cluster
-	member *testkit.Member
-	dir    string
-	roster *trust.Roster
-	disk   func(raft.LogStore) raft.LogStore
+	running atomic.Pointer[ledger.Ledger] // the same, nil while it is stopped; for all goroutines
+	c       *cluster
+	member  *testkit.Member
+	dir     string
+	roster  *trust.Roster
+	disk    func(raft.LogStore) raft.LogStore
 
 	mu     sync.Mutex
 	alarms []ledger.Alarm
@@ -104,19 +106,21 @@ func (n *node) open() error {
 	}
 	l.Wire(n.tile, n.last, n.find)
 	n.Ledger = l
-	return l.Start()
+	err = l.Start()
+	n.running.Store(l)
+	return err
 }
 
 // stop ends a node in order.
 func (n *node) stop() {
-	if n.Ledger == nil {
+	l := n.running.Swap(nil)
+	if l == nil {
 		return
 	}
 	n.c.net.Leave(n.peer())
-	if err := n.Close(); err != nil && n.Err() == nil {
+	if err := l.Close(); err != nil && l.Err() == nil {
 		n.c.t.Errorf("close %s: %v", n.member.Credential.Name, err)
 	}
-	n.Ledger = nil
 }
 
 func (n *node) raise(a ledger.Alarm) {
@@ -140,11 +144,12 @@ func (n *node) alarmed(kind string) bool {
 func (n *node) tile(_ context.Context, origin, path string) ([]byte, error) {
 	err := error(fs.ErrNotExist)
 	for _, other := range n.c.nodes {
-		if other == n || other.Ledger == nil {
+		l := other.running.Load()
+		if other == n || l == nil {
 			continue
 		}
 		var raw []byte
-		if raw, err = other.TileOf(origin, path); err == nil {
+		if raw, err = l.TileOf(origin, path); err == nil {
 			return raw, nil
 		}
 	}
@@ -158,8 +163,8 @@ func (n *node) last(epoch uint32) (tlog.Checkpoint, bool) {
 
 func (n *node) find(ctx context.Context, leader crypto.MemberID, entry []byte) (ledger.Found, error) {
 	for _, other := range n.c.nodes {
-		if other.member.ID == leader && other.Ledger != nil {
-			return other.FindHere(ctx, entry)
+		if l := other.running.Load(); other.member.ID == leader && l != nil {
+			return l.FindHere(ctx, entry)
 		}
 	}
 	return ledger.Found{}, ledger.ErrNoQuorum
@@ -186,7 +191,7 @@ func (c *cluster) leader(except ...*node) (found *node) {
 					continue next
 				}
 			}
-			if n.Ledger != nil && n.Leads() {
+			if l := n.running.Load(); l != nil && l.Leads() {
 				found = n
 				return true
 			}

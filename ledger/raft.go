@@ -171,6 +171,9 @@ func (r *replica) open() error {
 
 func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStore, snaps raft.SnapshotStore, g *gate) error {
 	has, err := raft.HasExistingState(logs, stable, snaps)
+	if err == nil && has {
+		err = r.checkLog(logs, snaps)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,6 +207,26 @@ func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStor
 		return err
 	}
 	r.raft, r.gate = node, g
+	return nil
+}
+
+// checkLog finds a raft log that ends before what was applied from it: its end was
+// damaged, and the log store has cut it off.
+func (r *replica) checkLog(logs raft.LogStore, snaps raft.SnapshotStore) error {
+	last, err := logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	list, err := snaps.List()
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		last = max(last, list[0].Index)
+	}
+	if applied := r.e.tree.now().Applied; last < applied {
+		return fmt.Errorf("the raft log in %s is damaged: it ends at %d, and %d was applied from it", r.dir(), last, applied)
+	}
 	return nil
 }
 

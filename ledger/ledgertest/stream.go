@@ -140,9 +140,9 @@ func (f *flow) read(b []byte) (int, error) {
 	for {
 		f.mu.Lock()
 		moved, by := f.moved, f.readBy
-		if f.err != nil && f.err != io.EOF {
+		if err := f.err; err != nil && err != io.EOF {
 			f.mu.Unlock()
-			return 0, f.err
+			return 0, err
 		}
 		_, cut := f.network.passes(f.link)
 		var due time.Time
