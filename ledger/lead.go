@@ -149,7 +149,7 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 		}
 	}
 	pack := addToPack(newPack(r.l.now().UnixMilli()), entry.Encode(entry.Link, sha256.Sum256([]byte(before.Text()))))
-	f := node.Apply(pack, 0)
+	f := node.Apply(seal(pack), 0)
 	if err := within(ctx, f); err != nil {
 		return err
 	}
