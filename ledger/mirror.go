@@ -304,6 +304,9 @@ func (f *follower) hear(peer string, n *note) {
 	if _, voter := seated(f.councils.get().voters, m); !ok || !voter {
 		return
 	}
+	if n.Leader == (crypto.MemberID{}) && n.NoQuorum == 0 {
+		return // it does not take part yet
+	}
 	v := voice{at: f.now(), leader: n.Leader}
 	if n.NoQuorum > 0 {
 		v.noQuorum = time.UnixMilli(n.NoQuorum)
