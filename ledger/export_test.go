@@ -6,16 +6,10 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/watchward/watchward/crypto"
-	"github.com/watchward/watchward/ledger/tlog"
 )
 
 // OnDisk puts f between raft and its log on disk.
 func (c *Config) OnDisk(f func(raft.LogStore) raft.LogStore) { c.disk = f }
-
-// Wire gives a ledger what peers would tell it.
-func (l *Ledger) Wire(tile func(ctx context.Context, origin, path string) ([]byte, error), last func(epoch uint32) (tlog.Checkpoint, bool), find func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error)) {
-	l.fetchTile, l.lastCheckpoint, l.askFind = tile, last, find
-}
 
 // TileOf returns a tile of an origin.
 func (l *Ledger) TileOf(origin, path string) ([]byte, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/ledger"
 	"github.com/watchward/watchward/ledger/ledgertest"
-	"github.com/watchward/watchward/ledger/tlog"
 )
 
 const (
@@ -93,9 +91,10 @@ func (n *node) open() error {
 	if testing.Verbose() && os.Getenv("LEDGER_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.member.Credential.Name)
 	}
+	port := n.c.net.Join(n.peer())
 	c := ledger.Config{
 		Dir: n.dir, Region: n.c.region.ID, Self: n.member.ID, Key: crypto.NewLedgerKey(n.member.Signing), Roster: n.roster,
-		Network: n.c.net.Join(n.peer()), Heartbeat: beat, Mirror: true, Vote: true, Raise: n.raise, Log: log,
+		Network: port, MaxAge: 10 * time.Minute, Heartbeat: beat, Mirror: true, Vote: true, Raise: n.raise, Log: log,
 	}
 	if n.disk != nil {
 		c.OnDisk(n.disk)
@@ -104,8 +103,8 @@ func (n *node) open() error {
 	if err != nil {
 		return err
 	}
-	l.Wire(n.tile, n.last, n.find)
 	n.Ledger = l
+	port.Notes(func(region crypto.Region, note []byte) { l.Note(region, note) })
 	err = l.Start()
 	n.running.Store(l)
 	return err
@@ -138,36 +137,6 @@ func (n *node) alarmed(kind string) bool {
 		}
 	}
 	return false
-}
-
-// tile asks whoever is there.
-func (n *node) tile(_ context.Context, origin, path string) ([]byte, error) {
-	err := error(fs.ErrNotExist)
-	for _, other := range n.c.nodes {
-		l := other.running.Load()
-		if other == n || l == nil {
-			continue
-		}
-		var raw []byte
-		if raw, err = l.TileOf(origin, path); err == nil {
-			return raw, nil
-		}
-	}
-	return nil, err
-}
-
-// last makes a checkpoint of what is here.
-func (n *node) last(epoch uint32) (tlog.Checkpoint, bool) {
-	return tlog.Checkpoint{Origin: tlog.Origin(n.c.region.ID, epoch), Size: 7, Root: crypto.Hash{7}}, true
-}
-
-func (n *node) find(ctx context.Context, leader crypto.MemberID, entry []byte) (ledger.Found, error) {
-	for _, other := range n.c.nodes {
-		if l := other.running.Load(); other.member.ID == leader && l != nil {
-			return l.FindHere(ctx, entry)
-		}
-	}
-	return ledger.Found{}, ledger.ErrNoQuorum
 }
 
 // wait waits for a condition, of one node or of all.
