@@ -10,7 +10,7 @@ require (
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
 	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
-	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded caches: parsed keys, tiles of the ledger
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
 	github.com/marcopolo/simnet v0.0.7 // tests: a network with bandwidth and latency in virtual time, under real QUIC
@@ -29,7 +29,7 @@ require (
 	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML, connection limits
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // testnet: the format of Go benchmarks
 	golang.org/x/sync v0.24.0 // errgroup
-	golang.org/x/sys v0.49.0 // free disk space
+	golang.org/x/sys v0.49.0 // free disk space; files that may be renamed while open, on Windows
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases
 	golang.org/x/text v0.43.0 // character encodings and normalisation
 	golang.org/x/time v0.15.0 // rate limits
