@@ -805,8 +805,8 @@ it; from then on it goes on, whoever keeps it.`,
 			}
 			defer c.close()
 			before := c.roster.Charter()
-			next := trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), RegionRoles: before.RegionRoles,
-				Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger}
+			next := successor(before)
+			next.Coordinators = nil
 			if err := ledger.apply(cmd, &next, c.among()); err != nil {
 				return err
 			}
