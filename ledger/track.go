@@ -275,7 +275,7 @@ func (t *track) hold(s *stand) (news bool, err error) {
 		t.remember(better)
 		t.good, news = better, true
 	}
-	if full.Witnessed && (t.witnessed == nil || full.Size > t.witnessed.Size || full.Size == t.witnessed.Size && !bytes.Equal(full.raw, t.witnessed.raw)) {
+	if w := t.witnessed; full.Witnessed && (w == nil || full.Size > w.Size || full.Size == w.Size && !bytes.Equal(full.raw, w.raw)) {
 		if err := t.keep(filepath.Join(t.dir, witnessedFile), full); err != nil {
 			return news, err
 		}
