@@ -142,7 +142,10 @@ func TestNewEpochLinksTheOld(t *testing.T) {
 	c.append(entriesOf("x", 10)...)
 	c.same(10, "a", "b", "c")
 	var last tlog.Checkpoint
-	c.wait("the last checkpoint", func() bool { _, last = c.nodes["a"].Checkpoint(); return last.Size == 10 })
+	c.wait("a good checkpoint of all", func() bool {
+		_, last = c.nodes["a"].Checkpoint()
+		return last.Size == 10 && c.nodes["a"].Status().Checkpoint.Good
+	})
 	c.nodes["c"].stop()
 	// Two of three are gone for good; the charter begins anew with who is there.
 	c.nodes["b"].stop()
