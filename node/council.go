@@ -233,8 +233,13 @@ func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, e
 	return a.Encode()
 }
 
+// keeps reports whether a member is a voter or a witness of the ledger.
+func keeps(charter *trust.Charter, m crypto.MemberID) bool {
+	return charter != nil && (slices.Contains(charter.Voters, m) || slices.Contains(charter.Witnesses, m))
+}
+
 // Extract returns those records of a roster that commands need: what the region is,
-// open proposals, the credentials of coordinators' nodes, and those of the members
+// open proposals, the credentials of coordinators' nodes and of who keeps or witnesses the ledger, and those of the members
 // that are named, or of all. An unknown name is an error.
 func Extract(roster *trust.Roster, members []string, all bool) (*Admission, error) {
 	region := roster.Region()
@@ -242,7 +247,7 @@ func Extract(roster *trust.Roster, members []string, all bool) (*Admission, erro
 	wanted := map[crypto.Hash]bool{}
 	listed := roster.Members(region)
 	for _, c := range listed {
-		wanted[c.RecordID()] = c.Role == trust.RoleCoordinator && !all
+		wanted[c.RecordID()] = (c.Role == trust.RoleCoordinator || keeps(roster.Charter(), c.Member)) && !all
 	}
 	for _, name := range members {
 		c, err := FindMember(listed, name)
@@ -297,7 +302,7 @@ func Admitting(roster *trust.Roster, requests [][]byte, role trust.Role, superse
 		}
 		g := grant(r, role, now)
 		if supersedes != nil {
-			if bytes.Equal(r.Key, supersedes.Key) || bytes.Equal(r.Peer, supersedes.Peer) || bytes.Equal(r.SealKey, supersedes.SealKey) {
+			if bytes.Equal(r.Key, supersedes.Key) || bytes.Equal(r.Peer, supersedes.Peer) || bytes.Equal(r.SealKey, supersedes.SealKey) || len(r.Ledger) > 0 && bytes.Equal(r.Ledger, supersedes.Ledger) {
 				return trust.Statement{}, fmt.Errorf("this request is of the keys that are to be replaced: make new ones with watchward init in another directory, on a clean machine, and use its %s", RequestFile)
 			}
 			g.Member, g.Serial, g.Role = supersedes.Member, supersedes.Serial+1, supersedes.Role

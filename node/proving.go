@@ -9,6 +9,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/verify"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
@@ -18,6 +19,11 @@ import (
 
 // ProofFile implements api.Node.
 func (n *Node) ProofFile(_ context.Context, id string, ceiling notice.TLP) (file []byte, found bool, err error) {
+	return n.proofFile(id, ceiling, nil)
+}
+
+// proofFile is ProofFile, and with a receipt also proves the place in the ledger.
+func (n *Node) proofFile(id string, ceiling notice.TLP, receipt *verify.Receipt) (file []byte, found bool, err error) {
 	item, err := crypto.ParseItemID(id)
 	if err != nil {
 		return nil, false, &notice.FieldError{Field: "id", Reason: err.Error(), Fix: "copy it from watchward list"}
@@ -51,10 +57,15 @@ func (n *Node) ProofFile(_ context.Context, id string, ceiling notice.TLP) (file
 	if n.roster == nil || h.Region != n.roster.Region() && !n.roster.Endorses(h.Region) {
 		return nil, true, &api.NoProof{Reason: "its author's region is not endorsed any more, so nothing here proves its key", Fix: "ask a member of that region"}
 	}
-	f, err := proof.New(e, index, n.roster.Proof(h.Region, h.Author, h.Serial, h.Audience))
+	var keepers []crypto.MemberID
+	if receipt != nil {
+		keepers = n.keepers()
+	}
+	f, err := proof.New(e, index, n.roster.Proof(h.Region, h.Author, h.Serial, h.Audience, keepers...))
 	if err != nil {
 		return nil, true, fmt.Errorf("stored envelope of %s: %w", id, err)
 	}
+	f.Receipt = receipt
 	if f.Links, err = n.links(h); err != nil {
 		return nil, true, err
 	}

@@ -333,6 +333,9 @@ func TestProposalsAreNotShownToOthers(t *testing.T) {
 	if _, ok := view.Record(w.proposals["open"].ID()); ok {
 		t.Error("shown")
 	}
+	if _, ok := r.Find(w.proposals["open"].ID()); !ok || slices.Contains(r.Decided(r.Region()), w.proposals["open"].ID()) {
+		t.Errorf("it is known: %t, and counts as decided", ok)
+	}
 }
 
 // Two credentials for one key: which is found does not change from call to call.
@@ -364,7 +367,10 @@ func TestLargestAmendmentFits(t *testing.T) {
 			c.Coordinators = append(c.Coordinators, trust.Coordinator{Name: fmt.Sprint(from+i, strings.Repeat("y", trust.NameSizeMax-2)), Key: k.Public().Bytes()})
 		}
 		for i := range trust.VotersMax {
-			c.Voters = append(c.Voters, crypto.MemberID{byte(i)})
+			c.Voters, c.Ledger = append(c.Voters, crypto.MemberID{byte(i)}), 1
+		}
+		for i := range trust.WitnessesMax {
+			c.Witnesses = append(c.Witnesses, crypto.MemberID{0xff, byte(i)})
 		}
 		for i := range trust.DistrustsMax {
 			c.Distrusts = append(c.Distrusts, crypto.Hash{byte(i)})
