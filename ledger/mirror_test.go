@@ -216,6 +216,40 @@ func TestDamagedTileIsFetchedAgain(t *testing.T) {
 	}
 }
 
+// What nobody asks for is found too, and fetched again.
+func TestScrub(t *testing.T) {
+	r := newTestRegion(t, 1, 0, 1)
+	v := r.voters(testEntries("a", 0, 1000), "v1")[0]
+	v.cosigned()
+	h := r.started("h1")
+	r.eventually("h1 has the ledger", func() bool { return h.holdsCheckpoint(1000) })
+	dir := h.dir
+	h.close()
+	var damaged []string
+	for _, name := range []string{"entries/000", "entries/002", "0/001"} {
+		path := filepath.Join(dir, "1", "tiles", "tile", filepath.FromSlash(name))
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[50] ^= 1
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		damaged = append(damaged, path)
+	}
+	h = r.node("h1", dir)
+	h.start()
+	for _, path := range damaged {
+		name, _ := filepath.Rel(filepath.Join(dir, "1", "tiles"), path)
+		want, err := v.Tile(1, filepath.ToSlash(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.eventually(name+" is sound", func() bool { raw, err := os.ReadFile(path); return err == nil && bytes.Equal(raw, want) })
+	}
+}
+
 // A mirror that was stopped in the middle goes on where it was.
 func TestMirrorResumes(t *testing.T) {
 	r := newTestRegion(t, 1, 0, 1)
@@ -390,6 +424,38 @@ func TestWitnessesSign(t *testing.T) {
 	}
 	if m, err := w1.follow.answer(t.Context(), v.peer(), &cosign{Origin: v.track().origin, Size: 600, Root: v.track().newest().Root}); !errors.Is(err, refusedRole) {
 		t.Errorf("a witness signs as a voter: %+v, %v", m, err)
+	}
+}
+
+// A ledger in which nothing happens is signed again, by those who are there, and who
+// looks at its oldest line sees that.
+func TestIdleLedgerStaysFresh(t *testing.T) {
+	r := newTestRegion(t, 3, 1, 0)
+	voters := r.voters(testEntries("a", 0, 30), "v1", "v2", "v3")
+	w := r.started("w1")
+	w.signs()
+	v := voters[0]
+	v.cosigned()
+	r.eventually("all have signed", func() bool { return len(v.track().newest().Voters) == 3 })
+	if !v.follow.askWitnesses(v.track(), v.track().newest()) {
+		t.Fatal("the witness did not sign")
+	}
+	voters[2].cut(true)
+	r.clock.add(time.Hour)
+	v.cosigned()
+	s := v.track().newest()
+	if len(s.Voters) != 2 || !s.Witnessed || !s.unwitnessed() || r.clock.now().Sub(s.signedAt()) > time.Minute {
+		t.Fatalf("signed again: %d voters, witnessed %v, asks witnesses %v, as of %v", len(s.Voters), s.Witnessed, s.unwitnessed(), s.signedAt())
+	}
+	if !v.follow.askWitnesses(v.track(), s) {
+		t.Fatal("the witness did not sign again")
+	}
+	s = v.track().newest()
+	if s.unwitnessed() || r.clock.now().Sub(s.Time) > time.Minute {
+		t.Errorf("witnessed again: asks witnesses %v, oldest line of %v", s.unwitnessed(), s.Time)
+	}
+	if over := v.track().over(3); over != v.track().witnessed || over.Time != s.Time {
+		t.Errorf("a receipt is as of %v", over.Time)
 	}
 }
 

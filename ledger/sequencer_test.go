@@ -16,11 +16,20 @@ type proposal struct {
 	raft.ApplyFuture // nil: the sequencer uses nothing else
 	command          []byte
 	done             chan struct{}
+	stopped          chan struct{} // the end of the test
 	err              error
 	response         any
 }
 
-func (p *proposal) Error() error  { <-p.done; return p.err }
+func (p *proposal) Error() error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-p.stopped:
+		return raft.ErrRaftShutdown
+	}
+}
+
 func (p *proposal) Response() any { return p.response }
 
 // commit answers as the fsm does, at an index.
@@ -46,12 +55,10 @@ func newTestSequencer(t *testing.T) (*sequencer, chan *proposal) {
 	proposals := make(chan *proposal)
 	stopped := make(chan struct{})
 	s := newSequencer(func(b []byte) raft.ApplyFuture {
-		p := &proposal{command: b, done: make(chan struct{})}
+		p := &proposal{command: b, done: make(chan struct{}), stopped: stopped}
 		select {
 		case proposals <- p:
 		case <-stopped:
-			p.err = raft.ErrRaftShutdown
-			close(p.done)
 		}
 		return p
 	}, func() ([]byte, error) { return nil, errors.New("no mark") }, time.Now, func(float64) {})

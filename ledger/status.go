@@ -45,7 +45,7 @@ type Status struct {
 type CheckpointStatus struct {
 	Size      uint64
 	Root      crypto.Hash
-	Time      time.Time // oldest ML-DSA-44 cosignature of a voter
+	Time      time.Time // when a quorum had signed it, by their clocks
 	Signers   []crypto.MemberID
 	Witnesses []crypto.MemberID
 	Good      bool
@@ -78,6 +78,9 @@ func (l *Ledger) Status() Status {
 	}
 	size := e.tree.Size()
 	s := Status{Origin: e.origin, Epoch: e.number, Role: RoleMirror, Size: size, Committed: size}
+	if !l.c.Mirror {
+		s.Role = RoleNone
+	}
 	s.Leader, _ = l.Leader()
 	r := l.replicaOf(e)
 	if r != nil {
