@@ -297,7 +297,7 @@ func Admitting(roster *trust.Roster, requests [][]byte, role trust.Role, superse
 		}
 		g := grant(r, role, now)
 		if supersedes != nil {
-			if bytes.Equal(r.Key, supersedes.Key) || bytes.Equal(r.Peer, supersedes.Peer) || bytes.Equal(r.SealKey, supersedes.SealKey) {
+			if bytes.Equal(r.Key, supersedes.Key) || bytes.Equal(r.Peer, supersedes.Peer) || bytes.Equal(r.SealKey, supersedes.SealKey) || len(r.Ledger) > 0 && bytes.Equal(r.Ledger, supersedes.Ledger) {
 				return trust.Statement{}, fmt.Errorf("this request is of the keys that are to be replaced: make new ones with watchward init in another directory, on a clean machine, and use its %s", RequestFile)
 			}
 			g.Member, g.Serial, g.Role = supersedes.Member, supersedes.Serial+1, supersedes.Role

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
@@ -48,14 +49,52 @@ func NewRegion(t testing.TB, names ...string) *Region {
 // NewRegionNamed is NewRegion for tests that need several regions.
 func NewRegionNamed(t testing.TB, region string, names ...string) *Region {
 	t.Helper()
+	return newRegion(t, trust.Charter{Name: region}, names)
+}
+
+// NewRegionLedger founds a region with a ledger in its first epoch. Its members are
+// the voters (coordinators), then the witnesses and then the others (hospitals).
+func NewRegionLedger(t testing.TB, region string, voters, witnesses []string, others ...string) *Region {
+	t.Helper()
+	terms := trust.Charter{Name: region, Ledger: 1}
+	for _, name := range voters {
+		terms.Voters = append(terms.Voters, memberOf(t, region, name))
+	}
+	for _, name := range witnesses {
+		terms.Witnesses = append(terms.Witnesses, memberOf(t, region, name))
+	}
+	r := newRegion(t, terms, nil)
+	r.AdmitAs(t, trust.RoleCoordinator, voters...)
+	if names := slices.Concat(witnesses, others); len(names) > 0 {
+		r.Admit(t, names...)
+	}
+	return r
+}
+
+func memberOf(t testing.TB, region, name string) crypto.MemberID {
+	t.Helper()
+	return crypto.NewMemberID(identity(t, region, name).Signing.Public())
+}
+
+func identity(t testing.TB, region, name string) *keyfile.Identity {
+	t.Helper()
+	id, err := keyfile.NewIdentity(Random(region + "/" + name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func newRegion(t testing.TB, terms trust.Charter, names []string) *Region {
+	t.Helper()
+	region := terms.Name
 	key, err := crypto.GenerateKey(Random("coordinator of " + region))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, charter, err := trust.Found(trust.Charter{
-		Name: region, Created: Founded, Threshold: 1,
-		Coordinators: []trust.Coordinator{{Name: "coordinator", Key: key.Public().Bytes()}},
-	})
+	terms.Created, terms.Threshold = Founded, 1
+	terms.Coordinators = []trust.Coordinator{{Name: "coordinator", Key: key.Public().Bytes()}}
+	found, charter, err := trust.Found(terms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,10 +121,7 @@ func (r *Region) AdmitAs(t testing.TB, role trust.Role, names ...string) []*Memb
 	members := make([]*Member, len(names))
 	grants := make([]trust.Grant, len(names))
 	for i, name := range names {
-		id, err := keyfile.NewIdentity(Random(r.Charter.Name + "/" + name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		id := identity(t, r.Charter.Name, name)
 		raw, err := trust.NewRequest(id, name, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -109,6 +145,25 @@ func (r *Region) AdmitAs(t testing.TB, role trust.Role, names ...string) []*Memb
 	}
 	r.Members = append(r.Members, members...)
 	return members
+}
+
+// Amend replaces the charter by what change makes of it, adds the record to the
+// region's and returns it. The region's name must stay, since keys follow from it.
+func (r *Region) Amend(t testing.TB, change func(*trust.Charter)) []byte {
+	t.Helper()
+	next := *r.Charter
+	next.Distrusts = nil
+	change(&next)
+	st, charter, err := trust.Amend(r.Charter, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(r.Charter, []*crypto.PrivateKey{r.Admission}, Founded, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Charter, r.Records = charter, append(r.Records, records...)
+	return records[0]
 }
 
 // Endorse adds the region's list of those it endorses to its records, and

@@ -364,7 +364,10 @@ func TestLargestAmendmentFits(t *testing.T) {
 			c.Coordinators = append(c.Coordinators, trust.Coordinator{Name: fmt.Sprint(from+i, strings.Repeat("y", trust.NameSizeMax-2)), Key: k.Public().Bytes()})
 		}
 		for i := range trust.VotersMax {
-			c.Voters = append(c.Voters, crypto.MemberID{byte(i)})
+			c.Voters, c.Ledger = append(c.Voters, crypto.MemberID{byte(i)}), 1
+		}
+		for i := range trust.WitnessesMax {
+			c.Witnesses = append(c.Witnesses, crypto.MemberID{0xff, byte(i)})
 		}
 		for i := range trust.DistrustsMax {
 			c.Distrusts = append(c.Distrusts, crypto.Hash{byte(i)})

@@ -24,16 +24,18 @@ type Coordinator struct {
 type Charter struct {
 	Version      uint8             `cbor:"1,keyasint"`
 	Name         string            `cbor:"2,keyasint"`
-	Number       uint64            `cbor:"3,keyasint"` // 1 is the genesis
-	Prev         crypto.Hash       `cbor:"4,keyasint"` // hash of the charter before, zero for the genesis
-	Coordinators []Coordinator     `cbor:"5,keyasint"` // 1 to CoordinatorsMax, sorted by key
-	Threshold    uint8             `cbor:"6,keyasint"` // how many of them must agree
-	MinVersion   uint8             `cbor:"7,keyasint"` // lowest protocol version that writers may use
-	Created      int64             `cbor:"8,keyasint"` // ms since 1970
-	Voters       []crypto.MemberID `cbor:"9,keyasint,omitempty"`
+	Number       uint64            `cbor:"3,keyasint"`            // 1 is the genesis
+	Prev         crypto.Hash       `cbor:"4,keyasint"`            // hash of the charter before, zero for the genesis
+	Coordinators []Coordinator     `cbor:"5,keyasint"`            // 1 to CoordinatorsMax, sorted by key
+	Threshold    uint8             `cbor:"6,keyasint"`            // how many of them must agree
+	MinVersion   uint8             `cbor:"7,keyasint"`            // lowest protocol version that writers may use
+	Created      int64             `cbor:"8,keyasint"`            // ms since 1970
+	Voters       []crypto.MemberID `cbor:"9,keyasint,omitempty"`  // who keeps the ledger: 1 to VotersMax, sorted; most of them must agree
 	RegionRoles  []Role            `cbor:"10,keyasint,omitempty"` // of bridge, supplier: those that may take part in the region audience
 	Genesis      crypto.Region     `cbor:"11,keyasint"`           // the region's name, zero in the genesis itself
 	Distrusts    []crypto.Hash     `cbor:"12,keyasint,omitempty"` // admission keys, as SignerOf names them: for good, in later charters too
+	Witnesses    []crypto.MemberID `cbor:"13,keyasint,omitempty"` // who cosigns the ledger's checkpoints and keeps none of it in order: up to WitnessesMax, sorted
+	Ledger       uint32            `cbor:"14,keyasint,omitempty"` // epoch of the ledger, 0 where there is none
 
 	raw    []byte
 	hash   crypto.Hash
@@ -63,7 +65,7 @@ func Amend(before *Charter, c Charter) (Statement, *Charter, error) {
 
 func (c Charter) state() (Statement, *Charter, error) {
 	c.Version = Version
-	c.Coordinators, c.Voters = slices.Clone(c.Coordinators), slices.Clone(c.Voters)
+	c.Coordinators, c.Voters, c.Witnesses = slices.Clone(c.Coordinators), slices.Clone(c.Voters), slices.Clone(c.Witnesses)
 	c.RegionRoles, c.Distrusts = slices.Clone(c.RegionRoles), slices.Clone(c.Distrusts)
 	slices.SortFunc(c.Coordinators, compareCoordinators)
 	for i := 1; i < len(c.Coordinators); i++ {
@@ -72,6 +74,7 @@ func (c Charter) state() (Statement, *Charter, error) {
 		}
 	}
 	slices.SortFunc(c.Voters, compareMembers)
+	slices.SortFunc(c.Witnesses, compareMembers)
 	slices.Sort(c.RegionRoles)
 	slices.SortFunc(c.Distrusts, compareHashes)
 	raw, err := canon.Marshal(c)
@@ -105,6 +108,9 @@ func (c *Charter) follow(before *Charter) error {
 				return fmt.Errorf("charter: coordinator %q is distrusted since charter %d", o.Name, b.Number)
 			}
 		}
+	}
+	if err := c.followLedger(before); err != nil {
+		return fmt.Errorf("charter: %w", err)
 	}
 	c.before = before
 	return nil
@@ -179,12 +185,8 @@ func (c *Charter) check() error {
 		return fmt.Errorf("minimal protocol version %d, this build knows %d", c.MinVersion, crypto.Version)
 	case c.Created < 0:
 		return errors.New("created before 1970")
-	case len(c.Voters) > VotersMax:
-		return fmt.Errorf("%d voters, at most %d", len(c.Voters), VotersMax)
 	case !ascending(c.Coordinators, compareCoordinators):
 		return errors.New("coordinators are not sorted by distinct keys")
-	case !ascending(c.Voters, compareMembers):
-		return errors.New("voters are not sorted and distinct")
 	case !ascending(c.RegionRoles, cmp.Compare[Role]):
 		return errors.New("roles are not sorted and distinct")
 	case len(c.Distrusts) > DistrustsMax:
@@ -213,7 +215,7 @@ func (c *Charter) check() error {
 			return fmt.Errorf("coordinator %q is distrusted", o.Name)
 		}
 	}
-	return nil
+	return c.checkLedger()
 }
 
 func compareCoordinators(a, b Coordinator) int { return bytes.Compare(a.Key, b.Key) }

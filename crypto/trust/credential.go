@@ -26,6 +26,7 @@ type Credential struct {
 	Role      Role            `cbor:"9,keyasint"`
 	NotBefore int64           `cbor:"10,keyasint"`
 	NotAfter  int64           `cbor:"11,keyasint"`
+	Ledger    []byte          `cbor:"12,keyasint,omitempty"` // ledger keys, 1344 bytes; nil = it has none
 
 	batch  *verifiedBatch // it was signed in
 	record crypto.Hash    // id of the record it came in
@@ -64,12 +65,12 @@ func (c *Credential) KeyID() crypto.MemberID {
 
 // SameKeys reports whether both bind the same keys to the same member.
 func (c *Credential) SameKeys(d *Credential) bool {
-	return c.Member == d.Member && c.Serial == d.Serial && bytes.Equal(c.Key, d.Key) && bytes.Equal(c.SealKey, d.SealKey) && bytes.Equal(c.Peer, d.Peer)
+	return c.Member == d.Member && c.Serial == d.Serial && bytes.Equal(c.Key, d.Key) && bytes.Equal(c.SealKey, d.SealKey) && bytes.Equal(c.Peer, d.Peer) && bytes.Equal(c.Ledger, d.Ledger)
 }
 
 // asks reports whether the request proves possession of the credential's keys.
 func (r *Request) asks(c *Credential) bool {
-	return bytes.Equal(r.Key, c.Key) && bytes.Equal(r.SealKey, c.SealKey) && bytes.Equal(r.Peer, c.Peer)
+	return bytes.Equal(r.Key, c.Key) && bytes.Equal(r.SealKey, c.SealKey) && bytes.Equal(r.Peer, c.Peer) && bytes.Equal(r.Ledger, c.Ledger)
 }
 
 // RecordID returns the id of the record that proves the credential, by which
@@ -151,13 +152,13 @@ func (g Grant) encode(region crypto.Region, now int64) ([]byte, error) {
 	switch {
 	case g.Renews != nil:
 		o := g.Renews
-		c.Member, c.Serial, c.Key, c.SealKey, c.Peer, c.Name, c.Role = o.Member, o.Serial, o.Key, o.SealKey, o.Peer, o.Name, o.Role
+		c.Member, c.Serial, c.Key, c.SealKey, c.Peer, c.Ledger, c.Name, c.Role = o.Member, o.Serial, o.Key, o.SealKey, o.Peer, o.Ledger, o.Name, o.Role
 		if g.Role != 0 {
 			c.Role = g.Role
 		}
 	case g.Request != nil:
 		r := g.Request
-		c.Key, c.SealKey, c.Peer, c.Name, c.Role = r.Key, r.SealKey, r.Peer, r.Name, max(g.Role, RoleHospital)
+		c.Key, c.SealKey, c.Peer, c.Ledger, c.Name, c.Role = r.Key, r.SealKey, r.Peer, r.Ledger, r.Name, max(g.Role, RoleHospital)
 		c.Serial, c.Member = max(g.Serial, 1), g.Member
 		if c.Serial == 1 {
 			c.Member = memberOf(c.Key)
@@ -200,6 +201,9 @@ func parseCredential(raw []byte, region crypto.Region) (*Credential, error) {
 		return nil, fmt.Errorf("credential: %w", ErrRegion)
 	}
 	c.Key, c.SealKey, c.Peer = share(raw, c.Key), share(raw, c.SealKey), share(raw, c.Peer)
+	if c.Ledger != nil {
+		c.Ledger = share(raw, c.Ledger)
+	}
 	return c, nil
 }
 
@@ -227,6 +231,8 @@ func (c *Credential) check() error {
 		return fmt.Errorf("the key has %d bytes: want %d", len(c.Key), crypto.PublicKeySize)
 	case len(c.SealKey) != keyfile.SealKeySize:
 		return fmt.Errorf("the seal key has %d bytes: want %d", len(c.SealKey), keyfile.SealKeySize)
+	case len(c.Ledger) != 0 && len(c.Ledger) != crypto.LedgerPublicSize:
+		return fmt.Errorf("the ledger keys have %d bytes: want %d", len(c.Ledger), crypto.LedgerPublicSize)
 	case !c.Role.known():
 		return fmt.Errorf("unknown role %d", c.Role)
 	case c.NotBefore < 0 || c.NotAfter < c.NotBefore:

@@ -29,23 +29,25 @@ type Request struct {
 	SealKey []byte   `cbor:"4,keyasint"`           // X-Wing public key, 1216 bytes
 	Peer    []byte   `cbor:"5,keyasint"`           // libp2p peer id of an Ed25519 key, 38 bytes
 	Addrs   []string `cbor:"6,keyasint,omitempty"` // where it can be dialled, as multiaddresses
+	Ledger  []byte   `cbor:"7,keyasint,omitempty"` // ledger keys, 1344 bytes; older nodes have none
 
 	raw []byte // as it was signed and sent
 }
 
-// signedRequest carries a request under both keys that can sign. An X-Wing key
+// signedRequest carries a request under all keys that can sign. An X-Wing key
 // cannot: a coordinator has it open a challenge instead.
 type signedRequest struct {
-	Body      []byte `cbor:"1,keyasint"`
-	Signature []byte `cbor:"2,keyasint"` // by Key
-	PeerProof []byte `cbor:"3,keyasint"` // by the key within Peer
+	Body        []byte `cbor:"1,keyasint"`
+	Signature   []byte `cbor:"2,keyasint"`           // by Key
+	PeerProof   []byte `cbor:"3,keyasint"`           // by the key within Peer
+	LedgerProof []byte `cbor:"4,keyasint,omitempty"` // by both of Ledger, where there is one
 }
 
 // NewRequest returns the encoded join request of a node.
 func NewRequest(id *keyfile.Identity, name string, addrs []string) ([]byte, error) {
-	peer := id.PeerKey()
+	peer, ledger := id.PeerKey(), crypto.NewLedgerKey(id.Signing)
 	r := Request{
-		Version: Version, Name: name, Addrs: addrs,
+		Version: Version, Name: name, Addrs: addrs, Ledger: ledger.Public().Bytes(),
 		Key: id.Signing.Public().Bytes(), SealKey: id.SealKey(), Peer: PeerID(peer.Public().(ed25519.PublicKey)),
 	}
 	if err := r.check(); err != nil {
@@ -59,11 +61,15 @@ func NewRequest(id *keyfile.Identity, name string, addrs []string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return canon.Marshal(signedRequest{Body: body, Signature: sig, PeerProof: ed25519.Sign(peer, peerMessage(body))})
+	proof, err := proveLedger(ledger, body)
+	if err != nil {
+		return nil, err
+	}
+	return canon.Marshal(signedRequest{Body: body, Signature: sig, PeerProof: ed25519.Sign(peer, peerMessage(body)), LedgerProof: proof})
 }
 
-// ParseRequest reads a join request and verifies that its author holds both
-// signing keys.
+// ParseRequest reads a join request and verifies that its author holds all the
+// keys in it that sign.
 func ParseRequest(raw []byte) (*Request, error) {
 	if len(raw) > RequestSizeMax {
 		return nil, fmt.Errorf("join request has %d bytes: at most %d", len(raw), RequestSizeMax)
@@ -89,8 +95,14 @@ func ParseRequest(raw []byte) (*Request, error) {
 	if !ed25519.Verify(ed25519.PublicKey(r.Peer[len(peerPrefix):]), peerMessage(signed.Body), signed.PeerProof) {
 		return nil, fmt.Errorf("join request: the member does not hold its peer id: %w", crypto.ErrSignature)
 	}
+	if err := r.checkLedgerProof(signed.Body, signed.LedgerProof); err != nil {
+		return nil, fmt.Errorf("join request: the member does not hold its ledger keys: %w", err)
+	}
 	return r, nil
 }
+
+// Member returns the id that the author has if it is admitted with its first key.
+func (r *Request) Member() crypto.MemberID { return memberOf(r.Key) }
 
 var requestContext = crypto.Context("join-request", crypto.Region{})
 
@@ -123,6 +135,11 @@ func (r *Request) check() error {
 	}
 	if slices.ContainsFunc(r.Addrs, func(a string) bool { return a == "" || len(a) > AddrSizeMax }) {
 		return fmt.Errorf("an address is empty or longer than %d bytes", AddrSizeMax)
+	}
+	if len(r.Ledger) > 0 {
+		if _, err := crypto.ParseLedgerPublic(r.Ledger); err != nil {
+			return err
+		}
 	}
 	return checkSealKey(r.SealKey)
 }

@@ -31,6 +31,7 @@ const (
 	NameSizeMax     = 100      // bytes of a name
 	CoordinatorsMax = 7
 	VotersMax       = 5
+	WitnessesMax    = 3
 	DistrustsMax    = 32
 	BatchMax        = 16_384 // credentials under one set of signatures
 	pathMax         = 14     // hashes from a leaf of BatchMax to the root

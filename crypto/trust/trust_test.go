@@ -39,9 +39,10 @@ type (
 		Signatures []wireSignature `cbor:"5,keyasint"`
 	}
 	wireRequest struct {
-		Body      []byte `cbor:"1,keyasint"`
-		Signature []byte `cbor:"2,keyasint"`
-		PeerProof []byte `cbor:"3,keyasint"`
+		Body        []byte `cbor:"1,keyasint"`
+		Signature   []byte `cbor:"2,keyasint"`
+		PeerProof   []byte `cbor:"3,keyasint"`
+		LedgerProof []byte `cbor:"4,keyasint,omitempty"`
 	}
 )
 
@@ -280,8 +281,6 @@ func TestCharterIsRefused(t *testing.T) {
 		"a key of small order":        func(c *trust.Charter) { c.Coordinators[0].Key = lowOrder },
 		"a minimal version to come":   func(c *trust.Charter) { c.MinVersion = 1 },
 		"created before 1970":         func(c *trust.Charter) { c.Created = -1 },
-		"six voters":                  func(c *trust.Charter) { c.Voters = []crypto.MemberID{{1}, {2}, {3}, {4}, {5}, {6}} },
-		"a voter twice":               func(c *trust.Charter) { c.Voters = []crypto.MemberID{{1}, {1}} },
 		"leave for hospitals":         func(c *trust.Charter) { c.RegionRoles = []trust.Role{trust.RoleHospital} },
 		"leave for unknown roles":     func(c *trust.Charter) { c.RegionRoles = []trust.Role{9} },
 		"leave for bridges twice":     func(c *trust.Charter) { c.RegionRoles = []trust.Role{trust.RoleBridge, trust.RoleBridge} },
@@ -376,7 +375,11 @@ func TestRequestProvesPossession(t *testing.T) {
 		}
 		sum := crypto.SumContext("peer-possession", crypto.Region{}, body)
 		proof := ed25519.Sign(signer.PeerKey(), append(crypto.Context("peer-possession", crypto.Region{}), sum[:]...))
-		out, err := canon.Marshal(wireRequest{body, sig, proof})
+		var ledger []byte
+		if len(forged.Ledger) > 0 {
+			ledger = ledgerProof(t, crypto.NewLedgerKey(signer.Signing), body)
+		}
+		out, err := canon.Marshal(wireRequest{body, sig, proof, ledger})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -411,9 +414,9 @@ func TestRequestProvesPossession(t *testing.T) {
 		"a trailing byte":         append(bytes.Clone(raw), 0),
 		"nothing":                 nil,
 		"more than fits":          make([]byte, trust.RequestSizeMax+1),
-		"no signature":            mustMarshal(t, wireRequest{signed.Body, []byte{}, signed.PeerProof}),
-		"no proof of the peer id": mustMarshal(t, wireRequest{signed.Body, signed.Signature, []byte{}}),
-		"halves of two requests":  mustMarshal(t, wireRequest{signed.Body, signed.Signature, make([]byte, 64)}),
+		"no signature":            mustMarshal(t, wireRequest{signed.Body, []byte{}, signed.PeerProof, signed.LedgerProof}),
+		"no proof of the peer id": mustMarshal(t, wireRequest{signed.Body, signed.Signature, []byte{}, signed.LedgerProof}),
+		"halves of two requests":  mustMarshal(t, wireRequest{signed.Body, signed.Signature, make([]byte, 64), signed.LedgerProof}),
 	} {
 		if _, err := trust.ParseRequest(bad); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -1,0 +1,126 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A Source holds a ledger's files under the names that c2sp.org/tlog-tiles gives them.
+// It is safe for concurrent use.
+type Source interface {
+	// Read returns a file of at most max bytes by its slash-separated path. The error
+	// wraps fs.ErrNotExist if there is none.
+	Read(ctx context.Context, path string, max int) ([]byte, error)
+	// Parallel is how many reads at once are of use.
+	Parallel() int
+}
+
+// A Dir is a directory with a ledger. Audit finds what does not belong into it.
+type Dir string
+
+// Read implements Source.
+func (d Dir) Read(ctx context.Context, path string, max int) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(path)))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, max)
+}
+
+// Parallel implements Source: as many as there are processors.
+func (d Dir) Parallel() int { return 0 }
+
+func readAll(r io.Reader, max int) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, int64(max)+1))
+	if err == nil && len(raw) > max {
+		err = fmt.Errorf("more than %d bytes", max)
+	}
+	return raw, err
+}
+
+// What a web source bears.
+const (
+	requestTimeout = 30 * time.Second
+	triesMax       = 3
+	parallelWeb    = 8
+)
+
+type web struct {
+	base, token string
+	client      *http.Client
+}
+
+// URL returns a source that is served by HTTP below a base, such as
+// https://host/ledger/REGION/EPOCH. The token may be empty; it goes to the base's host
+// only.
+func URL(base, token string) (Source, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is no address of a ledger: it has the form https://HOST/ledger/REGION/EPOCH", base)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallelWeb, parallelWeb
+	transport.DisableCompression = true // hashes do not shrink, and limits are of what is read
+	transport.ResponseHeaderTimeout = requestTimeout
+	return &web{base: strings.TrimSuffix(base, "/") + "/", token: token, client: &http.Client{Transport: transport, Timeout: requestTimeout}}, nil
+}
+
+// Parallel implements Source.
+func (w *web) Parallel() int { return parallelWeb }
+
+// Read implements Source. It tries again where another attempt may help.
+func (w *web) Read(ctx context.Context, path string, max int) (raw []byte, err error) {
+	for try := range triesMax {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(time.Duration(try) * 500 * time.Millisecond):
+			}
+		}
+		var again bool
+		if raw, again, err = w.get(ctx, path, max); !again {
+			return raw, err
+		}
+	}
+	return raw, err
+}
+
+func (w *web) get(ctx context.Context, path string, max int) (raw []byte, again bool, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.base+path, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	if w.token != "" {
+		request.Header.Set("Authorization", "Bearer "+w.token)
+	}
+	response, err := w.client.Do(request)
+	if err != nil {
+		return nil, ctx.Err() == nil, err
+	}
+	defer response.Body.Close()
+	switch s := response.StatusCode; {
+	case s == http.StatusOK:
+		raw, err := readAll(response.Body, max)
+		return raw, err != nil && len(raw) <= max && ctx.Err() == nil, err
+	case s == http.StatusNotFound || s == http.StatusGone:
+		return nil, false, fs.ErrNotExist
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		return nil, false, errors.New("the node asks for a reader token: make one there with watchward token create, and give it with --token")
+	default:
+		return nil, s >= 500 || s == http.StatusTooManyRequests, fmt.Errorf("the node answers %s", response.Status)
+	}
+}
