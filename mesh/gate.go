@@ -270,6 +270,8 @@ func (g *gate) watch() {
 			g.mu.Unlock()
 			if !g.member(c.RemotePeer()) && (was || !stranger && !seed && !g.waits(c.RemotePeer())) || g.outdated(c) {
 				_ = c.Close()
+			} else {
+				g.m.dismiss(c)
 			}
 		}
 	}

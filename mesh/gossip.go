@@ -297,8 +297,11 @@ func (m *Mesh) judge(err error, raw []byte, from peer.ID) (blame bool) {
 	case errors.As(err, &refusal):
 		m.metrics.rejected(refusal.Reason)
 		what := "envelope refused"
-		if refusal.Reason == "trust" {
+		switch refusal.Reason {
+		case "trust":
 			what = "trust record refused"
+		case "note":
+			what = "note refused"
 		}
 		m.log.Warn(what, slog.String("peer", from.String()), slog.String("reason", refusal.Reason), slog.Any("err", refusal.Err))
 		return refusal.provable()

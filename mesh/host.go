@@ -37,7 +37,7 @@ import (
 var connsMax = map[part]int{spoke: 64, listener: 512, hub: 2048}
 
 const (
-	streamsPerPeer  = 64
+	streamsPerPeer  = 96 // carryMax of two protocols among them, each way
 	dialTimeout     = 10 * time.Second
 	memoryMax       = 512 << 20 // bytes of all buffers
 	memoryPerPeer   = 32 << 20

@@ -85,7 +85,7 @@ var (
 
 // A Refusal says that an envelope, or a trust record, is not taken.
 type Refusal struct {
-	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items, trust, recipient, sealed, author
+	Reason string // one word, for metrics: frame, header, region, audience, tlp, credential, signature, items, trust, recipient, sealed, author, note
 	Err    error
 }
 
@@ -98,7 +98,7 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // differ for a while.
 func (r *Refusal) provable() bool {
 	switch r.Reason {
-	case "frame", "header", "region", "audience", "tlp", "signature", "items":
+	case "frame", "header", "region", "audience", "tlp", "signature", "items", "note":
 		return true
 	case "trust":
 		return !early(r.Err) && !errors.Is(r.Err, trust.ErrUnknownType)
@@ -118,6 +118,7 @@ type Config struct {
 	Roster     *trust.Roster
 	Frontier   *Frontier
 	Path       Path
+	Notes      NoteHandler           // judges what is announced; nil = this node hears no notes
 	Registrar  Registrar             // who may ask to join; nil = nobody
 	Now        func() time.Time      // nil = time.Now
 	Log        *slog.Logger          // nil = none
@@ -139,6 +140,7 @@ type Mesh struct {
 	direct  *direct
 	spread  *spread
 	named   named
+	cargo   *cargo
 	relay   *relay.Relay // nil unless others can dial this node
 	links   *lru.Cache[peer.ID, *link]
 	refused *lru.Cache[copied, error]
@@ -230,6 +232,9 @@ func New(c Config) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	if m.refused, err = lru.New[copied, error](refusedMax); err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
+	if m.cargo, err = newCargo(); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m.gate, m.topics = newGate(m), newTopics(m)

@@ -66,7 +66,7 @@ func (m *Mesh) Deliver(ctx context.Context, to string, raw []byte) (result uint8
 	if !m.gate.member(id) {
 		return 0, errStranger
 	}
-	if err := m.reach(ctx, id); err != nil {
+	if err := m.reach(ctx, id, true); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, namedTime)
@@ -110,9 +110,12 @@ func exchange(s network.Stream, raw []byte) (uint8, error) {
 }
 
 // reach makes sure that there is a connection to a member: the one that is there,
-// a direct one, or one through a relay.
-func (m *Mesh) reach(ctx context.Context, id peer.ID) error {
-	here := func() bool { return m.host.Network().Connectedness(id) != network.NotConnected }
+// a direct one, or with circuits one through a relay.
+func (m *Mesh) reach(ctx context.Context, id peer.ID, circuits bool) error {
+	here := func() bool {
+		there := m.host.Network().Connectedness(id)
+		return there == network.Connected || circuits && there == network.Limited
+	}
 	if here() {
 		return nil
 	}
@@ -135,7 +138,11 @@ func (m *Mesh) reach(ctx context.Context, id peer.ID) error {
 	if addrs := m.book.known()[id]; len(addrs) > 0 && m.dialAt(ctx, id, addrs) == nil {
 		return nil
 	}
-	if err := m.relayed(ctx, id); err != nil && !here() {
+	err := ErrUnreached
+	if circuits {
+		err = m.relayed(ctx, id)
+	}
+	if err != nil && !here() {
 		return err
 	}
 	return nil

@@ -523,7 +523,7 @@ func (m *Mesh) changed(c *changing, r dialled, attempts map[peer.ID]*attempt) {
 func (m *Mesh) leave(newcomer peer.ID) peer.ID {
 	old := slices.DeleteFunc(m.ofRegion(m.c.Roster.Region(), m.connected()), func(id peer.ID) bool {
 		conns := m.host.Network().ConnsToPeer(id)
-		return id == newcomer || m.comparing(id) || len(conns) == 0 ||
+		return id == newcomer || m.comparing(id) || m.carries(id) || len(conns) == 0 ||
 			conns[0].Stat().Direction != network.DirOutbound || time.Since(conns[0].Stat().Opened) < changeEvery/2
 	})
 	if len(old) == 0 {

@@ -45,11 +45,11 @@ const (
 // roster itself, so no way of adding records can forget it.
 type spread struct {
 	m         *Mesh
-	verifying chan struct{}                      // one for each record of a peer that waits
-	paces     *lru.Cache[peer.ID, *rate.Limiter] // of what peers bring
-	left      *lru.Cache[string, struct{}]       // messages that were not looked at, since their bringer had brought too many
-	carry     chan struct{}                      // there is one that has no place in gossip
-	bulk      *rate.Limiter                      // of what this node says
+	verifying chan struct{}                // one for each record of a peer that waits
+	paces     paces                        // of what peers bring
+	left      *lru.Cache[string, struct{}] // messages that were not looked at, since their bringer had brought too many
+	carry     chan struct{}                // there is one that has no place in gossip
+	bulk      *rate.Limiter                // of what this node says
 	pressing  *rate.Limiter
 
 	adding chan struct{} // held while a record of a peer is added: what has changed then is of that record
@@ -67,7 +67,7 @@ func newSpread(m *Mesh) (*spread, error) {
 		adding: make(chan struct{}, 1), waiting: map[crypto.Hash]bool{},
 	}
 	var err error
-	if s.paces, err = lru.New[peer.ID, *rate.Limiter](linksMax); err != nil {
+	if s.paces, err = newPaces(spreadPeerEvery, spreadPeerBurst); err != nil {
 		return nil, err
 	}
 	if s.left, err = lru.New[string, struct{}](spreadLeft); err != nil {
@@ -334,11 +334,25 @@ func (s *spread) repeated(message *pubsub.Message) {
 }
 
 // may charges a peer for a record.
-func (s *spread) may(from peer.ID, n int) bool {
-	pace, known := s.paces.Get(from)
+func (s *spread) may(from peer.ID, n int) bool { return s.paces.may(from, n) }
+
+// paces bound what each peer may bring.
+type paces struct {
+	of    *lru.Cache[peer.ID, *rate.Limiter]
+	every time.Duration
+	burst int
+}
+
+func newPaces(every time.Duration, burst int) (paces, error) {
+	of, err := lru.New[peer.ID, *rate.Limiter](linksMax)
+	return paces{of, every, burst}, err
+}
+
+func (p paces) may(from peer.ID, n int) bool {
+	pace, known := p.of.Get(from)
 	if !known {
-		fresh := rate.NewLimiter(rate.Every(spreadPeerEvery), spreadPeerBurst)
-		if pace, known, _ = s.paces.PeekOrAdd(from, fresh); !known {
+		fresh := rate.NewLimiter(rate.Every(p.every), p.burst)
+		if pace, known, _ = p.of.PeekOrAdd(from, fresh); !known {
 			pace = fresh
 		}
 	}

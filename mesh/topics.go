@@ -13,14 +13,16 @@ import (
 	"github.com/watchward/watchward/crypto"
 )
 
-// A topic is what members of one region say to one audience.
+// A topic is what members of one region say to one audience, or the notes of one.
 type topic struct {
 	region   crypto.Region
 	audience crypto.Audience
+	notes    bool // no envelopes: it is relayed, and nobody here reads it
 	name     string
 	topic    *pubsub.Topic
-	sub      *pubsub.Subscription
-	incoming chan arrived // checked, to be admitted
+	sub      *pubsub.Subscription // nil for notes
+	end      func()               // the subscription
+	incoming chan arrived         // checked, to be admitted
 
 	ctx    context.Context // ends when the topic is left
 	cancel context.CancelFunc
@@ -71,7 +73,12 @@ func (t *topics) start() (err error) {
 		return err
 	}
 	t.m.wait.Go(func() {
-		defer func() { t.leave(t.all()) }() // those of the end
+		defer func() { // those of the end
+			t.mu.Lock()
+			rest := slices.Clone(t.joined)
+			t.mu.Unlock()
+			t.leave(rest)
+		}()
 		for {
 			select {
 			case <-t.m.ctx.Done():
@@ -107,6 +114,9 @@ func (t *topics) follow() error {
 	t.names = map[string]scope{}
 	for _, s := range want {
 		t.names[topicName(s)] = s
+		if t.hasNotes(s) {
+			t.names[noteTopic(s.region)] = s
+		}
 	}
 	var gone []*topic
 	t.joined = slices.DeleteFunc(t.joined, func(j *topic) bool {
@@ -119,32 +129,62 @@ func (t *topics) follow() error {
 	t.mu.Unlock()
 	t.leave(gone)
 	for _, s := range want {
-		if t.of(s) != nil {
-			continue
+		if t.of(s) == nil {
+			if err := t.join(s); err != nil {
+				return fmt.Errorf("gossip: join %s: %w", topicName(s), err)
+			}
 		}
-		if err := t.join(s); err != nil {
-			return fmt.Errorf("gossip: join %s: %w", topicName(s), err)
+		if t.hasNotes(s) && t.notes(s.region) == nil {
+			if err := t.joinNotes(s); err != nil {
+				return fmt.Errorf("gossip: join %s: %w", noteTopic(s.region), err)
+			}
 		}
 	}
 	t.renew()
 	return nil
 }
 
-func (t *topics) join(s scope) (err error) {
-	j := &topic{region: s.region, audience: s.audience, name: topicName(s), incoming: make(chan arrived, admitMax)}
+// hasNotes reports whether notes go to those of a scope.
+func (t *topics) hasNotes(s scope) bool {
+	return t.m.c.Notes != nil && s.audience == crypto.AudienceCommunity
+}
+
+// enter joins a topic whose validator is given.
+func (t *topics) enter(j *topic, check pubsub.ValidatorEx, opts ...pubsub.ValidatorOpt) (err error) {
 	j.ctx, j.cancel = context.WithCancel(t.m.ctx)
-	if err := t.router.RegisterTopicValidator(j.name, t.m.validator(j)); err != nil {
+	if err := t.router.RegisterTopicValidator(j.name, check, opts...); err != nil {
 		return err
 	}
 	if j.topic, err = t.router.Join(j.name); err != nil {
 		return err
 	}
-	if err := j.topic.SetScoreParams(topicScore()); err != nil {
+	return j.topic.SetScoreParams(topicScore())
+}
+
+// joinNotes joins the topic of a region's notes.
+func (t *topics) joinNotes(s scope) (err error) {
+	j := &topic{region: s.region, audience: s.audience, notes: true, name: noteTopic(s.region)}
+	if err := t.enter(j, t.m.noteValidator(j), pubsub.WithValidatorConcurrency(notesAtOnce)); err != nil {
+		return err
+	}
+	if j.end, err = j.topic.Relay(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.joined = append(t.joined, j)
+	t.mu.Unlock()
+	return nil
+}
+
+func (t *topics) join(s scope) (err error) {
+	j := &topic{region: s.region, audience: s.audience, name: topicName(s), incoming: make(chan arrived, admitMax)}
+	if err := t.enter(j, t.m.validator(j)); err != nil {
 		return err
 	}
 	if j.sub, err = j.topic.Subscribe(pubsub.WithBufferSize(subscription)); err != nil {
 		return err
 	}
+	j.end = j.sub.Cancel
 	events, err := j.topic.EventHandler()
 	if err != nil {
 		return err
@@ -161,7 +201,7 @@ func (t *topics) join(s scope) (err error) {
 func (t *topics) leave(gone []*topic) {
 	for _, j := range gone {
 		j.cancel()
-		j.sub.Cancel()
+		j.end()
 		j.work.Wait()
 		if t.m.ctx.Err() != nil {
 			continue // the router has ended and takes no more orders
@@ -214,19 +254,24 @@ func (t *topics) forget(id peer.ID) {
 	t.mu.Unlock()
 }
 
-// all returns the topics that are joined now.
+// all returns the topics of envelopes that are joined now.
 func (t *topics) all() []*topic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.joined)
+	return slices.DeleteFunc(slices.Clone(t.joined), func(j *topic) bool { return j.notes })
 }
 
 // of returns the topic of a scope, nil if it is not joined.
-func (t *topics) of(s scope) *topic {
+func (t *topics) of(s scope) *topic { return t.called(topicName(s)) }
+
+// notes returns the topic of a region's notes, nil if it is not joined.
+func (t *topics) notes(region crypto.Region) *topic { return t.called(noteTopic(region)) }
+
+func (t *topics) called(name string) *topic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, j := range t.joined {
-		if j.region == s.region && j.audience == s.audience {
+		if j.name == name {
 			return j
 		}
 	}

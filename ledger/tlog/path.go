@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/watchward/watchward/crypto"
 )
 
 const (
@@ -17,7 +15,7 @@ const (
 	// LevelEntries stands for the level of entry bundles.
 	LevelEntries = -1
 
-	hashBytes = len(crypto.Hash{})
+	hashBytes = 32
 	levelMax  = 63
 	// Sizes fit into an int64, which the Merkle functions count in.
 	indexMax = 1<<55 - 1
@@ -54,15 +52,13 @@ func (p Path) String() string {
 // full returns the path of the full tile.
 func (p Path) full() Path { return Path{p.Level, p.Index, TileWidth} }
 
-// span returns how many entries of the log are below one hash of the tile.
-func (p Path) span() uint64 { return 1 << (8 * max(p.Level, 0)) }
+// span returns how many entries of the log are below one hash of the tile. Of the levels
+// that no log reaches it is more than any has.
+func (p Path) span() uint64 { return 1 << min(8*max(p.Level, 0), 63) }
 
 // In returns how many hashes, or entries, the tile has in a log of size entries:
 // 0 when it is not there yet, TileWidth when it is full.
 func (p Path) In(size uint64) int {
-	if p.Level > 7 {
-		return 0
-	}
 	at, first := size/p.span(), p.Index*TileWidth
 	if at <= first {
 		return 0

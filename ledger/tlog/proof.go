@@ -24,8 +24,16 @@ func TileRoot(tile []byte) (crypto.Hash, error) {
 	if len(tile)%hashBytes != 0 || bits.OnesCount(uint(width)) != 1 || width > TileWidth {
 		return crypto.Hash{}, fmt.Errorf("a tile of %d bytes has no root: want a power of two of hashes, ≤ %d", len(tile), TileWidth)
 	}
-	level := bits.Len(uint(width)) - 1
-	root, err := sumdb.HashFromTile(sumdb.Tile{H: 8, W: width}, tile, sumdb.StoredHashIndex(level, 0))
+	if width == TileWidth { // to sumdb this one belongs to the tile above
+		left, err := TileRoot(tile[:TileBytes/2])
+		if err != nil {
+			return left, err
+		}
+		right, err := TileRoot(tile[TileBytes/2:])
+		return crypto.Hash(sumdb.NodeHash(sumdb.Hash(left), sumdb.Hash(right))), err
+	}
+	at := sumdb.StoredHashIndex(bits.Len(uint(width))-1, 0)
+	root, err := sumdb.HashFromTile(sumdb.Tile{H: 8, W: width}, tile, at)
 	return crypto.Hash(root), err
 }
 
