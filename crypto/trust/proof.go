@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"slices"
+
 	"github.com/watchward/watchward/crypto"
 )
 
@@ -43,6 +45,22 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 		}
 		return false
 	})
+}
+
+// Serials returns a member's credentials that count, one a serial, the latest first,
+// revoked or not. It looks at each serial of the region.
+func (r *Roster) Serials(region crypto.Region, member crypto.MemberID) (out []*Credential) {
+	r.mu.RLock()
+	if g := r.regions[region]; g != nil {
+		for at, c := range g.serials {
+			if at.member == member {
+				out = append(out, c)
+			}
+		}
+	}
+	r.mu.RUnlock()
+	slices.SortFunc(out, func(a, b *Credential) int { return compareCredentials(b, a) })
+	return out
 }
 
 // Standing returns the records that say what a region is: its charters, its

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	xtlog "golang.org/x/mod/sumdb/tlog"
-
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/ledger/tlog"
@@ -149,12 +147,8 @@ func (e *Equivocation) contradicts(a, b tlog.Checkpoint) error {
 	case len(e.Proof) == 0:
 		return fmt.Errorf("%w: nothing shows what the larger tree began with", ErrNoEquivocation)
 	}
-	path := make(xtlog.TreeProof, len(e.Proof)-1)
-	for i, h := range e.Proof[1:] {
-		path[i] = xtlog.Hash(h)
-	}
 	prefix := e.Proof[0]
-	if err := xtlog.CheckTree(path, int64(b.Size), xtlog.Hash(b.Root), int64(a.Size), xtlog.Hash(prefix)); err != nil {
+	if err := tlog.VerifyConsistency(a.Size, b.Size, prefix, b.Root, e.Proof[1:]); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoEquivocation, err)
 	}
 	if prefix == a.Root {

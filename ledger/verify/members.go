@@ -34,7 +34,7 @@ func chartered(roster *trust.Roster, region crypto.Region, epoch uint32) (latest
 func signersOf(roster *trust.Roster, charter *trust.Charter, member crypto.MemberID) (signers []Signer) {
 	voter, witness := slices.Contains(charter.Voters, member), slices.Contains(charter.Witnesses, member)
 	for _, c := range roster.Serials(charter.Region(), member) {
-		public, err := crypto.ParseLedgerPublic(c.Ledger)
+		public, err := c.LedgerKeys()
 		if err != nil {
 			continue // from before there were ledgers, or of no use
 		}

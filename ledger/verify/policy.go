@@ -94,7 +94,7 @@ func PolicyOf(roster *trust.Roster, region crypto.Region, epoch uint32) (*Policy
 	for _, m := range members {
 		signers = append(signers, signersOf(roster, charter, m)...)
 	}
-	return NewPolicy(tlog.Origin(region, epoch), len(charter.Voters), len(witnessesOf(charter)), signers)
+	return NewPolicy(tlog.Origin(region, epoch), len(charter.Voters), len(charter.Witnesses), signers)
 }
 
 // Origin returns the origin of the policy's ledger.

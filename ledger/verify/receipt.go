@@ -12,15 +12,14 @@ import (
 
 // Limits of a receipt.
 const (
-	EntrySizeMax   = 1024 // bytes of an entry, of which none is empty
-	ReceiptSizeMax = EntrySizeMax + pathMax*(len(crypto.Hash{})+2) + tlog.NoteSizeMax + 64
+	ReceiptSizeMax = tlog.EntryBytesMax + pathMax*(len(crypto.Hash{})+2) + tlog.NoteSizeMax + 64
 	pathMax        = 63 // hashes from an entry to the root of a tree below 2^63
 )
 
 // A Receipt proves that an entry is in a ledger. Nothing in one from ParseReceipt is
 // verified. The field numbers are wire format.
 type Receipt struct {
-	Entry []byte        `cbor:"1,keyasint"` // 1 to EntrySizeMax bytes
+	Entry []byte        `cbor:"1,keyasint"` // 1 to tlog.EntryBytesMax bytes
 	Index uint64        `cbor:"2,keyasint"` // of the entry, from 0
 	Path  []crypto.Hash `cbor:"3,keyasint,omitempty"`
 	Note  []byte        `cbor:"4,keyasint"` // signed checkpoint
@@ -54,8 +53,8 @@ func ParseReceipt(raw []byte) (*Receipt, error) {
 // Valid checks limits and form, for receipts inside of other formats.
 func (r *Receipt) Valid() error {
 	switch n := len(r.Entry); {
-	case n == 0 || n > EntrySizeMax:
-		return fmt.Errorf("the receipt is damaged: an entry of %d bytes, want 1 to %d", n, EntrySizeMax)
+	case n == 0 || n > tlog.EntryBytesMax:
+		return fmt.Errorf("the receipt is damaged: an entry of %d bytes, want 1 to %d", n, tlog.EntryBytesMax)
 	case len(r.Path) > pathMax:
 		return fmt.Errorf("the receipt is damaged: a path of %d hashes, at most %d", len(r.Path), pathMax)
 	case r.Index > math.MaxInt64:
@@ -87,10 +86,7 @@ func (r *Receipt) Verify(p *Policy) (*Checked, error) {
 	if c.Origin != p.origin {
 		return nil, fmt.Errorf("%w: its origin is %q, want %q", ErrOrigin, c.Origin, p.origin)
 	}
-	if r.Index >= c.Size {
-		return nil, fmt.Errorf("the receipt is for entry %d of a ledger of %d", r.Index, c.Size)
-	}
-	if err := crypto.CheckProof(r.Path, int(c.Size), int(r.Index), c.Root, crypto.LeafHash(r.Entry)); err != nil {
+	if err := tlog.VerifyInclusion(r.Index, c.Size, tlog.LeafHash(r.Entry), r.Path, c.Root); err != nil {
 		return nil, fmt.Errorf("the entry is not where the receipt says: %w", err)
 	}
 	checked, err := p.Check(r.Note)

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/watchward/watchward/ledger/tlog"
 )
 
 // A Source holds a ledger's files under the names that c2sp.org/tlog-tiles gives them.
@@ -24,7 +26,8 @@ type Source interface {
 	Parallel() int
 }
 
-// A Dir is a directory with a ledger. Audit finds what does not belong into it.
+// A Dir is a directory with a ledger: a copy of what a node serves, or the one in which
+// a node keeps it, also while it runs. Audit finds what does not belong into it.
 type Dir string
 
 // Read implements Source.
@@ -32,6 +35,14 @@ func (d Dir) Read(ctx context.Context, path string, max int) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	raw, err := d.file(path, max)
+	if _, wrong := tlog.ParsePath(path); wrong == nil && errors.Is(err, fs.ErrNotExist) {
+		raw, err = tlog.ReadTile(string(d), path) // a node keeps the newest entries in its own way
+	}
+	return raw, err
+}
+
+func (d Dir) file(path string, max int) ([]byte, error) {
 	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(path)))
 	if err != nil {
 		return nil, err
