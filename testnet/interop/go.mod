@@ -1,6 +1,6 @@
 module github.com/watchward/watchward/testnet/interop
 
-go 1.26
+go 1.26.8
 
 tool (
 	github.com/transparency-dev/tessera/cmd/fsck
