@@ -23,11 +23,11 @@ import (
 
 // Bounds of what is carried.
 const (
-	NoteMax      = 32 << 10 // bytes of a note
-	carryMax     = 16       // streams of one protocol with one peer, each way
-	notesAtOnce  = 16       // of one topic that are looked at
-	noteEvery    = 250 * time.Millisecond // a note that is new here, of one peer …
-	noteBurst    = 1024                   // … after so many at once: an hour's of all regions
+	NoteMax      = 32 << 10                 // bytes of a note
+	carryMax     = 16                       // streams of one protocol with one peer, each way
+	notesAtOnce  = 16                       // of one topic that are looked at
+	noteEvery    = 250 * time.Millisecond   // a note that is new here, of one peer …
+	noteBurst    = 1024                     // … after so many at once: an hour's of all regions
 	noteTopicAt  = "watchward/ledger/%d/%s" // version, region
 	notesVersion = 0
 )

@@ -62,7 +62,8 @@ func ParseAdmission(raw []byte) (*Admission, *trust.Roster, error) {
 }
 
 // CreateRegion founds a region with one coordinator, who holds key, and makes the
-// node in dir its first member. Of terms only the name and the roles count.
+// node in dir its first member. Of terms the name, the roles
+// and what it says of the ledger count.
 func CreateRegion(dir string, terms trust.Charter, key *crypto.PrivateKey, seeds []string, now time.Time) (crypto.Region, error) {
 	if Joined(dir) {
 		return crypto.Region{}, fmt.Errorf("%s belongs to a region already: make another directory with watchward init", dir)

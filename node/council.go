@@ -233,8 +233,13 @@ func (n *Node) Records(_ context.Context, members []string, all bool) ([]byte, e
 	return a.Encode()
 }
 
+// keeps reports whether a member is a voter or a witness of the ledger.
+func keeps(charter *trust.Charter, m crypto.MemberID) bool {
+	return charter != nil && (slices.Contains(charter.Voters, m) || slices.Contains(charter.Witnesses, m))
+}
+
 // Extract returns those records of a roster that commands need: what the region is,
-// open proposals, the credentials of coordinators' nodes, and those of the members
+// open proposals, the credentials of coordinators' nodes and of who keeps or witnesses the ledger, and those of the members
 // that are named, or of all. An unknown name is an error.
 func Extract(roster *trust.Roster, members []string, all bool) (*Admission, error) {
 	region := roster.Region()
@@ -242,7 +247,7 @@ func Extract(roster *trust.Roster, members []string, all bool) (*Admission, erro
 	wanted := map[crypto.Hash]bool{}
 	listed := roster.Members(region)
 	for _, c := range listed {
-		wanted[c.RecordID()] = c.Role == trust.RoleCoordinator && !all
+		wanted[c.RecordID()] = (c.Role == trust.RoleCoordinator || keeps(roster.Charter(), c.Member)) && !all
 	}
 	for _, name := range members {
 		c, err := FindMember(listed, name)

@@ -129,7 +129,7 @@ func Joined(dir string) bool {
 	return err == nil
 }
 
-// Open opens the parts of a node in order: keys, store, trust, mesh, API. The
+// Open opens the parts of a node in order: keys, store, trust, mesh, ledger, API. The
 // mesh listens and the API answers when Start has returned.
 func Open(o Options) (n *Node, err error) {
 	if o.Now == nil {
@@ -172,6 +172,9 @@ func Open(o Options) (n *Node, err error) {
 		return n, err
 	}
 	if err = n.openMesh(); err != nil {
+		return n, err
+	}
+	if err = n.openLedger(); err != nil {
 		return n, err
 	}
 	if o.Lab != nil {
@@ -281,7 +284,7 @@ func (n *Node) openMesh() error {
 		Identity: n.identity.PeerSeed, Signing: n.identity.Signing, Listen: m.Listen, Announce: m.Announce, Seeds: m.Seeds,
 		BookPath: filepath.Join(n.o.Dir, bookFile), Hub: m.Hub,
 		Roster: n.roster, Frontier: n.store.Frontier(), Path: path{n}, Registrar: n.registrar,
-		Now: n.o.Now, Log: n.log, Registerer: n.registry, Reached: n.reached,
+		Now: n.o.Now, Log: n.log, Registerer: n.registry, Reached: n.reached, Notes: notes{n},
 	}
 	n.courier = newCourier(n)
 	if lab := n.o.Lab; lab != nil {
@@ -300,7 +303,7 @@ func (n *Node) openAPI() error {
 	n.api, err = api.New(api.Config{
 		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
 		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version, Name: n.name,
-		Registerer: n.registry, Gatherer: n.registry, MetricsPublic: n.o.Settings.Metrics.Public, Log: n.log,
+		Registerer: n.registry, Gatherer: n.registry, MetricsPublic: n.o.Settings.Metrics.Public, LedgerPublic: n.o.Settings.Ledger.Public, Log: n.log,
 	})
 	return err
 }
@@ -323,6 +326,12 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.outbox.run(n.ctx) })
 		n.wait.Go(n.release)
 		n.wait.Go(func() { n.courier.run(n.ctx) })
+	}
+	if n.ledger != nil {
+		if err := n.ledger.Start(); err != nil {
+			return err
+		}
+		n.wait.Go(func() { n.scribe.run(n.ctx) })
 	}
 	n.wait.Go(n.keep)
 	if n.o.Lab != nil {
@@ -405,6 +414,8 @@ func (n *Node) Wait(ctx context.Context) error {
 		return nil
 	case <-n.store.Failed():
 		return store.ErrBroken
+	case err := <-n.ledgerFailed():
+		return errLedger(err)
 	}
 }
 
@@ -416,6 +427,9 @@ func (n *Node) Close() error {
 		var errs []error
 		if n.api != nil {
 			errs = append(errs, n.api.Close())
+		}
+		if n.ledger != nil { // it hands its lead over, so before the mesh
+			errs = append(errs, n.ledger.Close())
 		}
 		if n.mesh != nil {
 			errs = append(errs, n.mesh.Close())

@@ -21,6 +21,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
@@ -58,10 +59,12 @@ type Node struct {
 
 	roster     *trust.Roster
 	store      *store.Store
-	mesh       *mesh.Mesh // nil while the node belongs to no region
-	registrar  *registrar // nil with mesh
-	outbox     *outbox    // nil with mesh
-	courier    *courier   // nil with mesh
+	mesh       *mesh.Mesh     // nil while the node belongs to no region
+	registrar  *registrar     // nil with mesh
+	outbox     *outbox        // nil with mesh
+	courier    *courier       // nil with mesh
+	ledger     *ledger.Ledger // nil with mesh, and in a lab
+	scribe     *scribe        // nil with ledger
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

@@ -9,6 +9,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/verify"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
@@ -18,6 +19,11 @@ import (
 
 // ProofFile implements api.Node.
 func (n *Node) ProofFile(_ context.Context, id string, ceiling notice.TLP) (file []byte, found bool, err error) {
+	return n.proofFile(id, ceiling, nil)
+}
+
+// proofFile is ProofFile, and with a receipt also proves the place in the ledger.
+func (n *Node) proofFile(id string, ceiling notice.TLP, receipt *verify.Receipt) (file []byte, found bool, err error) {
 	item, err := crypto.ParseItemID(id)
 	if err != nil {
 		return nil, false, &notice.FieldError{Field: "id", Reason: err.Error(), Fix: "copy it from watchward list"}

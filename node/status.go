@@ -85,6 +85,12 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 		s.Until = api.Time(own.NotAfter)
 		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
 	}
+	if v, err := n.LedgerStatus(ctx); err == nil {
+		s.Ledger = v.Brief()
+		for _, w := range v.Warnings {
+			warn(true, w)
+		}
+	}
 	if own := n.credential(); own != nil && own.Role == trust.RoleCoordinator {
 		open := slices.DeleteFunc(n.roster.Proposals(), n.roster.Moot)
 		warn(len(open) == 1, "a proposal waits for coordinators' signatures: watchward region proposals")

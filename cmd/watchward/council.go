@@ -212,6 +212,13 @@ func (c *council) sign(p *trust.Proposal, keys []*crypto.PrivateKey, f councilFl
 func (c *council) concerned(p *trust.Proposal) (out []*trust.Credential) {
 	for _, change := range p.Changes() {
 		out = append(out, change.Credentials...)
+		if next := change.Charter; next != nil {
+			for _, m := range c.roster.Members(next.Region()) {
+				if slices.Contains(next.Voters, m.Member) || slices.Contains(next.Witnesses, m.Member) {
+					out = append(out, m)
+				}
+			}
+		}
 		if r := change.Revocation; r != nil {
 			if m, ok := c.roster.Member(r.Region, r.Member, r.Serial); ok {
 				out = append(out, m)
@@ -303,12 +310,13 @@ func (c *council) deliver(records [][]byte, seeds ...string) error {
 	return nil
 }
 
-// describe says in words what a proposal would do.
-func describe(p *trust.Proposal, roster *trust.Roster) (out []string) {
+// describe says in words what a proposal would do. Those beside it name the members
+// of a region that is only being founded.
+func describe(p *trust.Proposal, roster *trust.Roster, beside ...*trust.Proposal) (out []string) {
 	for _, change := range p.Changes() {
 		switch {
 		case change.Charter != nil:
-			out = append(out, describeCharter(change.Charter, roster))
+			out = append(out, describeCharter(change.Charter, roster, slices.Concat([]*trust.Proposal{p}, beside)...))
 		case change.Revocation != nil:
 			out = append(out, fmt.Sprintf("revoke %s (serial %d), keeping %s", memberCalled(roster, change.Revocation.Region, change.Revocation.Member),
 				change.Revocation.Serial, plural(int64(len(change.Revocation.Cuts)), "chain")))
@@ -322,13 +330,25 @@ func describe(p *trust.Proposal, roster *trust.Roster) (out []string) {
 	return out
 }
 
-func describeCharter(c *trust.Charter, roster *trust.Roster) string {
+func describeCharter(c *trust.Charter, roster *trust.Roster, beside ...*trust.Proposal) string {
 	names := coordinators(c)
+	called := func(m crypto.MemberID) string {
+		for _, p := range beside {
+			for _, change := range p.Changes() {
+				for _, o := range change.Credentials {
+					if o.Member == m {
+						return o.Name
+					}
+				}
+			}
+		}
+		return memberCalled(roster, c.Region(), m)
+	}
 	text := fmt.Sprintf("charter %d of %s: %d of %d coordinators decide: %s", c.Number, c.Name, c.Threshold, len(names), strings.Join(names, ", "))
 	if c.Number == 1 {
 		plainest := *c
-		plainest.RegionRoles = nil
-		return "found " + text + amended(&plainest, c)
+		plainest.RegionRoles, plainest.Voters, plainest.Witnesses, plainest.Ledger = nil, nil, nil, 0
+		return "found " + text + amended(&plainest, c, called)
 	}
 	var before *trust.Charter
 	if roster != nil {
@@ -337,7 +357,7 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 	if before == nil {
 		return text
 	}
-	text += amended(before, c)
+	text += amended(before, c, called)
 	for _, o := range c.Coordinators {
 		if !slices.ContainsFunc(before.Coordinators, func(b trust.Coordinator) bool { return string(b.Key) == string(o.Key) }) {
 			text += fmt.Sprintf("; new: %s (%s)", o.Name, words.Of(o.Key, nil, nil))
@@ -361,7 +381,7 @@ func describeCharter(c *trust.Charter, roster *trust.Roster) string {
 
 // amended says what a charter changes beside its coordinators: whoever signs is to
 // see all of it.
-func amended(before, c *trust.Charter) (text string) {
+func amended(before, c *trust.Charter, called func(crypto.MemberID) string) (text string) {
 	if c.Name != before.Name {
 		text += "; until now it is called " + before.Name
 	}
@@ -381,10 +401,7 @@ func amended(before, c *trust.Charter) (text string) {
 	if c.MinVersion != before.MinVersion {
 		text += fmt.Sprintf("; protocol version %d at least", c.MinVersion)
 	}
-	if !slices.Equal(c.Voters, before.Voters) {
-		text += fmt.Sprintf("; the ledger has other voters, %d in all", len(c.Voters))
-	}
-	return text
+	return text + describeLedger(before, c, called)
 }
 
 // coordinators returns their names, sorted.
@@ -421,6 +438,9 @@ func renewed(old, c *trust.Credential) (text string) {
 	}
 	if string(old.SealKey) != string(c.SealKey) || string(old.Peer) != string(c.Peer) {
 		text += ", with another seal key or peer id, words: " + words.Of(c.Key, c.SealKey, c.Peer)
+	}
+	if string(old.Ledger) != string(c.Ledger) {
+		text += ", with other ledger keys"
 	}
 	return text
 }

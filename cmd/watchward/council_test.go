@@ -32,10 +32,13 @@ func TestCharterIsDescribedWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*trust.Charter){
-		"called North":                  func(c *trust.Charter) { c.Name = "South" },
-		"a supplier may hear":           func(c *trust.Charter) { c.RegionRoles = append(c.RegionRoles, trust.RoleSupplier) },
-		"a bridge may not hear":         func(c *trust.Charter) { c.RegionRoles = nil },
-		"other voters":                  func(c *trust.Charter) { c.Voters = []crypto.MemberID{{1}} },
+		"called North":          func(c *trust.Charter) { c.Name = "South" },
+		"a supplier may hear":   func(c *trust.Charter) { c.RegionRoles = append(c.RegionRoles, trust.RoleSupplier) },
+		"a bridge may not hear": func(c *trust.Charter) { c.RegionRoles = nil },
+		"it begins a ledger; the ledger is kept by 0100000000000000…": func(c *trust.Charter) { c.Voters, c.Ledger = []crypto.MemberID{{1}}, 1 },
+		"the ledger is witnessed by 0300000000000000…": func(c *trust.Charter) {
+			c.Voters, c.Witnesses, c.Ledger = []crypto.MemberID{{1}}, []crypto.MemberID{{3}}, 1
+		},
 		"distrusts the former key 0100": func(c *trust.Charter) { c.Distrusts = []crypto.Hash{{1}} },
 	} {
 		next := trust.Charter{Name: founded.Name, Threshold: 1, Coordinators: founded.Coordinators, RegionRoles: append([]trust.Role{}, founded.RegionRoles...)}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node"
@@ -152,6 +153,7 @@ type regionView struct {
 	Threshold    int               `json:"threshold"`
 	Coordinators []coordinatorView `json:"coordinators"`
 	RegionRoles  []string          `json:"region_roles"`
+	Ledger       *ledgerView       `json:"ledger"` // null = none
 	Endorses     []endorsedView    `json:"endorses"`
 	Proposals    int               `json:"proposals"`
 	Forks        int               `json:"forks"`
@@ -160,6 +162,13 @@ type regionView struct {
 type coordinatorView struct {
 	Name  string `json:"name"`
 	Words string `json:"words"`
+}
+
+// ledgerView is who keeps the ledger, by name.
+type ledgerView struct {
+	Epoch     uint32   `json:"epoch"`
+	Voters    []string `json:"voters"`
+	Witnesses []string `json:"witnesses"`
 }
 
 type endorsedView struct {
@@ -182,6 +191,10 @@ func viewRegion(roster *trust.Roster) regionView {
 	for _, r := range charter.RegionRoles {
 		v.RegionRoles = append(v.RegionRoles, r.String())
 	}
+	if charter.Ledger > 0 {
+		called := func(m crypto.MemberID) string { return memberCalled(roster, region, m) }
+		v.Ledger = &ledgerView{charter.Ledger, memberNames(charter.Voters, called), memberNames(charter.Witnesses, called)}
+	}
 	if list := roster.Endorsements(region); list != nil {
 		for _, r := range list.Regions {
 			e := endorsedView{Region: r.String(), Mutual: roster.Mutual(region, r)}
@@ -202,6 +215,14 @@ func (v regionView) print(out io.Writer) {
 	}
 	if len(v.RegionRoles) > 0 {
 		fmt.Fprintf(out, "may hear   %s too, what is for the region alone\n", strings.Join(v.RegionRoles, " and "))
+	}
+	if l := v.Ledger; l == nil {
+		fmt.Fprintf(out, "ledger     none: watchward region amend --voter begins one\n")
+	} else {
+		fmt.Fprintf(out, "ledger     epoch %d\nvoters     %s: %d must agree\n", l.Epoch, plain(strings.Join(l.Voters, ", ")), len(l.Voters)/2+1)
+		if len(l.Witnesses) > 0 {
+			fmt.Fprintf(out, "witnesses  %s\n", plain(strings.Join(l.Witnesses, ", ")))
+		}
 	}
 	for i, e := range v.Endorses {
 		label, name, state := "", e.Name, "both endorse each other"

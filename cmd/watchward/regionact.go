@@ -133,7 +133,7 @@ of them with everything it would do. Compare the words by phone before you sign.
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
+			out, all := cmd.OutOrStdout(), proposals
 			if len(args) == 1 {
 				p, err := pick(proposals, args[0])
 				if err != nil {
@@ -144,7 +144,7 @@ of them with everything it would do. Compare the words by phone before you sign.
 			if jsonFlag(cmd) {
 				views := make([]proposalView, len(proposals))
 				for i, p := range proposals {
-					views[i] = viewProposal(p, roster)
+					views[i] = viewProposal(p, roster, proposals)
 				}
 				return printJSON(out, map[string]any{"proposals": views})
 			}
@@ -155,12 +155,12 @@ of them with everything it would do. Compare the words by phone before you sign.
 			if len(args) == 0 {
 				t := table{header: []string{"ID", "OPENED", "SIGNED", "LACKS", "WHAT"}}
 				for _, p := range proposals {
-					v := viewProposal(p, roster)
+					v := viewProposal(p, roster, proposals)
 					t.add(v.ID[:12], ago(time.UnixMilli(p.Time()), now()), strings.Join(v.Signed, ", "), fmt.Sprint(v.Lacking), strings.Join(v.Does, "; "))
 				}
 				return t.print(out)
 			}
-			v := viewProposal(proposals[0], roster)
+			v := viewProposal(proposals[0], roster, all)
 			fmt.Fprintf(out, "proposal  %s\nopened    %s\nsigned    %s; %d more must\n", v.ID, v.Opened, plain(strings.Join(v.Signed, ", ")), v.Lacking)
 			for _, does := range v.Does {
 				fmt.Fprintf(out, "would     %s\n", plain(does))
@@ -184,8 +184,8 @@ type proposalView struct {
 	Doubts  []string `json:"doubts"`
 }
 
-func viewProposal(p *trust.Proposal, roster *trust.Roster) proposalView {
-	v := proposalView{ID: p.ID().String(), Opened: time.UnixMilli(p.Time()).UTC().Format(time.RFC3339), Does: describe(p, roster), Signed: p.Signed(), Lacking: p.Lacking(), Doubts: []string{}}
+func viewProposal(p *trust.Proposal, roster *trust.Roster, beside []*trust.Proposal) proposalView {
+	v := proposalView{ID: p.ID().String(), Opened: time.UnixMilli(p.Time()).UTC().Format(time.RFC3339), Does: describe(p, roster, beside...), Signed: p.Signed(), Lacking: p.Lacking(), Doubts: []string{}}
 	if roster != nil {
 		v.Doubts = append(v.Doubts, roster.Doubts(p)...)
 	}
@@ -337,7 +337,7 @@ func signFile(cmd *cobra.Command, path string, f councilFlags) error {
 	done := true
 	outcomes := make([]outcome, len(signed))
 	for i, p := range signed {
-		outcomes[i] = outcome{ID: p.ID().String(), Does: describe(p, roster), Signed: p.Signed(), Lacking: p.Lacking(), Done: p.Lacking() == 0, File: path}
+		outcomes[i] = outcome{ID: p.ID().String(), Does: describe(p, roster, signed...), Signed: p.Signed(), Lacking: p.Lacking(), Done: p.Lacking() == 0, File: path}
 		done = done && outcomes[i].Done
 	}
 	out := cmd.OutOrStdout()
@@ -545,7 +545,7 @@ where none is, or with --all of everybody. Keys stay as they are.`,
 				return err
 			}
 			// A proposal of so many fits what the mesh carries.
-			const together = 16
+			const together = 12
 			size := len(members)
 			if f.out == "" && f.in == "" && c.roster.Charter().Threshold > 1 {
 				size = together
@@ -775,12 +775,13 @@ wrote in a region. The key is an admission key made with watchward region key.`,
 
 func newRegionAmend() *cobra.Command {
 	var f councilFlags
+	var ledger ledgerFlags
 	var add, remove, distrust, roles []string
 	var threshold int
 	var name string
 	c := &cobra.Command{
 		Use:   "amend",
-		Short: "Change the charter: coordinators, how many must agree, what roles may hear",
+		Short: "Change the charter: coordinators, how many must agree, what roles may hear, who keeps the ledger",
 		Long: `Propose the next charter. It needs the signatures that the present charter wants,
 and those that it wants itself. What is not said stays as it is. A coordinator that
 leaves keeps no right, and what it signed stays valid, unless it is distrusted: when
@@ -788,8 +789,13 @@ so many are that they could have admitted somebody alone, nothing counts any mor
 that was admitted or endorsed under the charters in which they decided: the same
 proposal then renews what this node knows of, so look through it before you sign.
 The nodes of those who come become coordinators' nodes, which can invite, and those of
-the ones who leave hospitals', where they have the names of their coordinators.`,
-		Example: `  watchward region amend --add d.key.card --threshold 3 --key a.key --dir A
+the ones who leave hospitals', where they have the names of their coordinators.
+
+Voters keep the ledger: coordinators' nodes, most of whom must run for it to grow, so
+three or five of them. Witnesses are hospitals that cosign it. The first voters begin
+it; from then on it goes on, whoever keeps it.`,
+		Example: `  watchward region amend --voter "St Anna" --voter Riverside --voter Uni --key a.key --dir A
+  watchward region amend --add d.key.card --threshold 3 --key a.key --dir A
   watchward region amend --remove "St Anna" --key a.key --dir A`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -799,7 +805,11 @@ the ones who leave hospitals', where they have the names of their coordinators.`
 			}
 			defer c.close()
 			before := c.roster.Charter()
-			next := trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), Voters: before.Voters, RegionRoles: before.RegionRoles}
+			next := trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), RegionRoles: before.RegionRoles,
+				Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger}
+			if err := ledger.apply(cmd, &next, c.among()); err != nil {
+				return err
+			}
 			for _, o := range before.Coordinators {
 				switch {
 				case slices.Contains(distrust, o.Name):
@@ -854,6 +864,7 @@ the ones who leave hospitals', where they have the names of their coordinators.`
 	c.Flags().IntVar(&threshold, "threshold", 0, "how many coordinators must agree from now on")
 	c.Flags().StringVar(&name, "name", "", "the region's new name")
 	c.Flags().StringArrayVar(&roles, "region-role", nil, "bridge or supplier: a role that may hear what is for the region alone; none: --region-role none")
+	ledger.add(c, "name of a member")
 	return c
 }
 

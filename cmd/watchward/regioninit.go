@@ -54,6 +54,7 @@ region's name, which every member pins.`,
 	c.Flags().IntVar(&o.threshold, "threshold", 0, "how many coordinators must agree; default: more than half")
 	c.Flags().StringVar(&o.out, "out", "", "file for the draft, which all coordinators sign")
 	c.Flags().StringArrayVar(&o.roles, "region-role", nil, "bridge or supplier: a role that may hear what is for the region alone")
+	o.ledger.add(c, "name of a founder's node")
 	c.Flags().StringArrayVar(&o.seeds, "seed", nil, "multiaddress with /p2p/ID that members dial first")
 	c.Flags().BoolVar(&o.protect, "passphrase", false, "protect a new key with a passphrase (WATCHWARD_PASSPHRASE, or asked for)")
 	_ = c.MarkFlagRequired("name")
@@ -66,6 +67,16 @@ type foundOptions struct {
 	with, seeds, roles []string
 	threshold          int
 	protect            bool
+	ledger             ledgerFlags
+}
+
+// keepers enters into the terms who keeps the ledger.
+func (o *foundOptions) keepers(cmd *cobra.Command, terms *trust.Charter, cards []*trust.Card) error {
+	find, err := amongFounders(cards)
+	if err != nil {
+		return err
+	}
+	return o.ledger.apply(cmd, terms, find)
 }
 
 // foundersKey returns the key in a file, which is made if there is none.
@@ -84,14 +95,19 @@ func foundAlone(cmd *cobra.Command, dir string, o foundOptions) error {
 	if err != nil {
 		return usage("--region-role: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, node.RequestFile)); err != nil {
+	request, err := os.ReadFile(filepath.Join(dir, node.RequestFile))
+	if err != nil {
 		return fmt.Errorf("%s holds no node: make one with watchward init first", dir)
+	}
+	terms := trust.Charter{Name: o.name, RegionRoles: roles}
+	if err := o.keepers(cmd, &terms, []*trust.Card{{Request: request}}); err != nil {
+		return err
 	}
 	key, err := foundersKey(cmd, o.key, o.protect)
 	if err != nil {
 		return err
 	}
-	region, err := node.CreateRegion(dir, trust.Charter{Name: o.name, RegionRoles: roles}, key, o.seeds, now())
+	region, err := node.CreateRegion(dir, terms, key, o.seeds, now())
 	if err != nil {
 		return err
 	}
@@ -139,7 +155,11 @@ func draft(cmd *cobra.Command, dir string, o foundOptions) error {
 	if threshold < 1 || threshold > len(cards) {
 		return usage("--threshold %d: there are %d coordinators", threshold, len(cards))
 	}
-	a, err := node.Draft(trust.Charter{Name: o.name, Threshold: uint8(threshold), RegionRoles: roles}, cards, key, o.seeds, now())
+	terms := trust.Charter{Name: o.name, Threshold: uint8(threshold), RegionRoles: roles}
+	if err := o.keepers(cmd, &terms, cards); err != nil {
+		return err
+	}
+	a, err := node.Draft(terms, cards, key, o.seeds, now())
 	if err != nil {
 		return err
 	}

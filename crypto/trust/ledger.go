@@ -123,3 +123,52 @@ func (r *Request) checkLedgerProof(body, proof []byte) error {
 	}
 	return keys.VerifyMLDSA44(message, ledgerContext, proof[ed25519.SignatureSize:])
 }
+
+// doubtLedger says what speaks against those whom a charter makes voters or
+// witnesses, as far as they were not before or the proposal changes them.
+func (r *Roster) doubtLedger(p *Proposal, c *Charter) (doubts []string) {
+	if c.before == nil {
+		return nil
+	}
+	with := map[string]*Credential{} // by ledger key
+	check := func(members, before []crypto.MemberID, may func(*Credential) error) {
+		for _, m := range members {
+			cred, changed := r.becomes(p, c.Region(), m)
+			fresh := changed || !slices.Contains(before, m)
+			switch {
+			case !fresh:
+			case cred == nil:
+				doubts = append(doubts, fmt.Sprintf("%s is to keep or witness the ledger, and is no member that is known here", m))
+			case r.isRevoked(cred):
+				doubts = append(doubts, fmt.Sprintf("%q is to keep or witness the ledger, and its key is revoked", cred.Name))
+			default:
+				if err := may(cred); err != nil {
+					doubts = append(doubts, err.Error())
+				}
+			}
+			if cred == nil || cred.Ledger == nil {
+				continue
+			}
+			if other := with[string(cred.Ledger)]; other != nil {
+				doubts = append(doubts, fmt.Sprintf("%q and %q have the same ledger keys: they are one", other.Name, cred.Name))
+			}
+			with[string(cred.Ledger)] = cred
+		}
+	}
+	check(c.Voters, c.before.Voters, (*Credential).MayVote)
+	check(c.Witnesses, c.before.Witnesses, (*Credential).MayWitness)
+	return doubts
+}
+
+// becomes returns the credential that a member has once a proposal is decided, nil
+// if none is known, and whether the proposal brings it.
+func (r *Roster) becomes(p *Proposal, region crypto.Region, member crypto.MemberID) (*Credential, bool) {
+	for _, a := range p.acts {
+		for _, c := range a.credentials {
+			if c.Member == member {
+				return c, true
+			}
+		}
+	}
+	return r.latest(&Credential{Region: region, Member: member}), false
+}

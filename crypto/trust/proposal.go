@@ -738,6 +738,8 @@ func (r *Roster) Doubts(p *Proposal) (doubts []string) {
 		switch {
 		case a.charter != nil && latest != nil && a.charter.Prev != latest.hash:
 			doubt("charter %d follows one that does not count: the charter in force is number %d", a.charter.Number, latest.Number)
+		case a.charter != nil:
+			doubts = append(doubts, r.doubtLedger(p, a.charter)...)
 		case a.batch != nil && latest != nil && a.batch.Charter != latest.hash && !p.makes(a.batch.Charter):
 			doubt("it admits under an earlier charter: number %d is in force", latest.Number)
 		case a.list != nil && r.replaced(p, a.list):

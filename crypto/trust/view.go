@@ -81,6 +81,17 @@ func (r *Roster) ordered(ownFirst bool, want func(g *regional, id crypto.Hash, h
 // order puts each kind behind those that it stands on.
 var order = [...]uint8{typeCharter, typeEndorsements, typeCredential, typeRevocation, typeFork, typeProposal, typeApproval}
 
+// Decided returns the ids of what enough coordinators of a region have signed, or
+// what proves itself, charters apart (see Charters): endorsements, credentials,
+// revocations and fork proofs.
+func (r *Roster) Decided(region crypto.Region) []crypto.Hash {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.ordered(false, func(g *regional, _ crypto.Hash, h held) bool {
+		return g.region == region && h.kind != typeCharter && !Kind(h.kind).Undecided()
+	})
+}
+
 func (v View) shows(region crypto.Region) bool {
 	own := v.r.region
 	return v.peer == own || region == own || region == v.peer || v.r.mutual(region, own) && v.r.mutual(region, v.peer)

@@ -203,6 +203,9 @@ func (a *audit) tree(ctx context.Context) error {
 		if leaves.err != nil {
 			return leaves.err
 		}
+		if leaves.differs != nil {
+			return a.blame(ctx, p, done, leaves)
+		}
 		if err := p.add(leaves.hashes, above); err != nil {
 			return err
 		}
@@ -227,12 +230,14 @@ func (a *audit) tree(ctx context.Context) error {
 }
 
 type part struct {
-	hashes []crypto.Hash
-	err    error
+	hashes  []crypto.Hash // of the entries
+	tile    []byte        // that should have the same
+	differs error         // it has not
+	err     error
 }
 
 // leaves reads the entries below a tile of level 0, and that tile.
-func (a *audit) leaves(ctx context.Context, index uint64) part {
+func (a *audit) leaves(ctx context.Context, index uint64) (p part) {
 	t := tlog.Path{Level: tlog.LevelEntries, Index: index}
 	t.Width = t.In(a.report.Size)
 	raw, err := a.tile(ctx, t)
@@ -243,12 +248,50 @@ func (a *audit) leaves(ctx context.Context, index uint64) part {
 	if err != nil {
 		return part{err: &Fault{t.String(), damaged(err)}}
 	}
-	hashes := make([]crypto.Hash, len(entries))
+	p.hashes = make([]crypto.Hash, len(entries))
 	for i, e := range entries {
-		hashes[i] = tlog.LeafHash(e)
+		p.hashes[i] = tlog.LeafHash(e)
 	}
 	t.Level = 0
-	return part{hashes, a.compare(ctx, t, hashes)}
+	if p.tile, p.err = a.tile(ctx, t); p.err == nil {
+		p.differs = same(p.tile, p.hashes)
+	}
+	return p
+}
+
+// blame says which of two is damaged, the entries or the tile of their hashes: the one
+// that does not fit what stands above them.
+func (a *audit) blame(ctx context.Context, p *pile, first uint64, l part) error {
+	t := tlog.Path{Index: first / tlog.TileWidth, Width: len(l.hashes)}
+	fault := &Fault{t.String(), damaged(l.differs)}
+	const size = len(crypto.Hash{})
+	if len(l.tile) != len(l.hashes)*size {
+		return fault
+	}
+	hashes := make([]crypto.Hash, len(l.hashes))
+	for i := range hashes {
+		hashes[i] = crypto.Hash(l.tile[i*size:])
+	}
+	var fits bool
+	if t.Width == tlog.TileWidth {
+		up := tlog.Path{Level: 1, Index: t.Index / tlog.TileWidth}
+		up.Width = up.In(a.report.Size)
+		above, err := a.tile(ctx, up)
+		if err != nil {
+			return err
+		}
+		root, err := rootOf(hashes)
+		at := int(t.Index%tlog.TileWidth) * size
+		fits = err == nil && len(above) >= at+size && crypto.Hash(above[at:]) == root
+	} else if err := p.add(hashes, func(tlog.Path, []crypto.Hash) error { return nil }); err == nil {
+		root, err := p.root()
+		fits = err == nil && root == a.report.Root
+	}
+	if fits {
+		t.Level = tlog.LevelEntries
+		fault = &Fault{t.String(), damaged(errors.New("an entry is not the one whose hash stands in the tile above it"))}
+	}
+	return fault
 }
 
 // compare reads a tile and checks that it has exactly these hashes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/watchward/watchward/ledger/tlog"
 )
@@ -24,7 +25,7 @@ func (a *audit) strays(ctx context.Context, dir Dir) error {
 			return err
 		}
 		path := filepath.ToSlash(relative)
-		if path == checkpointFile {
+		if private(path) {
 			return nil
 		}
 		t, err := tlog.ParsePath(path)
@@ -33,6 +34,18 @@ func (a *audit) strays(ctx context.Context, dir Dir) error {
 		}
 		return a.stray(ctx, dir, t)
 	})
+}
+
+// private reports whether a file is the checkpoint, or one that a node has beside the
+// tiles for itself: what is not full yet, and what it knows to be durable.
+func private(path string) bool {
+	switch path {
+	case checkpointFile, checkpointFile + ".tmp", "edge.0", "edge.1":
+		return true
+	}
+	full, open := strings.CutSuffix(path, ".open")
+	t, err := tlog.ParsePath(full)
+	return open && err == nil && t.Width == tlog.TileWidth
 }
 
 func (a *audit) stray(ctx context.Context, dir Dir, t tlog.Path) error {

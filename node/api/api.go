@@ -74,6 +74,7 @@ type Config struct {
 	Registerer    prometheus.Registerer // where the server counts; nil = nowhere
 	Gatherer      prometheus.Gatherer   // what /metrics shows; nil = nothing
 	MetricsPublic bool                  // /metrics needs no token
+	LedgerPublic  bool                  // the ledger's tiles and checkpoints need no token
 
 	Limits Limits
 	Log    *slog.Logger // nil = nowhere

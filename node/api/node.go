@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -85,6 +86,22 @@ type Node interface {
 	// AddRecords takes in the trust records of an admission, all of which must be
 	// good, and returns how many were new.
 	AddRecords(ctx context.Context, admission []byte) (added int, err error)
+	// LedgerStatus returns how the region's ledger is. Its errors, as those of all
+	// that follow, may also be *NoLedger, *NotYet and *NoQuorum.
+	LedgerStatus(ctx context.Context) (LedgerView, error)
+	// LedgerEntry returns where a notice (an id of 40 hexadecimal digits) or what
+	// has an id of 64 stands in the ledger: by the leader's word if strong. What is
+	// known and not in it is a *NotYet.
+	LedgerEntry(ctx context.Context, id string, strong bool, ceiling notice.TLP) (LedgerEntry, bool, error)
+	// LedgerReceipt returns a notice in a file that also proves its place in the
+	// ledger, under a checkpoint that enough voters signed.
+	LedgerReceipt(ctx context.Context, id string, ceiling notice.TLP) (file []byte, found bool, err error)
+	// LedgerTransfer lets another voter lead, by its name or id, "" for any. Only
+	// admins ask.
+	LedgerTransfer(ctx context.Context, to string) (LedgerTransfer, error)
+	// LedgerTile returns a part of a ledger that this node holds: checkpoint, or
+	// tile/… as C2SP tlog-tiles names it.
+	LedgerTile(ctx context.Context, region crypto.Region, epoch uint32, path string) (LedgerTile, bool, error)
 }
 
 // FromNow makes Follow start with what arrives next.
@@ -189,9 +206,12 @@ func problemOf(err error) (*Problem, error) {
 	var field *notice.FieldError
 	var unavailable *Unavailable
 	var unproven *NoProof
+	var told interface{ problem() *Problem }
 	switch {
 	case errors.As(err, &p):
 		return p, nil
+	case errors.As(err, &told):
+		return told.problem(), nil
 	case errors.As(err, &field):
 		p := problem(422, "bad-value", "A value is refused", field.Reason, field.Fix)
 		p.Errors = []Detail{{Location: field.Field, Message: field.Reason}}

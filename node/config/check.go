@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -24,6 +25,8 @@ const (
 	bodyMaxLeast  = 64 << 10
 	bodyMaxMost   = 1 << 30
 	listMax       = 64
+	maxAgeLeast   = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
+	maxAgeMost    = 7 * 24 * time.Hour
 	socketPathMax = 100 // bytes; systems allow 104 to 108
 )
 
@@ -40,6 +43,9 @@ func (c Config) check() []problem {
 		if _, err := notice.ParseTLP(c.Share.TLP); err != nil {
 			k.add("share.tlp", fmt.Sprintf("%q is not a marking", c.Share.TLP), `choose CLEAR, GREEN, AMBER, AMBER+STRICT or RED, or "" for none`)
 		}
+	}
+	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
+		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")

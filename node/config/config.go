@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -30,12 +31,14 @@ const problemsMax = 100
 
 // Config is a node's configuration. REFERENCE.md describes every key.
 type Config struct {
-	Name    string  `toml:"name"`
-	API     API     `toml:"api"`
-	Mesh    Mesh    `toml:"mesh"`
-	Share   Share   `toml:"share"`
-	Log     Log     `toml:"log"`
-	Metrics Metrics `toml:"metrics"`
+	Name        string      `toml:"name"`
+	API         API         `toml:"api"`
+	Mesh        Mesh        `toml:"mesh"`
+	Share       Share       `toml:"share"`
+	Coordinator Coordinator `toml:"coordinator"`
+	Ledger      Ledger      `toml:"ledger"`
+	Log         Log         `toml:"log"`
+	Metrics     Metrics     `toml:"metrics"`
 }
 
 // API configures the HTTP API.
@@ -62,6 +65,24 @@ type Share struct {
 	TLP string `toml:"tlp"` // "" = a notice without a marking is refused
 }
 
+// Coordinator configures a node that the charter names as a voter of the ledger.
+type Coordinator struct {
+	Vote bool `toml:"vote"`
+}
+
+// Ledger configures this node's copy of the region's ledger.
+type Ledger struct {
+	Mirror bool   `toml:"mirror"`
+	Public bool   `toml:"public"`
+	MaxAge string `toml:"max_age"` // as time.ParseDuration takes it
+}
+
+// Age is MaxAge of a configuration that passed Validate.
+func (l Ledger) Age() time.Duration {
+	d, _ := time.ParseDuration(l.MaxAge)
+	return d
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -80,8 +101,10 @@ func Default() Config {
 		API: API{
 			Listen: "127.0.0.1:8460", Socket: defaultSocket, Hosts: []string{}, BodyMax: 8 << 20,
 		},
-		Mesh: Mesh{Listen: []string{}, Announce: []string{}, Seeds: []string{}},
-		Log:  Log{Level: "info", Format: "text"},
+		Mesh:        Mesh{Listen: []string{}, Announce: []string{}, Seeds: []string{}},
+		Coordinator: Coordinator{Vote: true},
+		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		Log:         Log{Level: "info", Format: "text"},
 	}
 }
 

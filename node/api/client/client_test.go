@@ -29,7 +29,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // stubNode has the few methods that these tests reach; the others would panic.
 type stubNode struct {
 	api.Node
-	query api.Query
+	query    api.Query
+	receipts int // how often one was asked for
 }
 
 func (n *stubNode) Status(context.Context, notice.TLP) (api.Status, error) {
@@ -88,6 +89,57 @@ func (n *stubNode) ProofFile(_ context.Context, id string, _ notice.TLP) ([]byte
 
 func (n *stubNode) RegionFile(_ context.Context, members bool) ([]byte, error) {
 	return fmt.Appendf(nil, "members %v", members), nil
+}
+
+// LedgerReceipt is there from the third time on that it is asked for.
+func (n *stubNode) LedgerReceipt(_ context.Context, id string, _ notice.TLP) ([]byte, bool, error) {
+	if n.receipts++; n.receipts < 3 {
+		return nil, true, &api.NotYet{Reason: "it waits", Fix: "ask again"}
+	}
+	return []byte("receipt of " + id), id != absent, nil
+}
+
+// LedgerEntry has no quorum.
+func (n *stubNode) LedgerEntry(_ context.Context, id string, strong bool, _ notice.TLP) (api.LedgerEntry, bool, error) {
+	if strong {
+		return api.LedgerEntry{}, true, &api.NoQuorum{Reason: "one of three is there", Fix: "start another"}
+	}
+	return api.LedgerEntry{ID: id, Index: 5}, true, nil
+}
+
+func (n *stubNode) LedgerTransfer(_ context.Context, to string) (api.LedgerTransfer, error) {
+	return api.LedgerTransfer{Name: to}, nil
+}
+
+func (n *stubNode) LedgerStatus(context.Context) (api.LedgerView, error) {
+	return api.LedgerView{Epoch: 2}, nil
+}
+
+func TestLedger(t *testing.T) {
+	dir, n := node(t, token.Admin, nil)
+	c := open(t, dir)
+	const id = "00112233445566778899aabbccddeeff00112233"
+	if v, err := c.Ledger(t.Context()); err != nil || v.Epoch != 2 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if _, err := c.Receipt(t.Context(), id, 0); !client.NotYet(err) || client.ExitCode(err) != client.ExitNo || n.receipts != 1 {
+		t.Errorf("without a wait: %v after %d questions", err, n.receipts)
+	}
+	if raw, err := c.Receipt(t.Context(), id, time.Minute); err != nil || string(raw) != "receipt of "+id || n.receipts != 3 {
+		t.Errorf("%q, %v after %d questions", raw, err, n.receipts)
+	}
+	if _, err := c.Receipt(t.Context(), absent, time.Minute); err == nil || client.NotYet(err) {
+		t.Errorf("of no notice: %v", err)
+	}
+	if e, err := c.LedgerEntry(t.Context(), id, false); err != nil || e.ID != id || e.Index != 5 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := c.LedgerEntry(t.Context(), id, true); client.ExitCode(err) != client.ExitNo {
+		t.Errorf("without a quorum: exit code %d of %v", client.ExitCode(err), err)
+	}
+	if done, err := c.TransferLedger(t.Context(), "St Anna"); err != nil || done.Name != "St Anna" {
+		t.Errorf("%+v, %v", done, err)
+	}
 }
 
 // absent is the id of no notice.

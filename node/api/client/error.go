@@ -85,7 +85,7 @@ func ExitCode(err error) int {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return ExitUsage
 	case http.StatusServiceUnavailable:
-		if e.Problem.Word() == "unavailable" { // it answered, and asking again does not help
+		if word := e.Problem.Word(); word == "unavailable" || word == api.WordNoQuorum { // it answered, and asking again does not help
 			return ExitNo
 		}
 		return ExitUnreachable

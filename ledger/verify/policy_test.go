@@ -1,0 +1,411 @@
+package verify_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/testkit"
+	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/tlog"
+	"github.com/watchward/watchward/ledger/verify"
+)
+
+func names(signatures []verify.Signature) string {
+	var out []string
+	for _, s := range signatures {
+		out = append(out, s.Name)
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// Who signed decides what a checkpoint is worth.
+func TestCheck(t *testing.T) {
+	w := newWorld(t)
+	p := w.policy(t)
+	cp := w.checkpoint(t, entries(5, 6))
+	for _, tt := range []struct {
+		by                []string
+		voters, witnesses string
+		good, witnessed   bool
+		foreign           int
+		err               error
+	}{
+		{[]string{"ada"}, "ada", "", false, false, 0, nil},
+		{[]string{"ada", "wim"}, "ada", "wim", false, false, 0, nil},
+		{[]string{"ada", "bob"}, "ada bob", "", true, false, 0, nil},
+		{[]string{"ada", "bob", "cyd"}, "ada bob cyd", "", true, false, 0, nil},
+		{[]string{"bob", "cyd", "wim"}, "bob cyd", "wim", true, true, 0, nil},
+		{[]string{"ada", "hal"}, "ada", "", false, false, 2, nil},
+		{[]string{"ada", "bob", "hal"}, "ada bob", "", true, false, 2, nil},
+		{[]string{"wim"}, "", "", false, false, 0, verify.ErrUnsigned},
+		{[]string{"hal"}, "", "", false, false, 0, verify.ErrUnsigned},
+	} {
+		c, err := p.Check(w.sign(t, cp, tt.by...))
+		if !errors.Is(err, tt.err) {
+			t.Errorf("%v: error %v", tt.by, err)
+		}
+		if err != nil || tt.err != nil {
+			continue
+		}
+		if names(c.Voters) != tt.voters || names(c.Witnesses) != tt.witnesses || c.Good != tt.good || c.Witnessed != tt.witnessed ||
+			len(c.Foreign) != tt.foreign || c.Checkpoint != cp || c.VotersOf != 3 || c.Quorum != 2 || c.WitnessesOf != 1 || !c.Time.Equal(signedAt) {
+			t.Errorf("%v: %+v", tt.by, c)
+		}
+	}
+}
+
+// A line counts only if it is what it claims.
+func TestCheckRefuses(t *testing.T) {
+	w := newWorld(t)
+	p := w.policy(t)
+	cp := w.checkpoint(t, entries(5, 6))
+	good := w.sign(t, cp, "ada", "bob")
+	other := cp
+	other.Size = 4
+	elsewhere := cp
+	elsewhere.Origin = tlog.Origin(crypto.Region{}, 1)
+	note := func(change func(n *tlog.Note)) []byte {
+		n, err := tlog.ParseNote(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(n)
+		return n.Bytes()
+	}
+	moved := func(line int) func(n *tlog.Note) { // the signature of another text
+		n, err := tlog.ParseNote(w.sign(t, other, "ada", "bob"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(to *tlog.Note) { to.Lines[line].Sig = n.Lines[line].Sig }
+	}
+	for _, tt := range []struct {
+		name string
+		note []byte
+		want error
+	}{
+		{"no note", []byte("x"), tlog.ErrNote},
+		{"no checkpoint", note(func(n *tlog.Note) { n.Text = "hello\n" }), tlog.ErrNote},
+		{"an extension line", note(func(n *tlog.Note) { n.Text += "more\n" }), tlog.ErrNote},
+		{"another origin", w.sign(t, elsewhere, "ada", "bob"), verify.ErrOrigin},
+		{"another text", note(func(n *tlog.Note) { n.Text = other.Text() }), tlog.ErrLine},
+		{"the log signature of another text", note(moved(0)), tlog.ErrLine},
+		{"the ML-DSA-44 cosignature of another text", note(moved(1)), tlog.ErrLine},
+		{"one voter's cosignature under another's key", note(func(n *tlog.Note) { n.Lines[1].Sig = n.Lines[3].Sig }), tlog.ErrLine},
+		{"another time", note(func(n *tlog.Note) { n.Lines[1].Sig[7] ^= 1 }), tlog.ErrLine},
+		{"a time beyond all", note(func(n *tlog.Note) { n.Lines[1].Sig[0] = 0x7f }), tlog.ErrLine},
+		{"a cosignature cut short", note(func(n *tlog.Note) { n.Lines[1].Sig = n.Lines[1].Sig[:100] }), tlog.ErrLine},
+		{"the log signatures alone", note(func(n *tlog.Note) { n.Lines = []tlog.Line{n.Lines[0], n.Lines[2]} }), verify.ErrUnsigned},
+	} {
+		if c, err := p.Check(tt.note); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %+v, error %v", tt.name, c, err)
+		}
+	}
+	// Without its log signature a voter still counts: ours is the ML-DSA-44 line.
+	c, err := p.Check(note(func(n *tlog.Note) { n.Lines = []tlog.Line{n.Lines[1], n.Lines[3]} }))
+	if err != nil || !c.Good {
+		t.Errorf("%+v, error %v", c, err)
+	}
+}
+
+// Charter, revocation and time decide whose signature counts.
+func TestPolicyOf(t *testing.T) {
+	w := newWorld(t)
+	cp := w.checkpoint(t, entries(5, 6))
+	all := w.sign(t, cp, "ada", "bob", "cyd", "wim")
+	late := w.signAt(t, cp, time.UnixMilli(testkit.Forever).Add(trust.Grace+time.Second), "ada", "bob", "cyd")
+	revoked := func(t *testing.T, roster *trust.Roster, name string) {
+		t.Helper()
+		st, err := trust.Revoking(w.Charter, w.member(name).Credential, nil, signedAt.UnixMilli())
+		if err != nil {
+			t.Fatal(err)
+		}
+		records, err := trust.Act(w.Charter, []*crypto.PrivateKey{w.Admission}, signedAt.UnixMilli(), st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := roster.AddAll(records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(t *testing.T, p *verify.Policy, note []byte, voters, witnesses string, good bool) {
+		t.Helper()
+		c, err := p.Check(note)
+		if voters == "" && errors.Is(err, verify.ErrUnsigned) {
+			return
+		}
+		if err != nil || names(c.Voters) != voters || names(c.Witnesses) != witnesses || c.Good != good || len(c.Foreign) != 0 {
+			t.Errorf("%+v, error %v", c, err)
+		}
+	}
+	t.Run("all", func(t *testing.T) { check(t, w.policy(t), all, "ada bob cyd", "wim", true) })
+	t.Run("signed after the credentials' end and grace", func(t *testing.T) { check(t, w.policy(t), late, "", "", false) })
+	t.Run("one revoked", func(t *testing.T) {
+		roster := w.Roster(t)
+		revoked(t, roster, "ada")
+		check(t, policyOf(t, roster, w.ID, 1), all, "bob cyd", "wim", true)
+	})
+	t.Run("two revoked", func(t *testing.T) { // the quorum is the charter's, whoever is left
+		roster := w.Roster(t)
+		revoked(t, roster, "ada")
+		revoked(t, roster, "bob")
+		check(t, policyOf(t, roster, w.ID, 1), all, "cyd", "wim", false)
+	})
+	t.Run("the witness revoked", func(t *testing.T) {
+		roster := w.Roster(t)
+		revoked(t, roster, "wim")
+		p := policyOf(t, roster, w.ID, 1)
+		check(t, p, all, "ada bob cyd", "", true)
+		if c, err := p.Check(all); err != nil || c.Witnessed {
+			t.Errorf("%+v, error %v", c, err)
+		}
+	})
+	t.Run("the credentials not known", func(t *testing.T) {
+		roster := trust.NewRoster(w.ID)
+		if _, err := roster.AddAll([][]byte{w.Records[0], w.member("ada").Record, w.member("wim").Record}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := policyOf(t, roster, w.ID, 1).Check(all)
+		if err != nil || names(c.Voters) != "ada" || c.Quorum != 2 || c.Good || len(c.Foreign) != 4 {
+			t.Errorf("%+v, error %v", c, err)
+		}
+	})
+	t.Run("later charters", func(t *testing.T) {
+		w := newWorld(t)
+		w.Amend(t, func(c *trust.Charter) { c.Voters = []crypto.MemberID{w.member("bob").ID} })
+		check(t, w.policy(t), all, "bob", "wim", true) // what ada and cyd signed is known, and does not count
+		w.Amend(t, func(c *trust.Charter) { c.Ledger, c.Witnesses = 2, nil })
+		check(t, w.policy(t), all, "bob", "wim", true)
+		p := policyOf(t, w.Roster(t), w.ID, 2)
+		if _, err := p.Check(all); !errors.Is(err, verify.ErrOrigin) {
+			t.Errorf("of the epoch before: %v", err)
+		}
+		second := cp
+		second.Origin = tlog.Origin(w.ID, 2)
+		if c, err := p.Check(w.sign(t, second, "bob")); err != nil || !c.Good || c.Witnessed || p.Origin() != second.Origin {
+			t.Errorf("%+v, error %v", c, err)
+		}
+		for _, epoch := range []uint32{0, 3} {
+			if _, err := verify.PolicyOf(w.Roster(t), w.ID, epoch); err == nil {
+				t.Errorf("epoch %d has a policy", epoch)
+			}
+		}
+		if _, err := verify.PolicyOf(w.Roster(t), crypto.Region{1}, 1); err == nil {
+			t.Error("an unknown region has a policy")
+		}
+	})
+}
+
+// A member counts once, and so does a key, whoever claims it.
+func TestEachCountsOnce(t *testing.T) {
+	w := newWorld(t)
+	cp := w.checkpoint(t, entries(5, 6))
+	ada := w.member("ada")
+	public := func(name string) crypto.LedgerPublic { return crypto.NewLedgerKey(w.member(name).Signing).Public() }
+	voter := func(id crypto.MemberID, public crypto.LedgerPublic) verify.Signer {
+		return verify.Signer{Member: id, Name: "x", Ledger: public, Voter: true}
+	}
+	note, err := tlog.Sign(cp, tlog.Cosigner(w.ID, ada.ID), crypto.NewLedgerKey(w.member("bob").Signing), tlog.Voter, signedAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := tlog.Merge(w.sign(t, cp, "ada"), note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stolen, err := tlog.Sign(cp, tlog.Cosigner(w.ID, w.member("bob").ID), crypto.NewLedgerKey(ada.Signing), tlog.Witness, signedAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three, err := tlog.Merge(w.sign(t, cp, "ada"), stolen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		signers []verify.Signer
+		note    []byte
+	}{
+		{"two serials of one member", []verify.Signer{voter(ada.ID, public("ada")), voter(ada.ID, public("bob"))}, two},
+		{"one key of two members", []verify.Signer{voter(ada.ID, public("ada")), voter(w.member("bob").ID, public("ada"))}, three},
+	} {
+		p, err := verify.NewPolicy(w.origin, 3, 0, tt.signers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := p.Check(tt.note); err != nil || len(c.Voters) != 1 || c.Good {
+			t.Errorf("%s: %+v, error %v", tt.name, c, err)
+		}
+	}
+}
+
+func TestNewPolicyRefuses(t *testing.T) {
+	w := newWorld(t)
+	for name, make := range map[string]func() (*verify.Policy, error){
+		"an origin of others": func() (*verify.Policy, error) { return verify.NewPolicy("example.com/log", 3, 0, nil) },
+		"no voters":           func() (*verify.Policy, error) { return verify.NewPolicy(w.origin, 0, 0, nil) },
+		"no keys": func() (*verify.Policy, error) {
+			return verify.NewPolicy(w.origin, 1, 0, []verify.Signer{{Voter: true}})
+		},
+	} {
+		if p, err := make(); err == nil {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+}
+
+// The keys that are told to others verify what is signed.
+func TestKeys(t *testing.T) {
+	w := newWorld(t)
+	n, err := tlog.ParseNote(w.sign(t, w.checkpoint(t, entries(5, 6)), "ada", "bob", "cyd", "wim"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := w.policy(t).Keys()
+	if len(keys) != 8 {
+		t.Fatalf("%d keys", len(keys))
+	}
+	for _, vkey := range keys {
+		k, err := tlog.ParseKey(vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Verify(n); err != nil {
+			t.Errorf("%s: %v", vkey, err)
+		}
+	}
+}
+
+// One receipt is good; what differs from it is refused.
+func TestReceipt(t *testing.T) {
+	w := newWorld(t)
+	p := w.policy(t)
+	all := entries(700, 40)
+	cp := w.checkpoint(t, all)
+	note := w.sign(t, cp, "ada", "bob", "wim")
+	elsewhere := cp
+	elsewhere.Origin = tlog.Origin(w.ID, 2)
+	smaller := w.checkpoint(t, all[:500])
+	for _, tt := range []struct {
+		name   string
+		change func(r *verify.Receipt)
+		want   error // nil: any
+	}{
+		{"another entry", func(r *verify.Receipt) { r.Entry[3] ^= 1 }, nil},
+		{"another index", func(r *verify.Receipt) { r.Index++ }, nil},
+		{"an index beyond the end", func(r *verify.Receipt) { r.Index = 700 }, nil},
+		{"a path with a bit flipped", func(r *verify.Receipt) { r.Path[2][5] ^= 1 }, nil},
+		{"a path cut short", func(r *verify.Receipt) { r.Path = r.Path[1:] }, nil},
+		{"a path too long", func(r *verify.Receipt) { r.Path = append(r.Path, crypto.Hash{}) }, nil},
+		{"no path", func(r *verify.Receipt) { r.Path = nil }, nil},
+		{"another size in the text", func(r *verify.Receipt) { r.Note = bytes.Replace(r.Note, []byte("\n700\n"), []byte("\n701\n"), 1) }, nil},
+		{"a false signature", func(r *verify.Receipt) { r.Note = bytes.Replace(r.Note, []byte("A"), []byte("B"), 1) }, nil},
+		{"signed under another origin", func(r *verify.Receipt) { r.Note = w.sign(t, elsewhere, "ada", "bob") }, verify.ErrOrigin},
+		{"an older checkpoint", func(r *verify.Receipt) { r.Note = w.sign(t, smaller, "ada", "bob") }, nil},
+		{"below quorum", func(r *verify.Receipt) { r.Note = w.sign(t, cp, "ada", "wim") }, verify.ErrQuorum},
+		{"signed by a hospital", func(r *verify.Receipt) { r.Note = w.sign(t, cp, "hal") }, verify.ErrUnsigned},
+	} {
+		r := w.receipt(t, all, 321, note)
+		raw, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = verify.ParseReceipt(raw); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := r.Verify(p); err != nil || !c.Witnessed || c.Size != 700 {
+			t.Fatalf("%+v, error %v", c, err)
+		}
+		tt.change(r)
+		if c, err := r.Verify(p); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: %+v, error %v", tt.name, c, err)
+		}
+	}
+}
+
+func TestParseReceiptRefuses(t *testing.T) {
+	w := newWorld(t)
+	all := entries(5, 6)
+	good := func() *verify.Receipt { return w.receipt(t, all, 3, w.sign(t, w.checkpoint(t, all), "ada")) }
+	for name, change := range map[string]func(r *verify.Receipt){
+		"no entry":           func(r *verify.Receipt) { r.Entry = nil },
+		"an entry too large": func(r *verify.Receipt) { r.Entry = make([]byte, tlog.EntryBytesMax+1) },
+		"a path too long":    func(r *verify.Receipt) { r.Path = make([]crypto.Hash, 64) },
+		"an index too large": func(r *verify.Receipt) { r.Index = 1 << 63 },
+		"no note":            func(r *verify.Receipt) { r.Note = nil },
+		"a note too large":   func(r *verify.Receipt) { r.Note = make([]byte, tlog.NoteSizeMax+1) },
+	} {
+		r := good()
+		change(r)
+		if raw, err := r.Encode(); err == nil {
+			t.Errorf("%s: %x", name, raw)
+		}
+	}
+	raw, err := good().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, raw := range map[string][]byte{"nothing": nil, "cut short": raw[:len(raw)-1], "trailing byte": append(bytes.Clone(raw), 0), "too large": make([]byte, verify.ReceiptSizeMax+1)} {
+		if r, err := verify.ParseReceipt(raw); err == nil {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// BenchmarkReceipt verifies a receipt of a ledger of 100,000 entries under the
+// signatures of two voters and a witness: warm with a policy that is there, cold with
+// one that is made for it of the keys' bytes.
+func BenchmarkReceipt(b *testing.B) {
+	w := newWorld(b)
+	all := entries(100_000, 40)
+	raw, err := w.receipt(b, all, 54321, w.sign(b, w.checkpoint(b, all), "ada", "bob", "wim")).Encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	run := func(b *testing.B, policy func() *verify.Policy) {
+		for b.Loop() {
+			r, err := verify.ParseReceipt(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := r.Verify(policy()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/receipt")
+	}
+	roster := w.Roster(b)
+	warm := w.policy(b)
+	b.Run("warm", func(b *testing.B) { run(b, func() *verify.Policy { return warm }) })
+	b.Run("cold", func(b *testing.B) { run(b, func() *verify.Policy { return policyOf(b, roster, w.ID, 1) }) })
+}
+
+func FuzzParseReceipt(f *testing.F) {
+	w := newWorld(f)
+	all := entries(700, 40)
+	raw, err := w.receipt(f, all, 321, w.sign(f, w.checkpoint(f, all), "ada", "bob")).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add(raw[:len(raw)/2])
+	p := w.policy(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := verify.ParseReceipt(raw)
+		if err != nil {
+			return
+		}
+		if again, err := r.Encode(); err != nil || !bytes.Equal(again, raw) {
+			t.Fatalf("read and written it is another receipt: %v", err)
+		}
+		if _, err := r.Verify(p); err == nil && (r.Index >= uint64(len(all)) || !bytes.Equal(r.Entry, all[r.Index])) {
+			t.Fatalf("entry %d was never in the ledger: %x", r.Index, r.Entry)
+		}
+	})
+}
