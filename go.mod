@@ -10,7 +10,11 @@ require (
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
 	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
+	github.com/hashicorp/go-hclog v1.6.3 // raft's logger, which is slog underneath
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
+	github.com/hashicorp/raft v1.7.3 // the ledger's order; not 1.8.0, whose go-metrics raft-wal cannot use
+	github.com/hashicorp/raft-autopilot v0.3.0 // judges when a new voter has caught up
+	github.com/hashicorp/raft-wal v0.4.2 // raft's log: half the fsyncs of BoltDB's; `@latest` says 0.4.0
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
 	github.com/marcopolo/simnet v0.0.7 // tests: a network with bandwidth and latency in virtual time, under real QUIC
@@ -64,15 +68,11 @@ require (
 	github.com/google/flatbuffers v25.2.10+incompatible // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
 	github.com/hashicorp/errwrap v1.0.0 // indirect
-	github.com/hashicorp/go-hclog v1.6.3 // indirect
 	github.com/hashicorp/go-immutable-radix v1.3.0 // indirect
 	github.com/hashicorp/go-metrics v0.5.4 // indirect
 	github.com/hashicorp/go-msgpack/v2 v2.1.2 // indirect
 	github.com/hashicorp/go-multierror v1.1.1 // indirect
 	github.com/hashicorp/golang-lru v0.5.4 // indirect
-	github.com/hashicorp/raft v1.7.3 // indirect
-	github.com/hashicorp/raft-autopilot v0.3.0 // indirect
-	github.com/hashicorp/raft-wal v0.4.2 // indirect
 	github.com/huin/goupnp v1.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/ipfs/go-cid v0.6.2 // indirect
@@ -127,6 +127,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/webtransport-go v0.13.0 // indirect
+	github.com/segmentio/fasthash v1.0.3 // indirect
 	github.com/spaolacci/murmur3 v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/stretchr/objx v0.5.3 // indirect

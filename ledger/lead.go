@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -131,7 +132,7 @@ func (r *replica) take(ctx context.Context, node *raft.Raft) error {
 // link appends the hash of the last checkpoint of the epoch before. If nobody has one
 // after linkAfter it is that of an empty ledger.
 func (r *replica) link(ctx context.Context, node *raft.Raft) error {
-	before := tlog.Checkpoint{Origin: Origin(r.l.c.Region, r.e.number-1), Root: tlog.EmptyRoot()}
+	before := tlog.Checkpoint{Origin: tlog.Origin(r.l.c.Region, r.e.number-1), Root: tlog.EmptyRoot()}
 	for end := time.Now().Add(linkAfter); time.Now().Before(end); {
 		if c, ok := r.l.lastCheckpoint(r.e.number - 1); ok {
 			before = c
@@ -141,7 +142,7 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 			return ctx.Err()
 		}
 	}
-	pack := addToPack(newPack(r.l.now().UnixMilli()), entry.Encode(entry.Link, before.Hash()))
+	pack := addToPack(newPack(r.l.now().UnixMilli()), entry.Encode(entry.Link, sha256.Sum256([]byte(before.Text()))))
 	f := node.Apply(pack, 0)
 	if err := within(ctx, f); err != nil {
 		return err

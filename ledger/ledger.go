@@ -21,6 +21,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/tlog"
 )
 
 // EntryMax is the size of the largest entry in bytes.
@@ -124,20 +125,26 @@ type Found struct {
 // A Ledger is this node's part of its region's ledger. It is safe for
 // concurrent use.
 type Ledger struct {
-	c Config
+	c       Config
+	log     *slog.Logger
+	metrics *metrics
 
-	// What the mirror's half gives this half, set by Open and not changed after.
-	lastCheckpoint func(epoch uint32) (note []byte)                                               // newest good one of an epoch, nil: none
-	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error)                 // from any peer, unverified
-	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error) // over the network
+	// What the other half of the package does for this one; set by Open.
+	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error) // from any peer, not verified
+	lastCheckpoint func(epoch uint32) (tlog.Checkpoint, bool)                     // newest good one of an epoch
+	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error)
 
 	mu      sync.Mutex
-	epochs  []*epoch      // by number, the last is the one that grows
+	epochs  []*epoch      // by number from 1, the last is the one that grows
 	changed chan struct{} // closed and replaced when the leader changes
-	closed  bool
+	ctx     context.Context
 	cancel  context.CancelFunc
-	failed  chan error // capacity 1
 	wait    sync.WaitGroup
+	started bool
+
+	failOnce sync.Once
+	failed   chan struct{}
+	err      error // read once failed is closed
 }
 
 // An epoch is one origin's ledger as this node holds it.
@@ -146,29 +153,95 @@ type epoch struct {
 	origin  string
 	dir     string
 	tree    *tree
-	replica *replica // nil where this node is no voter of it, or not yet, or no more
+	replica *replica // under Ledger.mu; nil where this node is no voter of it, or not yet, or no more
 }
 
-// Origin returns the name of a region's ledger in an epoch.
-func Origin(region crypto.Region, epoch uint32) string {
-	return fmt.Sprintf("watchward/%s/%d", region, epoch)
-}
-
-// Open opens what DIR holds, every epoch of it, and joins nothing yet.
+// Open opens what DIR holds of every epoch of the charter, and joins nothing yet.
 func Open(c Config) (*Ledger, error) {
-	return &Ledger{c: c, changed: make(chan struct{}), failed: make(chan error, 1)}, nil
+	if c.Heartbeat == 0 {
+		c.Heartbeat = HeartbeatDefault
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Ledger{c: c, log: c.Log, changed: make(chan struct{}), failed: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	var err error
+	if l.metrics, err = newMetrics(l, c.Registerer); err != nil {
+		return nil, err
+	}
+	if err := l.openEpochs(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // Start joins the voters, if the charter names this node and Config.Vote is set,
 // and goes on following the charter.
-func (l *Ledger) Start() error { return nil }
+func (l *Ledger) Start() error {
+	l.mu.Lock()
+	l.started = true
+	l.mu.Unlock()
+	l.wait.Go(l.followCharter)
+	return nil
+}
 
 // Close leaves the voters, waits for all goroutines and closes the files.
-func (l *Ledger) Close() error { return nil }
+func (l *Ledger) Close() error {
+	l.cancel()
+	l.wait.Wait()
+	l.mu.Lock()
+	epochs := l.epochs
+	l.mu.Unlock()
+	var errs []error
+	for _, e := range epochs {
+		errs = append(errs, l.endReplica(e))
+	}
+	for _, e := range epochs {
+		errs = append(errs, e.tree.close())
+	}
+	l.metrics.unregister()
+	return errors.Join(errs...)
+}
 
-// Failed gives one error when this node cannot persist any more. It has fenced
+// Failed is closed when this node cannot persist any more; Err says why. It has fenced
 // itself off by then, and the process must end: what it wrote last may be lost.
-func (l *Ledger) Failed() <-chan error { return l.failed }
+func (l *Ledger) Failed() <-chan struct{} { return l.failed }
+
+// Err returns why Failed is closed, nil while it is not.
+func (l *Ledger) Err() error {
+	select {
+	case <-l.failed:
+		return l.err
+	default:
+		return nil
+	}
+}
+
+func (l *Ledger) fail(err error) {
+	l.failOnce.Do(func() {
+		l.err = err
+		close(l.failed)
+		l.log.Error("the ledger cannot be written: the node must stop", "err", err)
+		l.raise(Alarm{
+			Kind: "ledger-disk", Severity: "critical", Dedup: "ledger-disk",
+			Text: fmt.Sprintf("This node cannot write the ledger and stops: %v. Check the disk, then start the node again.", err),
+		})
+	})
+}
+
+func (l *Ledger) raise(a Alarm) {
+	if l.c.Raise != nil {
+		l.c.Raise(a)
+	}
+}
+
+func (l *Ledger) now() time.Time {
+	if l.c.Now != nil {
+		return l.c.Now()
+	}
+	return time.Now()
+}
 
 // Append adds entries of 1 to EntryMax bytes and returns once a quorum of voters
 // holds them and they are applied here, with a result for each in order. Only the
@@ -176,28 +249,164 @@ func (l *Ledger) Failed() <-chan error { return l.failed }
 // or may not be in the ledger, as does an error of ctx: appending them again is
 // right in either case, for an entry gets one index.
 func (l *Ledger) Append(ctx context.Context, entries ...[]byte) ([]Appended, error) {
-	return nil, ErrNone
+	for i, e := range entries {
+		if len(e) == 0 || len(e) > EntryMax {
+			return nil, fmt.Errorf("entry %d has %d bytes: want 1 to %d", i, len(e), EntryMax)
+		}
+	}
+	r, err := l.voting()
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	out, err := r.seq.append(ctx, entries)
+	return out, l.named(err)
+}
+
+// named adds to an ErrNotLeader who leads instead.
+func (l *Ledger) named(err error) error {
+	if errors.As(err, new(ErrNotLeader)) {
+		leader, _ := l.Leader()
+		if leader == l.c.Self {
+			return ErrNotLeader{} // not ready yet
+		}
+		return ErrNotLeader{leader}
+	}
+	return err
+}
+
+// current returns the newest epoch, nil: the charter names no ledger.
+func (l *Ledger) current() *epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.epochs) == 0 {
+		return nil
+	}
+	return l.epochs[len(l.epochs)-1]
+}
+
+// replicaOf returns this node's raft of an epoch, nil: it does not vote there.
+func (l *Ledger) replicaOf(e *epoch) *replica {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return e.replica
+}
+
+// voting returns this node's raft of the newest epoch.
+func (l *Ledger) voting() (*replica, error) {
+	e := l.current()
+	if e == nil {
+		return nil, ErrNone
+	}
+	r := l.replicaOf(e)
+	if r == nil {
+		return nil, l.named(ErrNotLeader{})
+	}
+	return r, nil
 }
 
 // Leader returns who leads the voters, as far as this node knows.
-func (l *Ledger) Leader() (crypto.MemberID, bool) { return crypto.MemberID{}, false }
+func (l *Ledger) Leader() (crypto.MemberID, bool) {
+	e := l.current()
+	if e == nil {
+		return crypto.MemberID{}, false
+	}
+	if r := l.replicaOf(e); r != nil {
+		return r.leader()
+	}
+	return crypto.MemberID{}, false
+}
 
 // Leads reports whether this node leads, with everything of earlier leaders applied.
-func (l *Ledger) Leads() bool { return false }
+func (l *Ledger) Leads() bool {
+	e := l.current()
+	if e == nil {
+		return false
+	}
+	r := l.replicaOf(e)
+	return r != nil && r.ready.Load()
+}
 
 // LeaderChanged returns a channel that is closed when Leader or Leads changes.
-func (l *Ledger) LeaderChanged() <-chan struct{} { return l.changed }
+func (l *Ledger) LeaderChanged() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *Ledger) leaderChanged() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
 
 // Index returns the index of the entry with a leaf hash in this node's copy of the
 // newest epoch.
-func (l *Ledger) Index(leaf crypto.Hash) (uint64, bool, error) { return 0, false, ErrNone }
+func (l *Ledger) Index(leaf crypto.Hash) (uint64, bool, error) {
+	e := l.current()
+	if e == nil {
+		return 0, false, ErrNone
+	}
+	return e.tree.index(leaf)
+}
 
 // Find says where an entry is in the newest epoch. A strong answer is the leader's,
 // who asks a quorum first: it holds whatever was acknowledged before the call.
-func (l *Ledger) Find(ctx context.Context, entry []byte, strong bool) (Found, error) {
-	return Found{}, ErrNone
+func (l *Ledger) Find(ctx context.Context, raw []byte, strong bool) (Found, error) {
+	e := l.current()
+	if e == nil {
+		return Found{}, ErrNone
+	}
+	if !strong {
+		return e.find(raw)
+	}
+	r := l.replicaOf(e)
+	if r == nil || !r.ready.Load() {
+		leader, ok := l.Leader()
+		switch {
+		case !ok:
+			return Found{}, ErrNoQuorum
+		case leader == l.c.Self:
+			return Found{}, ErrNotLeader{}
+		}
+		return l.askFind(ctx, leader, raw)
+	}
+	return l.findHere(ctx, r, raw)
+}
+
+// findHere is a strong Find at the leader.
+func (l *Ledger) findHere(ctx context.Context, r *replica, raw []byte) (Found, error) {
+	if err := r.verify(ctx); err != nil {
+		return Found{}, l.named(err)
+	}
+	f, err := r.e.find(raw)
+	f.Leader = l.c.Self
+	return f, err
+}
+
+func (e *epoch) find(raw []byte) (Found, error) {
+	s := e.tree.now() // before the index is asked, so that the answer holds for it
+	at, ok, err := e.tree.index(tlog.LeafHash(raw))
+	if err != nil {
+		return Found{}, err
+	}
+	f := Found{Size: s.Size, Time: time.UnixMilli(s.Time)}
+	if ok {
+		f.Index, f.Known = at, true
+		f.Size = max(f.Size, at+1)
+	}
+	return f, nil
 }
 
 // Transfer hands the leadership to a voter, to the one that is furthest if to is
 // zero. Only the leader does.
-func (l *Ledger) Transfer(ctx context.Context, to crypto.MemberID) error { return ErrNone }
+func (l *Ledger) Transfer(ctx context.Context, to crypto.MemberID) error {
+	r, err := l.voting()
+	if err != nil {
+		return err
+	}
+	return l.named(r.transfer(ctx, to))
+}

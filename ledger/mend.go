@@ -93,6 +93,9 @@ func (r *replica) repair(err error) error {
 		return fmt.Errorf("fetch %s: %w", corrupt.Tile, err)
 	}
 	if err := r.e.tree.Repair(corrupt.Tile, raw); err != nil {
+		if above := (tlog.ErrCorrupt{}); errors.As(err, &above) && above.Tile != corrupt.Tile {
+			return r.repair(above) // a tile is judged by the one above it, up to the root
+		}
 		return err
 	}
 	r.log.Warn("a damaged tile was replaced by a peer's", "tile", corrupt.Tile)

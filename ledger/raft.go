@@ -64,8 +64,8 @@ type replica struct {
 	mu     sync.Mutex
 	raft   *raft.Raft // nil until it has started
 	gate   *gate
-	why    string    // it is fenced, or does not start
-	since  time.Time // no leader; zero: there is one
+	why    string                   // it is fenced, or does not start
+	since  time.Time                // no leader; zero: there is one
 	health map[raft.ServerID]health // what the others said last, while this node leads
 	logs   *verifier.LogStore
 }

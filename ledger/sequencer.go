@@ -34,11 +34,11 @@ type sequencer struct {
 	done  chan struct{}
 	wait  sync.WaitGroup
 
-	mu      sync.Mutex
-	queue   []item
-	room    chan struct{} // closed and replaced when the queue shrinks
-	open    error         // why nothing is taken, nil while this node leads
-	flying  map[*pack]struct{}
+	mu     sync.Mutex
+	queue  []item
+	room   chan struct{} // closed and replaced when the queue shrinks
+	open   error         // why nothing is taken, nil while this node leads
+	flying map[*pack]struct{}
 }
 
 // An item is one entry of a call.

@@ -12,14 +12,14 @@ import (
 
 // Limits of what one peer may ask.
 const (
-	serveIdle     = 30 * time.Second // until the next question on a stream
-	serveTimeout  = 10 * time.Second // for one answer
-	peerStreams   = 16               // at once
-	peerRate      = 400              // questions a second
-	peerBurst     = 1200
-	peersRated    = 4096 // whose rates are remembered
-	findRate      = 50   // of those, questions for entries a second
-	findBurst     = 200
+	serveIdle    = 30 * time.Second // until the next question on a stream
+	serveTimeout = 10 * time.Second // for one answer
+	peerStreams  = 16               // at once
+	peerRate     = 400              // questions a second
+	peerBurst    = 1200
+	peersRated   = 4096 // whose rates are remembered
+	findRate     = 50   // of those, questions for entries a second
+	findBurst    = 200
 )
 
 // A server answers the questions of members.

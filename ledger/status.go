@@ -1,7 +1,11 @@
 package ledger
 
 import (
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/watchward/watchward/crypto"
 )
@@ -40,7 +44,6 @@ type Status struct {
 // CheckpointStatus is about the newest checkpoint that is known here.
 type CheckpointStatus struct {
 	Size      uint64
-	Root      crypto.Hash
 	Time      time.Time // oldest ML-DSA-44 cosignature of a voter
 	Signers   []crypto.MemberID
 	Witnesses []crypto.MemberID
@@ -67,4 +70,107 @@ type MirrorStatus struct {
 }
 
 // Status returns what this node knows. It asks nobody.
-func (l *Ledger) Status() Status { return Status{} }
+func (l *Ledger) Status() Status {
+	e := l.current()
+	if e == nil {
+		return Status{Role: RoleNone}
+	}
+	size := e.tree.Size()
+	s := Status{Origin: e.origin, Epoch: e.number, Role: RoleMirror, Size: size, Committed: size}
+	s.Leader, _ = l.Leader()
+	r := l.replicaOf(e)
+	if r != nil {
+		r.status(&s)
+	}
+	s.Voters = l.voterStatus(e, r)
+	return s
+}
+
+func (r *replica) status(s *Status) {
+	s.NoQuorumSince = r.noQuorumSince()
+	r.mu.Lock()
+	s.Fenced = r.why
+	r.mu.Unlock()
+	node := r.node()
+	s.Role = RoleJoining
+	if node == nil {
+		return
+	}
+	s.Term = node.CurrentTerm()
+	own := serverID(r.l.c.Self)
+	if !slices.ContainsFunc(servers(node), func(s raft.Server) bool { return s.ID == own && s.Suffrage == raft.Voter }) {
+		return
+	}
+	switch node.State() {
+	case raft.Leader:
+		s.Role = RoleLeader
+	case raft.Candidate:
+		s.Role = RoleCandidate
+	default:
+		s.Role = RoleFollower
+	}
+}
+
+// voterStatus lists the charter's voters and those that leave.
+func (l *Ledger) voterStatus(e *epoch, r *replica) []VoterStatus {
+	var now []raft.Server
+	var said map[raft.ServerID]health
+	var node *raft.Raft
+	if r != nil {
+		if node = r.node(); node != nil {
+			now = servers(node)
+		}
+		r.mu.Lock()
+		said = r.health
+		r.mu.Unlock()
+	}
+	leader, _ := l.Leader()
+	charter := l.voters(e.number)
+	members := slices.Clone(charter)
+	for _, s := range now {
+		if m, err := memberOf(s.ID); err == nil && !slices.Contains(members, m) {
+			members = append(members, m)
+		}
+	}
+	out := make([]VoterStatus, 0, len(members))
+	for _, m := range members {
+		v := VoterStatus{Member: m, Name: l.nameOf(m), State: "named"}
+		i := slices.IndexFunc(now, func(s raft.Server) bool { return s.ID == serverID(m) })
+		switch {
+		case m == leader:
+			v.State = "leader"
+		case i >= 0 && !slices.Contains(charter, m):
+			v.State = "leaving"
+		case i >= 0 && now[i].Suffrage == raft.Voter:
+			v.State = "voter"
+		case i >= 0:
+			v.State = "joining"
+		}
+		if h, ok := said[serverID(m)]; ok && l.Leads() {
+			v.Size, v.LastContact = h.Size, time.Duration(h.ContactMS)*time.Millisecond
+			if last := node.LastIndex(); h.LastIndex < last {
+				v.Lag = last - h.LastIndex
+			}
+			v.Healthy = h.Started && !h.Joining && !h.Fenced && h.ContactMS >= 0
+		}
+		out = append(out, v)
+	}
+	slices.SortStableFunc(out, func(a, b VoterStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (l *Ledger) term() uint64 {
+	if r, err := l.voting(); err == nil {
+		if node := r.node(); node != nil {
+			return node.CurrentTerm()
+		}
+	}
+	return 0
+}
+
+func (l *Ledger) noQuorumSince() time.Time {
+	if r, err := l.voting(); err == nil {
+		return r.noQuorumSince()
+	}
+	return time.Time{}
+}

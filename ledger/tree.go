@@ -154,6 +154,11 @@ func (t *tree) load() error {
 	for at := t.state.Indexed; at < size; {
 		to := min(at+readAtOnce, size)
 		entries, err := t.log.Entries(at, to)
+		if errors.As(err, new(tlog.ErrCorrupt)) {
+			// Nothing says yet that these entries were applied, so they come again.
+			t.state.Size = at
+			return t.log.Rewind(at)
+		}
 		if err != nil {
 			return err
 		}
