@@ -59,15 +59,15 @@ func startEtcd(t testing.TB, dir string) *etcd {
 			"--listen-peer-urls", peerURLs[k], "--initial-advertise-peer-urls", peerURLs[k],
 			"--listen-client-urls", clientURLs[k], "--advertise-client-urls", clientURLs[k],
 			"--initial-cluster", peers[1:], "--initial-cluster-state", "new", "--log-level", "error",
-			"--cert-file", pair.certificate, "--key-file", pair.key, "--trusted-ca-file", ca.file, "--client-cert-auth",
-			"--peer-cert-file", pair.certificate, "--peer-key-file", pair.key, "--peer-trusted-ca-file", ca.file, "--peer-client-cert-auth")
+			"--cert-file", pair.Certificate, "--key-file", pair.Key, "--trusted-ca-file", ca.file, "--client-cert-auth",
+			"--peer-cert-file", pair.Certificate, "--peer-key-file", pair.Key, "--peer-trusted-ca-file", ca.file, "--peer-client-cert-auth")
 		m.Stderr = os.Stderr
 		if err := m.Start(); err != nil {
 			t.Fatal(err)
 		}
 		members = append(members, m)
 	}
-	args := func(url string) []string { return []string{url, ca.file, pair.certificate, pair.key} }
+	args := func(url string) []string { return []string{url, ca.file, pair.Certificate, pair.Key} }
 	leader := etcdLeader(t, client, args(strings.Join(clientURLs, ",")))
 	x := &etcd{}
 	for range loadProcesses {
@@ -131,13 +131,13 @@ type authority struct {
 }
 
 // A pair is the files of a certificate and its key.
-type pair struct{ certificate, key string }
+type pair struct{ Certificate, Key string }
 
 func newAuthority(t testing.TB, dir string) *authority {
 	t.Helper()
 	a := &authority{dir: dir}
 	a.certificate = &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	a.file = a.issue(t, "ca").certificate
+	a.file = a.issue(t, "ca").Certificate
 	return a
 }
 
@@ -167,7 +167,7 @@ func (a *authority) issue(t testing.TB, name string) pair {
 		t.Fatal(err)
 	}
 	p := pair{filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")}
-	for file, block := range map[string]*pem.Block{p.certificate: {Type: "CERTIFICATE", Bytes: der}, p.key: {Type: "PRIVATE KEY", Bytes: secret}} {
+	for file, block := range map[string]*pem.Block{p.Certificate: {Type: "CERTIFICATE", Bytes: der}, p.Key: {Type: "PRIVATE KEY", Bytes: secret}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
