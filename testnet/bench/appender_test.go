@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,22 +119,18 @@ func newEntry() []byte {
 // runAppender is the load that corresponds to rivals/etcdload.
 func runAppender(spec string, in io.Reader, out io.Writer) error {
 	ca, addresses, _ := strings.Cut(spec, " ")
-	var links []*link
+	var clients []*appender
 	fmt.Fprintln(out, "ready")
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		var clients, connections, ms int
-		if _, err := fmt.Sscan(lines.Text(), &clients, &connections, &ms); err != nil {
+		var count, connections, ms int
+		if _, err := fmt.Sscan(lines.Text(), &count, &connections, &ms); err != nil {
 			return fmt.Errorf("%q: %w", lines.Text(), err)
 		}
-		for len(links) < connections {
-			k, _, err := dialLeader(ca, strings.Split(addresses, ","))
-			if err != nil {
-				return err
-			}
-			links = append(links, k)
+		for len(clients) < connections {
+			clients = append(clients, &appender{ca: ca, addresses: strings.Split(addresses, ",")})
 		}
-		took, err := appendAll(links[:connections], clients, time.Duration(ms)*time.Millisecond)
+		took, err := appendAll(clients[:connections], count, time.Duration(ms)*time.Millisecond)
 		if err != nil {
 			return err
 		}
@@ -142,6 +139,52 @@ func runAppender(spec string, in io.Reader, out io.Writer) error {
 		}
 	}
 	return lines.Err()
+}
+
+// An appender is a connection to the leader that finds the next leader when there is
+// another.
+type appender struct {
+	ca        string
+	addresses []string
+
+	mu   sync.Mutex
+	link *link
+}
+
+// append appends an entry, again and again until a leader has taken it.
+func (a *appender) append(entry []byte) error {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		k, err := a.connected()
+		if err != nil {
+			return err
+		}
+		if _, err = k.ask(opAppend, entry); err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return err
+		}
+		a.forget(k)
+	}
+}
+
+func (a *appender) connected() (*link, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var err error
+	if a.link == nil {
+		a.link, _, err = dialLeader(a.ca, a.addresses)
+	}
+	return a.link, err
+}
+
+func (a *appender) forget(k *link) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.link == k {
+		k.close()
+		a.link = nil
+	}
 }
 
 // dialLeader connects to whoever leads.
@@ -162,7 +205,9 @@ func dialLeader(ca string, addresses []string) (k *link, place int, err error) {
 	return nil, 0, fmt.Errorf("nobody leads: %w", last)
 }
 
-func appendAll(links []*link, clients int, long time.Duration) ([]int64, error) {
+// appendAll lets clients append new entries, one after the other, for so long, and
+// returns what each took in µs.
+func appendAll(by []*appender, clients int, long time.Duration) ([]int64, error) {
 	took := make([][]int64, clients)
 	failed := make([]error, clients)
 	var wait sync.WaitGroup
@@ -172,8 +217,7 @@ func appendAll(links []*link, clients int, long time.Duration) ([]int64, error) 
 			for time.Now().Before(end) {
 				entry := newEntry()
 				start := time.Now()
-				if _, err := links[i%len(links)].ask(opAppend, entry); err != nil {
-					failed[i] = err
+				if failed[i] = by[i%len(by)].append(entry); failed[i] != nil {
 					return
 				}
 				took[i] = append(took[i], time.Since(start).Microseconds())
@@ -181,11 +225,7 @@ func appendAll(links []*link, clients int, long time.Duration) ([]int64, error) 
 		})
 	}
 	wait.Wait()
-	all := []int64{}
-	for _, t := range took {
-		all = append(all, t...)
-	}
-	return all, errors.Join(failed...)
+	return slices.Concat(took...), errors.Join(failed...)
 }
 
 // The clients' half of the protocol says what the voters' half does.

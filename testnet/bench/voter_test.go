@@ -11,8 +11,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	_ "net/http/pprof" // of the process that WATCHWARD_BENCH_PPROF names
+	_ "net/http/pprof" // of the processes, if WATCHWARD_BENCH_PPROF is set
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ import (
 
 const (
 	voterEnv = "WATCHWARD_BENCH_VOTER" // file of a voterSpec: the process is a voter or a witness
-	pprofEnv = "WATCHWARD_BENCH_PPROF" // "place=address": that voter shows its profile there
+	pprofEnv = "WATCHWARD_BENCH_PPROF" // a port of loopback: the first shows its profile there, the next one further on
 )
 
 // A voterSpec is what a voter's process needs to know. The first places are voters.
@@ -80,7 +81,7 @@ func runVoter(path string, in io.Reader, out io.Writer) (err error) {
 	defer n.host.Close()
 	l, err := ledger.Open(ledger.Config{
 		Dir: s.Dir, Region: s.Region, Self: crypto.NewMemberID(id.Signing.Public()), Key: crypto.NewLedgerKey(id.Signing),
-		Roster: roster, Network: n, Vote: s.Voter, Mirror: true,
+		Roster: roster, Network: n, Vote: s.Voter, Mirror: true, Heartbeat: heartbeat(),
 		Raise: func(a ledger.Alarm) { fmt.Fprintln(os.Stderr, "alarm:", a.Text) },
 	})
 	if err != nil {
@@ -110,12 +111,21 @@ func runVoter(path string, in io.Reader, out io.Writer) (err error) {
 	return err
 }
 
+// heartbeat is the product's, or what WATCHWARD_BENCH_HEARTBEAT says: a longer one for
+// a machine that does much else.
+func heartbeat() time.Duration {
+	d, _ := time.ParseDuration(os.Getenv("WATCHWARD_BENCH_HEARTBEAT"))
+	return d
+}
+
 func profile(place int) {
-	var wanted int
-	var address string
-	if n, _ := fmt.Sscanf(os.Getenv(pprofEnv), "%d=%s", &wanted, &address); n == 2 && wanted == place {
-		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(address, nil)) }()
+	port, err := strconv.Atoi(os.Getenv(pprofEnv))
+	if err != nil {
+		return
 	}
+	go func() {
+		fmt.Fprintln(os.Stderr, http.ListenAndServe(net.JoinHostPort("127.0.0.1", strconv.Itoa(port+place)), nil))
+	}()
 }
 
 // A plainNetwork is libp2p with the mesh's transports between known peers.

@@ -154,8 +154,15 @@ func put(c *clientv3.Client, end time.Time) (took []int64, err error) {
 	for time.Now().Before(end) {
 		_, _ = rand.Read(value)
 		start := time.Now()
-		if _, err := c.Put(ctx, rand.Text(), string(value)); err != nil {
-			return nil, err
+		key := rand.Text()
+		for { // again where a leader was lost, as the ledger's clients do
+			if _, err := c.Put(ctx, key, string(value)); err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			time.Sleep(5 * time.Millisecond)
 		}
 		took = append(took, time.Since(start).Microseconds())
 	}
