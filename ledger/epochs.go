@@ -98,9 +98,13 @@ func (l *Ledger) openEpochs() error {
 			return err
 		}
 		e := &epoch{number: number, origin: tlog.Origin(l.c.Region, number), dir: dir, tree: t}
+		if e.track, err = l.follow.newTrack(e); err != nil {
+			return errors.Join(err, t.close())
+		}
 		l.mu.Lock()
 		l.epochs = append(l.epochs, e)
 		l.mu.Unlock()
+		l.follow.opened()
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/watchward/watchward/crypto"
@@ -105,6 +106,8 @@ type Config struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+
+	disk func(raft.LogStore) raft.LogStore // tests: faults of the raft log's disk
 }
 
 // Appended is where an entry is.
@@ -134,6 +137,8 @@ type Ledger struct {
 	lastCheckpoint func(epoch uint32) (tlog.Checkpoint, bool)                     // newest good one of an epoch
 	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error)
 
+	follow *follower // set by Open
+
 	mu      sync.Mutex
 	epochs  []*epoch      // by number from 1, the last is the one that grows
 	changed chan struct{} // closed and replaced when the leader changes
@@ -153,6 +158,7 @@ type epoch struct {
 	origin  string
 	dir     string
 	tree    *tree
+	track   *track   // what is known of its checkpoints
 	replica *replica // under Ledger.mu; nil where this node is no voter of it, or not yet, or no more
 }
 
@@ -170,6 +176,8 @@ func Open(c Config) (*Ledger, error) {
 	if l.metrics, err = newMetrics(l, c.Registerer); err != nil {
 		return nil, err
 	}
+	l.follow = newFollower(l)
+	l.fetchTile, l.lastCheckpoint, l.askFind = l.follow.fetchTile, l.follow.lastCheckpoint, l.follow.askFind
 	if err := l.openEpochs(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -182,6 +190,7 @@ func (l *Ledger) Start() error {
 	l.mu.Lock()
 	l.started = true
 	l.mu.Unlock()
+	l.follow.start()
 	l.wait.Go(l.followCharter)
 	return nil
 }
@@ -190,6 +199,7 @@ func (l *Ledger) Start() error {
 func (l *Ledger) Close() error {
 	l.cancel()
 	l.wait.Wait()
+	l.follow.stop()
 	l.mu.Lock()
 	epochs := l.epochs
 	l.mu.Unlock()
@@ -316,7 +326,7 @@ func (l *Ledger) Leader() (crypto.MemberID, bool) {
 	if r := l.replicaOf(e); r != nil {
 		return r.leader()
 	}
-	return crypto.MemberID{}, false
+	return l.follow.saidLeader()
 }
 
 // Leads reports whether this node leads, with everything of earlier leaders applied.
@@ -365,11 +375,8 @@ func (l *Ledger) Find(ctx context.Context, raw []byte, strong bool) (Found, erro
 	}
 	r := l.replicaOf(e)
 	if r == nil || !r.ready.Load() {
-		leader, ok := l.Leader()
-		switch {
-		case !ok:
-			return Found{}, ErrNoQuorum
-		case leader == l.c.Self:
+		leader, _ := l.Leader()
+		if leader == l.c.Self {
 			return Found{}, ErrNotLeader{}
 		}
 		return l.askFind(ctx, leader, raw)

@@ -139,7 +139,11 @@ func (r *replica) open() error {
 		return fmt.Errorf("the raft log in %s is damaged: %w", r.dir(), err)
 	}
 	checked := verifier.NewLogStore(log, isMark, r.verified, &walmetrics.NoOpCollector{})
-	dog := &watchdog{logs: checked, stable: log, limit: stallAfter(r.l.c.Heartbeat), stalled: r.stalled, recovered: r.recovered, failed: r.fail}
+	var logs raft.LogStore = checked
+	if r.l.c.disk != nil {
+		logs = r.l.c.disk(logs)
+	}
+	dog := &watchdog{logs: logs, stable: log, limit: stallAfter(r.l.c.Heartbeat), stalled: r.stalled, recovered: r.recovered, failed: r.fail}
 	cache, err := raft.NewLogCache(logsCached, dog)
 	if err != nil {
 		return errors.Join(err, checked.Close())

@@ -47,7 +47,9 @@ func newServer(member func(string) bool, answer func(context.Context, string, me
 }
 
 func (s *server) close() {
-	s.stop()
+	s.mu.Lock()
+	s.stop() // nobody enters after it
+	s.mu.Unlock()
 	s.wait.Wait()
 }
 

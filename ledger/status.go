@@ -44,6 +44,7 @@ type Status struct {
 // CheckpointStatus is about the newest checkpoint that is known here.
 type CheckpointStatus struct {
 	Size      uint64
+	Root      crypto.Hash
 	Time      time.Time // oldest ML-DSA-44 cosignature of a voter
 	Signers   []crypto.MemberID
 	Witnesses []crypto.MemberID
@@ -83,6 +84,7 @@ func (l *Ledger) Status() Status {
 		r.status(&s)
 	}
 	s.Voters = l.voterStatus(e, r)
+	l.follow.status(&s)
 	return s
 }
 
@@ -168,6 +170,8 @@ func (l *Ledger) term() uint64 {
 	return 0
 }
 
+// noQuorumSince returns since when the voters have no quorum, as far as this one knows;
+// zero while they have one.
 func (l *Ledger) noQuorumSince() time.Time {
 	if r, err := l.voting(); err == nil {
 		return r.noQuorumSince()

@@ -340,9 +340,18 @@ func (t *tree) add(entries [][]byte, applied uint64, ms int64) ([]Appended, erro
 }
 
 // Append adds verified entries at the end, for a mirror.
-func (t *tree) Append(entries [][]byte) error {
+func (t *tree) Append(entries [][]byte) error { return t.appendAt(t.Size(), entries) }
+
+// errMoved says that the tree has grown meanwhile.
+var errMoved = errors.New("the tree has grown meanwhile")
+
+// appendAt adds verified entries that belong at an index, if that is where the tree ends.
+func (t *tree) appendAt(index uint64, entries [][]byte) error {
 	t.apply.Lock()
 	defer t.apply.Unlock()
+	if t.Size() != index {
+		return errMoved
+	}
 	for part := range slices.Chunk(entries, readAtOnce) {
 		s := t.now()
 		places, err := t.places(part, s.Size)

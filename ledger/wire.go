@@ -48,12 +48,12 @@ var errFrame = errors.New("bad frame")
 
 // Why a question has no answer. The numbers are wire format.
 const (
-	refusedUnknown = 1 // an origin, a tile or an entry that this member does not hold
-	refusedLater   = 2 // not yet, or too many questions: ask again or somebody else
-	refusedLeader  = 3 // only the leader answers, and it is not known here
-	refusedBelow   = 4 // below what this member has signed
-	refusedDiffers = 5 // this member's tree has another root
-	refusedRole    = 6 // the one who asks, or is asked, is no voter or witness
+	refusedUnknown refusal = 1 // an origin, a tile or an entry that this member does not hold
+	refusedLater   refusal = 2 // not yet, or too many questions: ask again or somebody else
+	refusedLeader  refusal = 3 // only the leader answers, and it is not known here
+	refusedBelow   refusal = 4 // below what this member has signed
+	refusedDiffers refusal = 5 // this member's tree has another root
+	refusedRole    refusal = 6 // the one who asks, or is asked, is no voter or witness
 )
 
 // A refusal is a question's answer that says why there is none.
@@ -137,10 +137,11 @@ func (m *witness) check() error { return checkNote(m.Note) }
 
 // note carries a checkpoint, empty where there is none: told unasked, or as the
 // answer to who asks for one, or for the lines of a signer, which come as a note of
-// their own. A voter says with it since when it knows of no quorum.
+// their own. A voter says with it who leads, and since when there is no quorum.
 type note struct {
-	Note     []byte `cbor:"1,keyasint"`
-	NoQuorum int64  `cbor:"2,keyasint"` // ms since 1970, 0 if there is one or the sender is no voter
+	Note     []byte          `cbor:"1,keyasint"`
+	NoQuorum int64           `cbor:"2,keyasint"` // ms since 1970, 0 if there is one or the sender is no voter
+	Leader   crypto.MemberID `cbor:"3,keyasint"` // zero: it knows of none, or is no voter
 }
 
 func (m *note) check() error {

@@ -54,7 +54,7 @@ func named(flag string, names []string, find func(name string) (crypto.MemberID,
 		}
 		member, err := find(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
+			return nil, usage("%s: %w", flag, err)
 		}
 		if slices.Contains(out, member) {
 			return nil, usage("%s: %s is named twice", flag, name)

@@ -86,7 +86,9 @@ func newVerify() *cobra.Command {
 		Short: "Check a notice in a file, with no node and no network",
 		Long: `Check a notice that watchward show ID --out wrote: who said it, when, in which
 region, and that nothing of it was changed since. It needs no node, no network and
-no directory, and trusts nobody who kept or carried the file.
+no directory, and trusts nobody who kept or carried the file. A receipt, which
+watchward ledger receipt wrote, is such a file too: it says also where the notice is
+in the region's ledger, and which coordinators and witnesses signed that.
 
 A region is named by the hash of its first charter. Without --region that name must
 be compared by other means, such as a phone call to somebody whose voice you know.
@@ -172,6 +174,7 @@ var unproven = map[proof.Step]string{
 	proof.StepItem:       "this is not what the author signed",
 	proof.StepNotice:     "what was signed is no notice",
 	proof.StepRevocation: "the author's key was revoked",
+	proof.StepLedger:     "the region's ledger does not show it",
 }
 
 func notProven(cmd *cobra.Command, err error) error {
@@ -232,9 +235,28 @@ func showProven(out io.Writer, p *proof.Proven, compared bool) {
 	default:
 		line("forked", "no, as far as is known here")
 	}
+	if p.Ledger != nil {
+		line("ledger", ledgerText(p.Ledger))
+		line("its origin", p.Ledger.Origin)
+	}
 	if !compared {
 		fmt.Fprintf(out, "\nThat this is the region you mean is not checked: compare its name, all 64 digits,\nby other means, or give --region.\n")
 	}
+}
+
+// ledgerText says in one line where a notice is in the ledger and who says so.
+func ledgerText(l *proof.Ledger) string {
+	text := fmt.Sprintf("in the ledger at %s of %s, checkpoint of %s, signed by %d of %d coordinators (%s)", thousands(int64(l.Index)), thousands(int64(l.Size)),
+		api.Time(l.Time.UnixMilli()), len(l.Voters), l.VotersOf, strings.Join(l.Voters, ", "))
+	switch {
+	case l.Witnessed:
+		text += ", witnessed by " + strings.Join(l.Witnesses, ", ")
+	case len(l.Witnesses) > 0:
+		text += fmt.Sprintf(", witnessed by %d of %d (%s)", len(l.Witnesses), l.WitnessesOf, strings.Join(l.Witnesses, ", "))
+	case l.WitnessesOf > 0:
+		text += ", not witnessed"
+	}
+	return text
 }
 
 func noticeOf(p *proof.Proven) api.NoticeView {
@@ -260,6 +282,20 @@ type proven struct {
 	Revoked    bool             `json:"revoked"`
 	Forked     bool             `json:"forked"`
 	InFork     bool             `json:"in_fork"`
+	Ledger     *provenLedger    `json:"ledger,omitempty"` // of a receipt
+}
+
+type provenLedger struct {
+	Index       uint64   `json:"index"` // from 0
+	Size        uint64   `json:"size"`
+	Origin      string   `json:"origin"`
+	Time        api.Time `json:"time"`   // of the checkpoint: its oldest signature
+	Voters      []string `json:"voters"` // who signed
+	VotersOf    int      `json:"voters_of"`
+	Quorum      int      `json:"quorum"`
+	Witnesses   []string `json:"witnesses"` // who signed
+	WitnessesOf int      `json:"witnesses_of"`
+	Witnessed   bool     `json:"witnessed"` // by all of them
 }
 
 type provenCredential struct {
@@ -291,5 +327,8 @@ func provenView(p *proof.Proven, compared bool) proven {
 		out.Region.EndorsedBy = p.Trusted.String()
 	}
 	out.Region.Coordinators = coordinators(p.Charter)
+	if l := p.Ledger; l != nil {
+		out.Ledger = &provenLedger{l.Index, l.Size, l.Origin, api.Time(l.Time.UnixMilli()), l.Voters, l.VotersOf, l.Quorum, l.Witnesses, l.WitnessesOf, l.Witnessed}
+	}
 	return out
 }

@@ -67,7 +67,7 @@ func (c *Credential) LedgerKeys() (crypto.LedgerPublic, error) {
 // coordinator's node with ledger keys.
 func (c *Credential) MayVote() error {
 	if c.Role != RoleCoordinator {
-		return fmt.Errorf("%q is a %v: coordinators' nodes alone keep the ledger", c.Name, c.Role)
+		return fmt.Errorf("%q is a %v: coordinators' nodes alone keep the ledger (watchward region amend --voter names them)", c.Name, c.Role)
 	}
 	_, err := c.LedgerKeys()
 	return err

@@ -251,3 +251,100 @@ func TestTestkitLedger(t *testing.T) {
 		t.Errorf("amended: %+v", c)
 	}
 }
+
+// Coordinators are told before they sign that somebody cannot keep the ledger.
+func TestDoubtsOfTheLedger(t *testing.T) {
+	c := newCouncil(t, 1, 1)
+	roster := c.roster(t)
+	add := func(records [][]byte, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := roster.AddAll(records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	member := func(name string, role trust.Role, like *keyfile.Identity) crypto.MemberID {
+		t.Helper()
+		g := grant(t, identity(t, name), name)
+		if g.Role = role; like != nil {
+			g.Request.Ledger = crypto.NewLedgerKey(like.Signing).Public().Bytes()
+		}
+		add(trust.Admit(c.charter, c.keys, []trust.Grant{g}, testkit.Founded))
+		return g.Request.Member()
+	}
+	north, south := member("north", trust.RoleCoordinator, nil), member("south", trust.RoleCoordinator, nil)
+	twin := member("twin", trust.RoleCoordinator, identity(t, "north"))
+	gone := member("gone", trust.RoleCoordinator, nil)
+	clinic, isac := member("clinic", trust.RoleHospital, nil), member("isac", trust.RoleBridge, nil)
+	expelled, _ := roster.Member(roster.Region(), gone, 1)
+	revoke, err := trust.Revoking(c.charter, expelled, nil, testkit.Founded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(trust.Act(c.charter, c.keys, testkit.Founded, revoke))
+
+	doubts := func(before *trust.Charter, voters, witnesses []crypto.MemberID, more ...func(*trust.Charter) trust.Statement) []string {
+		t.Helper()
+		next := *before
+		next.Voters, next.Witnesses, next.Ledger = voters, witnesses, 1
+		st, charter, err := trust.Amend(before, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		act := []trust.Statement{st}
+		for _, m := range more {
+			act = append(act, m(charter))
+		}
+		p, err := trust.Propose(before, c.keys[0], testkit.Founded, act...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return roster.Doubts(p)
+	}
+	as := func(m crypto.MemberID, role trust.Role) func(*trust.Charter) trust.Statement {
+		return func(charter *trust.Charter) trust.Statement {
+			cred, _ := roster.Member(roster.Region(), m, 1)
+			st, err := trust.Admission(charter, []trust.Grant{{Renews: cred, Role: role, NotBefore: cred.NotBefore, NotAfter: cred.NotAfter}}, testkit.Founded+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return st
+		}
+	}
+	of := func(m ...crypto.MemberID) []crypto.MemberID { return m }
+	for name, x := range map[string]struct {
+		got  []string
+		want string
+	}{
+		"in order":                   {doubts(c.charter, of(north, south), of(clinic)), ""},
+		"a hospital votes":           {doubts(c.charter, of(north, clinic), nil), `"clinic" is a hospital`},
+		"who comes with it votes":    {doubts(c.charter, of(north, clinic), nil, as(clinic, trust.RoleCoordinator)), ""},
+		"who leaves with it votes":   {doubts(c.charter, of(north, south), nil, as(south, trust.RoleHospital)), `"south" is a hospital`},
+		"a bridge is a witness":      {doubts(c.charter, of(north), of(isac)), `"isac" is a bridge`},
+		"a stranger votes":           {doubts(c.charter, of(north, crypto.MemberID{9}), nil), "is no member that is known here"},
+		"a revoked member votes":     {doubts(c.charter, of(north, gone), nil), `"gone" is to keep or witness the ledger, and its key is revoked`},
+		"a revoked member witnesses": {doubts(c.charter, of(north), of(gone)), "revoked"},
+		"two with one key":           {doubts(c.charter, of(north, twin), nil), "have the same ledger keys"},
+	} {
+		if all := strings.Join(x.got, "; "); x.want == "" && all != "" || !strings.Contains(all, x.want) {
+			t.Errorf("%s: %q", name, all)
+		}
+	}
+
+	// Who votes already and is revoked since does not keep others from being named.
+	next := *c.charter
+	next.Voters, next.Ledger = of(north, gone), 1
+	st, second, err := trust.Amend(c.charter, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(trust.Act(c.charter, c.keys, testkit.Founded, st))
+	if got := doubts(second, of(north, gone, south), nil); len(got) > 0 {
+		t.Errorf("a voter that was there before: %v", got)
+	}
+	if got := doubts(second, of(north, gone), nil, as(north, trust.RoleHospital)); len(got) != 1 {
+		t.Errorf("a voter that leaves: %v", got)
+	}
+}

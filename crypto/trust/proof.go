@@ -10,21 +10,31 @@ import (
 // words of one serial for an audience: the region's charters, the serial's
 // credential, and what is proven against it, in an order in which it can be added
 // to the roster of the region. It is empty if the serial is unknown. A fork among
-// words for the region alone is not told to the community.
-func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint32, audience crypto.Audience) [][]byte {
+// words for the region alone is not told to the community. Of others, such as those who
+// sign the region's ledger, it adds the latest credential and what revokes that.
+func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint32, audience crypto.Audience, others ...crypto.MemberID) [][]byte {
 	r.mu.RLock()
 	g := r.regions[region]
 	var author *Credential
 	var fork *Fork
-	revoking := map[crypto.Hash]bool{}
+	credentials, revoking := map[crypto.Hash]bool{}, map[crypto.Hash]bool{}
 	if g != nil {
 		author = g.serials[serialID{member, serial}]
 	}
 	if author != nil {
 		fork = g.forks[forkID{serialID{member, serial}, author.KeyID()}]
-		for _, rev := range g.revocations {
-			if rev.Member == member && rev.Serial == serial || rev.Key == author.KeyID() {
-				revoking[rev.id] = true
+		of := []*Credential{author}
+		for _, other := range others {
+			if c := g.members[other]; c != nil {
+				of = append(of, c)
+			}
+		}
+		for _, c := range of {
+			credentials[c.record] = true
+			for _, rev := range g.revocations {
+				if rev.Member == c.Member && rev.Serial == c.Serial || rev.Key == c.KeyID() {
+					revoking[rev.id] = true
+				}
 			}
 		}
 	}
@@ -37,7 +47,7 @@ func (r *Roster) Proof(region crypto.Region, member crypto.MemberID, serial uint
 		case typeCharter:
 			return true
 		case typeCredential:
-			return id == author.record
+			return credentials[id]
 		case typeRevocation:
 			return revoking[id]
 		case typeFork:

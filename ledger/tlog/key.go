@@ -122,7 +122,7 @@ func (k *Key) Verify(n *Note) (at time.Time, err error) {
 	sig := line.Sig
 	if k.kind != KindLog {
 		if len(sig) < 8 || binary.BigEndian.Uint64(sig) > timeMax {
-			return at, fmt.Errorf("%q: %w: no time in it", k.name, ErrLine)
+			return at, fmt.Errorf("%w: no time in it", ErrLine)
 		}
 		at, sig = time.Unix(int64(binary.BigEndian.Uint64(sig)), 0), sig[8:]
 	}
@@ -133,7 +133,7 @@ func (k *Key) Verify(n *Note) (at time.Time, err error) {
 		ok = ed25519.Verify(k.public, message, sig)
 	}
 	if !ok {
-		return time.Time{}, fmt.Errorf("%q: %w", k.name, ErrLine)
+		return time.Time{}, ErrLine
 	}
 	return at, nil
 }

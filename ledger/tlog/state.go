@@ -75,7 +75,7 @@ func (s *state) lift() ([]lifted, error) {
 		s.add(level+1, root)
 	}
 	if len(out) > 0 {
-		s.bundle = nil
+		s.bundle = make([]byte, 0, len(s.bundle)) // entries tend to be alike
 	}
 	return out, nil
 }

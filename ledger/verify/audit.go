@@ -204,7 +204,7 @@ func (a *audit) tree(ctx context.Context) error {
 			return leaves.err
 		}
 		if leaves.differs != nil {
-			return a.blame(ctx, p, done, leaves)
+			return a.blame(ctx, p, tlog.Path{Index: done / tlog.TileWidth, Width: len(leaves.hashes)}, leaves)
 		}
 		if err := p.add(leaves.hashes, above); err != nil {
 			return err
@@ -259,37 +259,30 @@ func (a *audit) leaves(ctx context.Context, index uint64) (p part) {
 	return p
 }
 
-// blame says which of two is damaged, the entries or the tile of their hashes: the one
-// that does not fit what stands above them.
-func (a *audit) blame(ctx context.Context, p *pile, first uint64, l part) error {
-	t := tlog.Path{Index: first / tlog.TileWidth, Width: len(l.hashes)}
+// blame says which of two is damaged, the entries below a tile or the tile. If all
+// tiles of level 0 together have the signed root, it is the entries. p has the tiles
+// before.
+func (a *audit) blame(ctx context.Context, p *pile, t tlog.Path, l part) error {
 	fault := &Fault{t.String(), damaged(l.differs)}
-	const size = len(crypto.Hash{})
-	if len(l.tile) != len(l.hashes)*size {
-		return fault
-	}
-	hashes := make([]crypto.Hash, len(l.hashes))
-	for i := range hashes {
-		hashes[i] = crypto.Hash(l.tile[i*size:])
-	}
-	var fits bool
-	if t.Width == tlog.TileWidth {
-		up := tlog.Path{Level: 1, Index: t.Index / tlog.TileWidth}
-		up.Width = up.In(a.report.Size)
-		above, err := a.tile(ctx, up)
-		if err != nil {
-			return err
+	raw := l.tile
+	for next := t; ; {
+		if err := p.addTile(raw); err != nil {
+			return fault
 		}
-		root, err := rootOf(hashes)
-		at := int(t.Index%tlog.TileWidth) * size
-		fits = err == nil && len(above) >= at+size && crypto.Hash(above[at:]) == root
-	} else if err := p.add(hashes, func(tlog.Path, []crypto.Hash) error { return nil }); err == nil {
-		root, err := p.root()
-		fits = err == nil && root == a.report.Root
+		next.Index++
+		if next.Width = next.In(a.report.Size); next.Width == 0 {
+			break
+		}
+		var err error
+		if raw, err = a.tile(ctx, next); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			return fault
+		}
 	}
-	if fits {
+	if root, err := p.root(); err == nil && root == a.report.Root {
 		t.Level = tlog.LevelEntries
-		fault = &Fault{t.String(), damaged(errors.New("an entry is not the one whose hash stands in the tile above it"))}
+		return &Fault{t.String(), damaged(errors.New("an entry is not the one whose hash stands in the tile above it"))}
 	}
 	return fault
 }

@@ -244,3 +244,55 @@ func TestAuditOfAFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The directory in which a node keeps its log passes while it grows, after a crash, and
+// in each width of its last tiles.
+func TestAuditOfALog(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	log, err := tlog.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	all := entries(1100, 6)
+	p := w.policy(t)
+	for _, size := range []int{1, 255, 256, 257, 900, 1024, 1100} {
+		if err := log.Append(all[log.Size():size]); err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for _, signed := range []int{size, max(1, size-200)} {
+			put(t, dir, "checkpoint", w.sign(t, w.checkpoint(t, all[:signed]), "ada", "bob"))
+			if r, err := verify.Audit(t.Context(), verify.Dir(dir), p, nil); err != nil || r.Size != uint64(signed) {
+				t.Errorf("%d of %d: %+v, error %v", signed, size, r, err)
+			}
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, dir, "checkpoint", w.sign(t, w.checkpoint(t, all), "ada", "bob"))
+	for path, want := range map[string]string{
+		"tile/0/004.open": "tile/0/004.p/76", "tile/entries/004.open": "tile/entries/004.p/76", "tile/0/002": "tile/0/002", "tile/entries/002": "tile/entries/002",
+	} {
+		name := filepath.Join(dir, filepath.FromSlash(path))
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[7] ^= 1
+		put(t, dir, path, raw)
+		_, err = verify.Audit(t.Context(), verify.Dir(dir), p, nil)
+		if fault := (*verify.Fault)(nil); !errors.As(err, &fault) || fault.File != want {
+			t.Errorf("%s: %v", path, err)
+		}
+		raw[7] ^= 1
+		put(t, dir, path, raw)
+	}
+	if r, err := verify.Audit(t.Context(), verify.Dir(dir), p, nil); err != nil {
+		t.Errorf("%+v, error %v", r, err)
+	}
+}

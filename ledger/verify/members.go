@@ -28,6 +28,17 @@ func chartered(roster *trust.Roster, region crypto.Region, epoch uint32) (latest
 	return latest, members
 }
 
+// Members returns whom the latest charter of an epoch names as voters and witnesses:
+// those whose credentials a receipt needs beside it. It is empty if no such charter is
+// known.
+func Members(roster *trust.Roster, region crypto.Region, epoch uint32) []crypto.MemberID {
+	charter, _ := chartered(roster, region, epoch)
+	if charter == nil {
+		return nil
+	}
+	return slices.Concat(charter.Voters, charter.Witnesses)
+}
+
 // signersOf returns a member's serials that have ledger keys, the latest first. Those
 // that are revoked, and members that the charter names no more, count for nothing, but
 // their lines are known.

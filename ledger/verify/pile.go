@@ -55,6 +55,19 @@ func (p *pile) add(hashes []crypto.Hash, full func(t tlog.Path, hashes []crypto.
 	}
 }
 
+// addTile is add for a tile's bytes, and shows nothing.
+func (p *pile) addTile(raw []byte) error {
+	const size = len(crypto.Hash{})
+	if len(raw)%size != 0 || len(raw) > tlog.TileBytes {
+		return fmt.Errorf("a tile of %d bytes", len(raw))
+	}
+	var hashes []crypto.Hash
+	for ; len(raw) > 0; raw = raw[size:] {
+		hashes = append(hashes, crypto.Hash(raw[:size]))
+	}
+	return p.add(hashes, func(tlog.Path, []crypto.Hash) error { return nil })
+}
+
 // open shows the tiles above level 0 that are not full.
 func (p *pile) open(show func(t tlog.Path, hashes []crypto.Hash) error) error {
 	for level, hashes := range p.levels {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/ledger/tlog"
@@ -174,6 +175,49 @@ func TestPolicyOf(t *testing.T) {
 		c, err := policyOf(t, roster, w.ID, 1).Check(all)
 		if err != nil || names(c.Voters) != "ada" || c.Quorum != 2 || c.Good || len(c.Foreign) != 4 {
 			t.Errorf("%+v, error %v", c, err)
+		}
+	})
+	t.Run("superseded", func(t *testing.T) {
+		roster := w.Roster(t)
+		revoked(t, roster, "ada")
+		id, err := keyfile.NewIdentity(testkit.Random("ada's new key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := trust.NewRequest(id, "ada", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := trust.ParseRequest(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records, err := trust.Admit(w.Charter, []*crypto.PrivateKey{w.Admission}, []trust.Grant{{
+			Request: request, Role: trust.RoleCoordinator, Serial: 2, Member: w.member("ada").ID, NotBefore: testkit.Founded, NotAfter: testkit.Forever,
+		}}, testkit.Founded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := roster.AddAll(records); err != nil {
+			t.Fatal(err)
+		}
+		p := policyOf(t, roster, w.ID, 1)
+		check(t, p, all, "bob cyd", "wim", true) // the line of the old key is known, and does not count
+		note, err := tlog.Sign(cp, tlog.Cosigner(w.ID, w.member("ada").ID), crypto.NewLedgerKey(id.Signing), tlog.Voter, signedAt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, err := tlog.Merge(w.sign(t, cp, "ada", "bob"), note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, p, both, "ada bob", "", true)
+		var serials []uint32
+		for _, c := range roster.Serials(w.ID, w.member("ada").ID) {
+			serials = append(serials, c.Serial)
+		}
+		if !slices.Equal(serials, []uint32{2, 1}) || roster.Serials(crypto.Region{1}, w.member("ada").ID) != nil {
+			t.Errorf("serials %v", serials)
 		}
 	})
 	t.Run("later charters", func(t *testing.T) {

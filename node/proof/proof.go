@@ -4,7 +4,7 @@
 //
 // A file is Magic and one value in deterministic CBOR:
 //
-//	{1 trust records, 2 header, 3 signature, 4 item, 5 index, 6 path?, 7 links?}
+//	{1 trust records, 2 header, 3 signature, 4 item, 5 index, 6 path?, 7 links?, 8 receipt?}
 //
 // The records lead from the region's name to the author's key: the region's
 // charters, whose first has the name as its hash; the author's credential under
@@ -14,7 +14,10 @@
 // tree. Index and path (RFC 6962 §2.1.1) prove that the item is in that tree. Links
 // are there if the author's key was revoked: the headers of the envelopes that follow
 // in its chain, up to the one at which the coordinators cut it. Each names the hash of
-// the one before, so they need no signature: who has the key cannot put a word in.
+// the one before, so they need no signature: who has the key cannot put a word in. The
+// receipt, if there is one, proves that the envelope is in the region's ledger: its
+// entry, that entry's index and path to the root, and a checkpoint under the signatures
+// of the ledger's voters and witnesses, whose credentials are among the records.
 //
 // The package is pure: it reads no file, no clock and no network.
 package proof
@@ -28,16 +31,20 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/verify"
 )
 
-// Magic begins every file. The digit is the version of the format.
+// What begins a file. The digit is the version of the format: who reads only 0 says of
+// a file with a receipt that a newer version wrote it, not that it is damaged.
 const (
-	Magic       = magicPrefix + "0\n"
-	magicPrefix = "watchward-proof/"
+	Magic        = magicPrefix + "0\n" // without a receipt
+	MagicReceipt = magicPrefix + "1\n" // with one
+	magicPrefix  = "watchward-proof/"
 )
 
-// Limits of a file. A charter of seven coordinators has 38 KB, so a chain of some
-// dozens fits.
+// Limits of a file. A charter of seven coordinators has 38 KB and a credential under
+// their signatures 29 KB, so a chain of some dozens fits beside the author, five voters
+// and three witnesses.
 const (
 	SizeMax    = 4 << 20 // bytes of the whole file
 	RecordsMax = 256     // trust records
@@ -56,19 +63,21 @@ type File struct {
 	Records  [][]byte         // trust records of the author's region
 	Envelope *crypto.Envelope // without its items
 	Item     []byte
-	Index    int           // of the item in its envelope, from 0
-	Path     []crypto.Hash // from the item to the root, 32 bytes each
-	Links    [][]byte      // headers of the envelopes that follow, up to the author's cut
+	Index    int             // of the item in its envelope, from 0
+	Path     []crypto.Hash   // from the item to the root, 32 bytes each
+	Links    [][]byte        // headers of the envelopes that follow, up to the author's cut
+	Receipt  *verify.Receipt // that the envelope is in the region's ledger; nil without one
 }
 
 type wireFile struct {
-	Records   [][]byte      `cbor:"1,keyasint"`
-	Header    []byte        `cbor:"2,keyasint"`
-	Signature []byte        `cbor:"3,keyasint"`
-	Item      []byte        `cbor:"4,keyasint"`
-	Index     uint16        `cbor:"5,keyasint"`
-	Path      []crypto.Hash `cbor:"6,keyasint,omitempty"`
-	Links     [][]byte      `cbor:"7,keyasint,omitempty"`
+	Records   [][]byte        `cbor:"1,keyasint"`
+	Header    []byte          `cbor:"2,keyasint"`
+	Signature []byte          `cbor:"3,keyasint"`
+	Item      []byte          `cbor:"4,keyasint"`
+	Index     uint16          `cbor:"5,keyasint"`
+	Path      []crypto.Hash   `cbor:"6,keyasint,omitempty"`
+	Links     [][]byte        `cbor:"7,keyasint,omitempty"`
+	Receipt   *verify.Receipt `cbor:"8,keyasint,omitempty"`
 }
 
 // New takes one item out of an envelope that holds its items. The records are those
@@ -89,12 +98,16 @@ func New(e *crypto.Envelope, index int, records [][]byte) (*File, error) {
 func (f *File) Encode() ([]byte, error) {
 	body, err := canon.Marshal(wireFile{
 		Records: f.Records, Header: f.Envelope.Signed, Signature: f.Envelope.Signature,
-		Item: f.Item, Index: uint16(f.Index), Path: f.Path, Links: f.Links,
+		Item: f.Item, Index: uint16(f.Index), Path: f.Path, Links: f.Links, Receipt: f.Receipt,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode proof: %w", err)
 	}
-	raw := append([]byte(Magic), body...)
+	magic := Magic
+	if f.Receipt != nil {
+		magic = MagicReceipt
+	}
+	raw := append([]byte(magic), body...)
 	if _, err := Parse(raw); err != nil { // what cannot be read back must not be handed out
 		return nil, err
 	}
@@ -104,8 +117,11 @@ func (f *File) Encode() ([]byte, error) {
 // Parse reads a file and checks its limits and its form, but nothing of what it says.
 // The result keeps raw.
 func Parse(raw []byte) (*File, error) {
-	body, ok := bytes.CutPrefix(raw, []byte(Magic))
-	if !ok {
+	body, plain := bytes.CutPrefix(raw, []byte(Magic))
+	if !plain {
+		body, _ = bytes.CutPrefix(raw, []byte(MagicReceipt))
+	}
+	if len(body) == len(raw) {
 		if bytes.HasPrefix(raw, []byte(magicPrefix)) {
 			return nil, ErrVersion
 		}
@@ -119,6 +135,8 @@ func Parse(raw []byte) (*File, error) {
 		return nil, fmt.Errorf("the proof is damaged: %w", err)
 	}
 	switch {
+	case (w.Receipt == nil) != plain:
+		return nil, errors.New("the proof is damaged: it begins as one with a receipt of the ledger and has none, or the other way round")
 	case len(w.Records) > RecordsMax:
 		return nil, fmt.Errorf("the proof is damaged: %d trust records, at most %d", len(w.Records), RecordsMax)
 	case len(w.Path) > pathMax:
@@ -128,6 +146,11 @@ func Parse(raw []byte) (*File, error) {
 	case len(w.Signature) != crypto.SignatureSize:
 		return nil, fmt.Errorf("the proof is damaged: a signature of %d bytes, want %d", len(w.Signature), crypto.SignatureSize)
 	}
+	if w.Receipt != nil {
+		if err := w.Receipt.Valid(); err != nil {
+			return nil, fmt.Errorf("the proof is damaged: %w", err)
+		}
+	}
 	e, err := crypto.ParseEnvelope(slices.Concat(w.Header, w.Signature))
 	if err != nil {
 		return nil, fmt.Errorf("the proof is damaged: %w", err)
@@ -135,7 +158,7 @@ func Parse(raw []byte) (*File, error) {
 	if !bytes.Equal(e.Signed, w.Header) {
 		return nil, fmt.Errorf("the proof is damaged: %w: bytes behind it", crypto.ErrHeader)
 	}
-	return &File{Records: w.Records, Envelope: e, Item: w.Item, Index: int(w.Index), Path: w.Path, Links: w.Links}, nil
+	return &File{Records: w.Records, Envelope: e, Item: w.Item, Index: int(w.Index), Path: w.Path, Links: w.Links, Receipt: w.Receipt}, nil
 }
 
 // RegionSizeMax bounds the file of a region, in bytes: that of 15,000 members has 110 MB.

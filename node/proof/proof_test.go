@@ -11,6 +11,7 @@ import (
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/tlog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/proof"
 )
@@ -383,7 +384,7 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, proof.ErrNoProof},
 		{"a bundle", []byte("watchward-bundle/0\nx"), proof.ErrNoProof},
-		{"another version", []byte("watchward-proof/1\nx"), proof.ErrVersion},
+		{"another version", []byte("watchward-proof/2\nx"), proof.ErrVersion},
 		{"the magic alone", []byte(proof.Magic), nil},
 		{"cut short", raw[:len(raw)-1], nil},
 		{"trailing byte", append(bytes.Clone(raw), 0), nil},
@@ -455,6 +456,11 @@ func FuzzParse(f *testing.F) {
 	f.Add(raw)
 	f.Add(raw[:len(raw)/2])
 	f.Add([]byte(proof.Magic))
+	k := newKept(f)
+	if raw, err = k.file(f, k.region.Roster(f), k.receipt(f, wordAt, tlog.Origin(k.region.ID, 1), "ada", "bob")).Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		file, err := proof.Parse(raw)
 		if err != nil {

@@ -1,13 +1,18 @@
 package proof
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/ledger/entry"
+	"github.com/watchward/watchward/ledger/tlog"
+	"github.com/watchward/watchward/ledger/verify"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -26,6 +31,7 @@ const (
 	StepItem       Step = "item"       // the notice is among what was signed
 	StepNotice     Step = "notice"     // it is a notice
 	StepRevocation Step = "revocation" // the author's key was not revoked before it
+	StepLedger     Step = "ledger"     // its receipt, if there is one, shows it in the region's ledger
 )
 
 // A Failure says which step did not hold, and why.
@@ -59,6 +65,21 @@ type Proven struct {
 	Grace    bool           // signed in the Grace after the credential's end
 	Revoked  bool           // the author's key was revoked; the notice lies before the cut
 	Fork     *trust.Fork    // the proof that the author used a number of a chain twice; nil if none is known
+	Ledger   *Ledger        // where it is in the region's ledger; nil if the file has no receipt
+}
+
+// A Ledger says where a notice is in its region's ledger, and who says so.
+type Ledger struct {
+	Index       uint64    // of the envelope's entry, from 0
+	Size        uint64    // entries of the ledger at the checkpoint
+	Origin      string    // the ledger's name, with its epoch
+	Time        time.Time // of the checkpoint: the oldest of its signatures, by the signers' clocks
+	Voters      []string  // names of those who signed, sorted
+	VotersOf    int       // that the charter names
+	Quorum      int       // so many are needed
+	Witnesses   []string  // names of those who signed, sorted
+	WitnessesOf int       // that the charter names
+	Witnessed   bool      // all of them signed, and there are any
 }
 
 // InFork reports whether the notice is in one of the two envelopes that have one number.
@@ -104,7 +125,51 @@ func Verify(f *File, known Known) (*Proven, error) {
 			return nil, &Failure{StepRevocation, err}
 		}
 	}
+	if f.Receipt != nil {
+		if p.Ledger, err = p.ledger(roster, f.Receipt); err != nil {
+			return nil, &Failure{StepLedger, err}
+		}
+	}
 	return p, nil
+}
+
+// ledger checks the receipt by the charter of the epoch that it names.
+func (p *Proven) ledger(roster *trust.Roster, r *verify.Receipt) (*Ledger, error) {
+	if !bytes.Equal(r.Entry, entry.Encode(entry.Envelope, crypto.Hash(p.Envelope))) {
+		return nil, errors.New("the receipt is for something else than this notice")
+	}
+	cp, err := r.Checkpoint()
+	if err != nil {
+		return nil, err
+	}
+	region, epoch, err := tlog.ParseOrigin(cp.Origin)
+	if err != nil {
+		return nil, err
+	}
+	if region != p.Header.Region {
+		return nil, fmt.Errorf("the receipt is from the ledger of region %s, and the notice of another", region)
+	}
+	policy, err := verify.PolicyOf(roster, region, epoch)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.Verify(policy)
+	if err != nil {
+		return nil, err
+	}
+	return &Ledger{
+		Index: r.Index, Size: c.Size, Origin: c.Origin, Time: c.Time, Voters: names(c.Voters), VotersOf: c.VotersOf, Quorum: c.Quorum,
+		Witnesses: names(c.Witnesses), WitnessesOf: c.WitnessesOf, Witnessed: c.Witnessed,
+	}, nil
+}
+
+func names(signatures []verify.Signature) []string {
+	out := make([]string, len(signatures))
+	for i, s := range signatures {
+		out[i] = s.Name
+	}
+	slices.Sort(out)
+	return out
 }
 
 // before returns nil only if the notice's envelope is the one at the cut, or the

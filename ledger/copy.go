@@ -1,0 +1,314 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	sumdb "golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/ledger/tlog"
+)
+
+// Limits of fetching.
+const (
+	chunkBundles = 16  // bundles that are in memory at once: some 4 MiB at most
+	fetchers     = 4   // questions at once
+	sourcesMax   = 16  // peers that are tried
+	hashTilesMax = 128 // verified tiles of hashes that are kept, 8 KiB each
+)
+
+// errSources says that no peer gave what a tree needs.
+var errSources = errors.New("no peer shows it")
+
+// A source reads the tree under one checkpoint from several peers, and believes none
+// of them: every hash is verified against the checkpoint's root, every entry against
+// a hash. It is safe for concurrent use.
+type source struct {
+	ctx    context.Context
+	asker  *asker
+	origin string
+	size   uint64
+	root   crypto.Hash
+
+	mu     sync.Mutex
+	peers  []string // the best first; who gave something false goes
+	last   string   // who gave the last good answer
+	hashes map[sumdb.Tile][]byte
+}
+
+// each asks peers in turn until one gives what take accepts, beginning with the one at
+// a turn. A peer whose answer is not accepted is not asked again.
+func (s *source) each(turn int, path string, take func(data []byte) error) error {
+	s.mu.Lock()
+	peers := slices.Clone(s.peers)
+	s.mu.Unlock()
+	err := errSources
+	for i := range peers {
+		peer := peers[(turn+i)%len(peers)]
+		if s.ctx.Err() != nil {
+			return s.ctx.Err()
+		}
+		answer, asked := ask[*tile](s.ctx, s.asker, peer, &askTile{Origin: s.origin, Path: path})
+		if asked != nil {
+			err = fmt.Errorf("%w: %w", errSources, asked)
+			continue
+		}
+		if err = take(answer.Data); err == nil {
+			s.mu.Lock()
+			s.last = peer
+			s.mu.Unlock()
+			return nil
+		}
+		s.drop(peer)
+	}
+	return err
+}
+
+func (s *source) drop(peer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers = slices.DeleteFunc(slices.Clone(s.peers), func(p string) bool { return p == peer })
+}
+
+// ReadHashes returns verified hashes of the tree, in the numbering of sumdb.
+func (s *source) ReadHashes(indexes []int64) (hashes []sumdb.Hash, err error) {
+	s.mu.Lock()
+	peers := slices.Clone(s.peers)
+	s.mu.Unlock()
+	err = errSources
+	for _, peer := range peers {
+		one := &oneSource{source: s, peer: peer}
+		tree := sumdb.Tree{N: int64(s.size), Hash: sumdb.Hash(s.root)}
+		if hashes, err = sumdb.TileHashReader(tree, one).ReadHashes(indexes); err == nil {
+			return hashes, nil
+		}
+		if one.refused == nil {
+			s.drop(peer) // it answered, and not with this tree
+		}
+	}
+	return nil, fmt.Errorf("%w: %w", errSources, err)
+}
+
+// oneSource reads tiles of hashes from one peer, for sumdb, which verifies them.
+type oneSource struct {
+	*source
+	peer    string
+	refused error
+}
+
+func (s *oneSource) Height() int { return 8 }
+
+func (s *oneSource) ReadTiles(tiles []sumdb.Tile) ([][]byte, error) {
+	out := make([][]byte, len(tiles))
+	for i, t := range tiles {
+		s.mu.Lock()
+		out[i] = s.hashes[t]
+		s.mu.Unlock()
+		if out[i] != nil {
+			continue
+		}
+		path := tlog.Path{Level: t.L, Index: uint64(t.N), Width: t.W}.String()
+		answer, err := ask[*tile](s.ctx, s.asker, s.peer, &askTile{Origin: s.origin, Path: path})
+		if err != nil {
+			s.refused = err
+			return nil, err
+		}
+		out[i] = answer.Data
+	}
+	return out, nil
+}
+
+// SaveTiles is called with tiles that are verified.
+func (s *oneSource) SaveTiles(tiles []sumdb.Tile, data [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.hashes)+len(tiles) > hashTilesMax || s.hashes == nil {
+		s.hashes = map[sumdb.Tile][]byte{}
+	}
+	for i, t := range tiles {
+		s.hashes[t] = data[i]
+	}
+}
+
+// prefix returns the root of the first size entries of the tree.
+func (s *source) prefix(size uint64) (crypto.Hash, error) {
+	if size == 0 {
+		return tlog.EmptyRoot(), nil
+	}
+	root, err := sumdb.TreeHash(int64(size), s)
+	return crypto.Hash(root), err
+}
+
+// consistency returns the proof that the first size entries begin the tree.
+func (s *source) consistency(size uint64) ([]crypto.Hash, error) {
+	proof, err := sumdb.ProveTree(int64(s.size), int64(size), s)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]crypto.Hash, len(proof))
+	for i, h := range proof {
+		out[i] = crypto.Hash(h)
+	}
+	return out, nil
+}
+
+// entries returns the verified entries of some bundles in a row, from the one with a
+// number to the end of the tree or chunkBundles of them.
+func (s *source) entries(first uint64) ([][]byte, error) {
+	end := min((s.size+tlog.TileWidth-1)/tlog.TileWidth, first+chunkBundles)
+	want, err := s.bundleHashes(first, end)
+	if err != nil {
+		return nil, err
+	}
+	bundles := make([][][]byte, end-first)
+	var group errgroup.Group
+	group.SetLimit(fetchers)
+	for i := range bundles {
+		group.Go(func() error {
+			number := first + uint64(i)
+			path := tlog.Path{Level: tlog.LevelEntries, Index: number, Width: s.width(number)}
+			return s.each(i, path.String(), func(data []byte) (err error) {
+				bundles[i], err = entriesOf(data, path.Width, want[i])
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(bundles...), nil
+}
+
+// width returns how many entries of the tree are in a bundle.
+func (s *source) width(number uint64) int {
+	return int(min(s.size-number*tlog.TileWidth, tlog.TileWidth))
+}
+
+// bundleHashes returns what proves each of some bundles: of a full one the hash over
+// it, of the last one those of its entries.
+func (s *source) bundleHashes(first, end uint64) ([][]sumdb.Hash, error) {
+	var indexes []int64
+	for n := first; n < end; n++ {
+		if s.width(n) == tlog.TileWidth {
+			indexes = append(indexes, sumdb.StoredHashIndex(8, int64(n)))
+			continue
+		}
+		for i := range s.width(n) {
+			indexes = append(indexes, sumdb.StoredHashIndex(0, int64(n)*tlog.TileWidth+int64(i)))
+		}
+	}
+	hashes, err := s.ReadHashes(indexes)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]sumdb.Hash, end-first)
+	for i := range out {
+		n := 1
+		if w := s.width(first + uint64(i)); w < tlog.TileWidth {
+			n = w
+		}
+		out[i], hashes = hashes[:n], hashes[n:]
+	}
+	return out, nil
+}
+
+// entriesOf returns the entries of a bundle if they are those that the hashes say.
+func entriesOf(data []byte, width int, want []sumdb.Hash) ([][]byte, error) {
+	entries, err := tlog.SplitBundle(data, width)
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([]byte, 0, width*len(crypto.Hash{}))
+	for i, e := range entries {
+		leaf := tlog.LeafHash(e)
+		leaves = append(leaves, leaf[:]...)
+		if width < tlog.TileWidth && leaf != crypto.Hash(want[i]) {
+			return nil, fmt.Errorf("entry %d of a bundle is not the one in the ledger", i)
+		}
+	}
+	if width < tlog.TileWidth {
+		return entries, nil
+	}
+	root, err := tlog.TileRoot(leaves)
+	if err == nil && root != crypto.Hash(want[0]) {
+		err = errors.New("the bundle is not the one in the ledger")
+	}
+	return entries, err
+}
+
+// sourceOf reads the tree under a checkpoint from whoever can be reached: first those
+// who told or signed it, then the voters, then others.
+func (f *follower) sourceOf(ctx context.Context, s *stand, from ...string) *source {
+	for _, v := range s.Voters {
+		if seat, ok := seated(f.councils.get().voters, v.Member); ok {
+			from = append(from, seat.peer)
+		}
+	}
+	reachable := f.peers()
+	peers := slices.DeleteFunc(slices.Clone(from), func(p string) bool { return !slices.Contains(reachable, p) })
+	for _, p := range reachable {
+		if !slices.Contains(peers, p) {
+			peers = append(peers, p)
+		}
+	}
+	peers = dedup(peers)
+	return &source{ctx: ctx, asker: f.asker, origin: s.Origin, size: s.Size, root: s.Root, peers: peers[:min(len(peers), sourcesMax)]}
+}
+
+func dedup(peers []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(peers, func(p string) bool {
+		known := seen[p]
+		seen[p] = true
+		return known
+	})
+}
+
+// fetchTile returns a tile as the first peer gives it that has it. It is not verified.
+func (f *follower) fetchTile(ctx context.Context, origin, path string) ([]byte, error) {
+	err := errSources
+	for i, peer := range f.peers() {
+		if i >= sourcesMax || ctx.Err() != nil {
+			break
+		}
+		answer, asked := ask[*tile](ctx, f.asker, peer, &askTile{Origin: origin, Path: path})
+		if asked == nil {
+			return answer.Data, nil
+		}
+		err = fmt.Errorf("%w: %w", errSources, asked)
+	}
+	return nil, fmt.Errorf("fetch %s of %s: %w", path, origin, err)
+}
+
+// mend replaces a tile that is damaged here by what a peer has, if an error says that
+// there is one. It reports whether it did.
+func (f *follower) mend(ctx context.Context, t *track, damage error) bool {
+	var corrupt tlog.ErrCorrupt
+	if !errors.As(damage, &corrupt) {
+		return false
+	}
+	for i, peer := range f.peers() {
+		if i >= sourcesMax || ctx.Err() != nil {
+			break
+		}
+		answer, err := ask[*tile](ctx, f.asker, peer, &askTile{Origin: t.origin, Path: corrupt.Tile})
+		if err == nil {
+			err = t.tree.Repair(corrupt.Tile, answer.Data)
+		}
+		var above tlog.ErrCorrupt
+		if errors.As(err, &above) && above.Tile != corrupt.Tile {
+			return f.mend(ctx, t, above) && f.mend(ctx, t, corrupt) // a tile is judged by the one above it
+		}
+		if err == nil {
+			f.log.Warn("a damaged tile of the ledger was fetched again", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
+			return true
+		}
+	}
+	f.log.Error("a tile of the ledger is damaged and no peer gives it", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
+	return false
+}

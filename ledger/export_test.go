@@ -1,0 +1,75 @@
+package ledger
+
+import (
+	"context"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/watchward/watchward/crypto"
+)
+
+// OnDisk puts f between raft and its log on disk.
+func (c *Config) OnDisk(f func(raft.LogStore) raft.LogStore) { c.disk = f }
+
+// TileOf returns a tile of an origin.
+func (l *Ledger) TileOf(origin, path string) ([]byte, error) {
+	for _, e := range l.epochsNow() {
+		if e.origin == origin {
+			return e.tree.Tile(path)
+		}
+	}
+	return nil, ErrNone
+}
+
+// Tree returns size and root of this node's copy of the newest epoch.
+func (l *Ledger) Tree() (uint64, crypto.Hash, error) {
+	e := l.current()
+	size := e.tree.Size()
+	root, err := e.tree.Root(size)
+	return size, root, err
+}
+
+// EntriesOf returns entries of an epoch's tree.
+func (l *Ledger) EntriesOf(epoch uint32, from, to uint64) ([][]byte, error) {
+	return l.epochsNow()[epoch-1].tree.Entries(from, to)
+}
+
+// FindHere is a strong Find that a peer asks for.
+func (l *Ledger) FindHere(ctx context.Context, entry []byte) (Found, error) {
+	r, err := l.voting()
+	if err != nil {
+		return Found{}, err
+	}
+	return l.findHere(ctx, r, entry)
+}
+
+// Snapshot takes a snapshot of raft, and leaves no log behind it.
+func (l *Ledger) Snapshot() error {
+	r, err := l.voting()
+	if err != nil {
+		return err
+	}
+	node := r.node()
+	c := node.ReloadableConfig()
+	c.TrailingLogs = 1
+	if err := node.ReloadConfig(c); err != nil {
+		return err
+	}
+	return node.Snapshot().Error()
+}
+
+// RaftServers returns how many servers of this node's configuration vote, and how many do not.
+func (l *Ledger) RaftServers() (voters, others int) {
+	r, err := l.voting()
+	if err != nil || r.node() == nil {
+		return 0, 0
+	}
+	for _, s := range servers(r.node()) {
+		if s.Suffrage == raft.Voter {
+			voters++
+		} else {
+			others++
+		}
+	}
+	return voters, others
+}

@@ -1,0 +1,215 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/ledger/entry"
+	"github.com/watchward/watchward/ledger/tlog"
+)
+
+// quorumSeen is how long a good checkpoint says that there is a quorum: leaders have one
+// signed each minute.
+const quorumSeen = 2*idleEvery + 30*time.Second
+
+// watch looks once a second at what a person should know.
+func (f *follower) watch() {
+	for f.sleep(time.Second) {
+		f.asker.tidy()
+		for _, t := range f.tracks() {
+			if err := t.save(); err != nil {
+				f.log.Error("signatures of the ledger are not kept", "origin", t.origin, "reason", err)
+			}
+		}
+		if t := f.current(); t != nil {
+			f.watchAge(t)
+			f.watchQuorum(t)
+		}
+	}
+}
+
+// watchAge raises an alarm when the newest good checkpoint is older than it may be.
+func (f *follower) watchAge(t *track) {
+	dedup := "ledger-stale/" + t.origin
+	since := f.started
+	if s := t.newest(); s != nil && !s.Time.IsZero() {
+		since = s.Time
+	}
+	age := f.now().Sub(since)
+	if f.l.c.MaxAge <= 0 || age <= f.l.c.MaxAge {
+		f.over(dedup)
+		return
+	}
+	f.alarm(Alarm{Kind: "ledger-stale", Severity: "warning", Dedup: dedup,
+		Text: fmt.Sprintf("the newest checkpoint of the ledger is %s old, and %s is allowed: what was reported since is not proven yet; see whether the coordinators run (watchward ledger status)", age.Round(time.Second), f.l.c.MaxAge)})
+}
+
+func (f *follower) watchQuorum(t *track) {
+	dedup := "ledger-no-quorum/" + t.origin
+	since := f.noQuorumSince(t)
+	if since.IsZero() {
+		f.over(dedup)
+		return
+	}
+	f.alarm(Alarm{Kind: "ledger-no-quorum", Severity: "warning", Dedup: dedup,
+		Text: fmt.Sprintf("the ledger has had no quorum of coordinators since %s: what is reported waits for it, and everything else goes on; see which of them run (watchward ledger voters)", since.UTC().Format(time.RFC3339))})
+}
+
+// noQuorumSince returns since when the ledger has no quorum, zero while it has one: as a
+// voter this node's own word, else what the voters say, or their silence.
+func (f *follower) noQuorumSince(t *track) time.Time {
+	if t.votes() {
+		return f.l.noQuorumSince()
+	}
+	now := f.now()
+	var since time.Time
+	f.mu.Lock()
+	heard := false
+	for _, v := range f.said {
+		if now.Sub(v.at) > quorumSeen {
+			continue
+		}
+		if v.noQuorum.IsZero() {
+			f.mu.Unlock()
+			return time.Time{}
+		}
+		if heard = true; since.IsZero() || v.noQuorum.Before(since) {
+			since = v.noQuorum
+		}
+	}
+	f.mu.Unlock()
+	if heard {
+		return since
+	}
+	last := f.started
+	if s := t.newest(); s != nil && s.Time.After(last) {
+		last = s.Time
+	}
+	if now.Sub(last) > quorumSeen {
+		return last
+	}
+	return time.Time{}
+}
+
+// alarm tells a person, once until it is over.
+func (f *follower) alarm(a Alarm) {
+	f.mu.Lock()
+	raised := f.raised[a.Dedup]
+	f.raised[a.Dedup] = true
+	f.mu.Unlock()
+	if raised {
+		return
+	}
+	f.log.Warn(a.Text, "alarm", a.Kind)
+	if f.l.c.Raise != nil {
+		f.l.c.Raise(a)
+	}
+}
+
+// over says that what an alarm was for is so no longer.
+func (f *follower) over(dedup string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.raised, dedup)
+}
+
+// checkLink looks at what a later epoch says that it continues. It must be the newest
+// checkpoint of the epoch before that was seen here, or one that contains it.
+func (f *follower) checkLink(t *track) {
+	before := f.before(t)
+	if before == nil || t.tree.Size() == 0 {
+		return
+	}
+	seen := before.newest()
+	if seen == nil {
+		return
+	}
+	f.mu.Lock()
+	link, known := f.linked[t.origin]
+	f.mu.Unlock()
+	if !known {
+		entries, err := t.tree.Entries(0, 1)
+		if err != nil {
+			f.mend(f.ctx, t, err)
+			return
+		}
+		e, err := entry.Parse(entries[0])
+		if err != nil || e.Type != entry.Link {
+			f.unlinked(t, "it begins with no link to the one before")
+			return
+		}
+		link = e.ID
+	}
+	switch {
+	case textHash(seen.Checkpoint) == link:
+		f.mu.Lock()
+		f.linked[t.origin] = link
+		f.mu.Unlock()
+		f.over("ledger-link/" + t.origin)
+	case before.continues(link):
+		// The linked checkpoint is larger than what is here, and is being copied.
+	case f.now().Sub(f.started) >= unshownFor:
+		f.unlinked(t, fmt.Sprintf("it does not continue the checkpoint of %d entries that was seen here", seen.Size))
+	}
+}
+
+func (f *follower) unlinked(t *track, why string) {
+	f.alarm(Alarm{Kind: "ledger-link", Severity: "critical", Dedup: "ledger-link/" + t.origin,
+		Text: fmt.Sprintf("the ledger %s: %s; entries that coordinators had signed may be missing from it: compare the receipts you hold (watchward verify FILE)", t.origin, why)})
+}
+
+// before returns the track of the epoch before, nil if there is none.
+func (f *follower) before(t *track) *track {
+	region, epoch, err := tlog.ParseOrigin(t.origin)
+	if err != nil || epoch < 2 {
+		return nil
+	}
+	return f.trackOf(tlog.Origin(region, epoch-1))
+}
+
+// continues reports whether a checkpoint that is still to be copied has a text of this
+// hash.
+func (t *track) continues(link crypto.Hash) bool {
+	for _, s := range t.larger() {
+		if textHash(s.Checkpoint) == link {
+			return true
+		}
+	}
+	return false
+}
+
+func textHash(c tlog.Checkpoint) crypto.Hash { return sha256.Sum256([]byte(c.Text())) }
+
+// status fills in what this half knows.
+func (f *follower) status(s *Status) {
+	t := f.current()
+	if t == nil {
+		return
+	}
+	if newest := t.newest(); newest != nil {
+		s.Checkpoint = CheckpointStatus{Size: newest.Size, Root: newest.Root, Time: newest.Time, Good: newest.Good, Witnessed: newest.Witnessed}
+		for _, v := range newest.Voters {
+			s.Checkpoint.Signers = append(s.Checkpoint.Signers, v.Member)
+		}
+		for _, w := range newest.Witnesses {
+			s.Checkpoint.Witnesses = append(s.Checkpoint.Witnesses, w.Member)
+		}
+	}
+	s.Split = f.convicted(t.origin)
+	s.NoQuorumSince = f.noQuorumSince(t)
+	if t.votes() {
+		return
+	}
+	if leader, ok := f.saidLeader(); ok {
+		s.Leader = leader
+	}
+	s.Mirror.Size = t.tree.Size()
+	if larger := t.larger(); len(larger) > 0 {
+		s.Mirror.Lag = larger[0].Size - min(larger[0].Size, s.Mirror.Size)
+	}
+	f.mu.Lock()
+	s.Mirror.From = f.from
+	f.mu.Unlock()
+}
