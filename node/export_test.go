@@ -89,3 +89,29 @@ func (n *Node) CanName(name string) bool {
 	sealed := n.credentialOf(c.Member)
 	return sealed != nil && sealed.RecordID() == c.RecordID()
 }
+
+// A Scribe is the one of a node, with a ledger of the test's.
+type Scribe struct{ *scribe }
+
+// NewScribe returns one that remembers so many entries at most.
+func NewScribe(n *Node, l book, most int) Scribe {
+	s := newScribe(n, l)
+	s.most = most
+	return Scribe{s}
+}
+
+// Step does all that can be done now, as if the last time was long ago.
+func (s Scribe) Step(ctx context.Context) error {
+	for {
+		s.savedAt, s.pruned = time.Time{}, time.Time{}
+		if more, err := s.step(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// Pending is what the node says that waits.
+func (s Scribe) Pending() (int, bool) { return s.pending() }
+
+// Saved is the durable cursor of an epoch.
+func (s Scribe) Saved(epoch uint32) (uint64, error) { return s.n.store.Cursor(cursorOf(epoch)) }

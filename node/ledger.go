@@ -14,6 +14,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/ledger"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -62,15 +63,17 @@ func (n *Node) registerLedgerMetrics() {
 		gauge("watchward_ledger_no_quorum_seconds", "For how long nothing could be added to the ledger; 0 while there is a quorum.", func() float64 {
 			return since(n.ledger.Status().NoQuorumSince)
 		}),
-		gauge("watchward_ledger_size", "Entries in this node's copy of the ledger.", func() float64 { return float64(n.ledger.Status().Size) }),
 		gauge("watchward_ledger_checkpoint_age_seconds", "How old the latest checkpoint is that enough voters signed; 0 before the first.", func() float64 {
 			return since(n.ledger.Status().Checkpoint.Time)
 		}),
 	)
 }
 
-// alarm keeps what the ledger raises; the proof that it rests on becomes a file.
-func (n *Node) alarm(a ledger.Alarm) {
+// alarm keeps what the ledger raises, which does not wait for it.
+func (n *Node) alarm(a ledger.Alarm) { n.wait.Go(func() { n.keepAlarm(a) }) }
+
+// keepAlarm makes an alert of an alarm; the proof that it rests on becomes a file.
+func (n *Node) keepAlarm(a ledger.Alarm) {
 	if len(a.Evidence) > 0 {
 		path, err := n.keepEvidence(a.Evidence)
 		if err != nil {
@@ -78,6 +81,9 @@ func (n *Node) alarm(a ledger.Alarm) {
 		} else {
 			a.Text += " The proof is in " + path + "."
 		}
+	}
+	if a.Kind != "ledger-split-view" && a.Kind != "ledger-link" { // the others pass, and may come again
+		a.Dedup += "/" + date(api.Time(n.now().UnixMilli()))
 	}
 	n.alert(store.Alert{Kind: a.Kind, Severity: a.Severity, TLP: notice.TLPAmber, Dedup: a.Dedup, Text: a.Text})
 }
@@ -133,8 +139,8 @@ func (c carrier) Announce(ctx context.Context, region crypto.Region, note []byte
 	return c.n.mesh.Announce(ctx, region, note)
 }
 
-// ledgerFailed gives the error with which the ledger ended, if there is one.
-func (n *Node) ledgerFailed() <-chan error {
+// ledgerFailed is closed when the ledger cannot be written any more.
+func (n *Node) ledgerFailed() <-chan struct{} {
 	if n.ledger == nil {
 		return nil
 	}
@@ -143,7 +149,7 @@ func (n *Node) ledgerFailed() <-chan error {
 
 // errLedger says what to do when a voter cannot write.
 func errLedger(err error) error {
-	return fmt.Errorf("the ledger cannot be written, so this node has left the voters and stops: check the disk (dmesg), then start it again: %w", err)
+	return fmt.Errorf("the ledger cannot be written, so this node stops: check the disk (dmesg), then start it again: %w", err)
 }
 
 // voters returns those that the region's charter names, none if it has no ledger.
@@ -169,4 +175,17 @@ func (n *Node) voterCalled(name string) (crypto.MemberID, error) {
 		return crypto.MemberID{}, &notice.FieldError{Field: "to", Reason: fmt.Sprintf("no voter is called %.100q", name), Fix: "watchward ledger voters lists them"}
 	}
 	return found[0], nil
+}
+
+// keepers are all whom a charter has named as voters or witnesses: a checkpoint may be
+// signed by any of them.
+func (n *Node) keepers() (ids []crypto.MemberID) {
+	for _, c := range n.roster.Charters(n.roster.Region()) {
+		for _, id := range slices.Concat(c.Voters, c.Witnesses) {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
 }

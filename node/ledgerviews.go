@@ -54,7 +54,7 @@ func (n *Node) LedgerStatus(context.Context) (api.LedgerView, error) {
 	v := api.LedgerView{Origin: s.Origin, Epoch: s.Epoch, Role: roleName(s.Role), Term: s.Term, Size: s.Size, Split: s.Split,
 		Checkpoint: n.checkpointView(s.Checkpoint, s.Origin)}
 	if s.Leader != (crypto.MemberID{}) {
-		v.Leader, v.LeaderName = s.Leader.String(), n.memberName(s.Leader)
+		v.Leader, v.LeaderName, v.Leads = s.Leader.String(), n.memberName(s.Leader), s.Leader == n.member
 	}
 	if !s.NoQuorumSince.IsZero() {
 		v.Since = api.Time(s.NoQuorumSince.UnixMilli())

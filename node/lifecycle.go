@@ -414,8 +414,8 @@ func (n *Node) Wait(ctx context.Context) error {
 		return nil
 	case <-n.store.Failed():
 		return store.ErrBroken
-	case err := <-n.ledgerFailed():
-		return errLedger(err)
+	case <-n.ledgerFailed():
+		return errLedger(n.ledger.Err())
 	}
 }
 

@@ -57,10 +57,15 @@ func (n *Node) proofFile(id string, ceiling notice.TLP, receipt *verify.Receipt)
 	if n.roster == nil || h.Region != n.roster.Region() && !n.roster.Endorses(h.Region) {
 		return nil, true, &api.NoProof{Reason: "its author's region is not endorsed any more, so nothing here proves its key", Fix: "ask a member of that region"}
 	}
-	f, err := proof.New(e, index, n.roster.Proof(h.Region, h.Author, h.Serial, h.Audience))
+	var keepers []crypto.MemberID
+	if receipt != nil {
+		keepers = n.keepers()
+	}
+	f, err := proof.New(e, index, n.roster.Proof(h.Region, h.Author, h.Serial, h.Audience, keepers...))
 	if err != nil {
 		return nil, true, fmt.Errorf("stored envelope of %s: %w", id, err)
 	}
+	f.Receipt = receipt
 	if f.Links, err = n.links(h); err != nil {
 		return nil, true, err
 	}

@@ -60,6 +60,13 @@ type region struct {
 // that a real one takes. None of them knows an address of another.
 func makeRegion(t testing.TB, n int) *region {
 	t.Helper()
+	return makeMembers(t, n, func(int) trust.Role { return trust.RoleHospital })
+}
+
+// makeMembers is makeRegion with a role for each but the first, which is a
+// coordinator's.
+func makeMembers(t testing.TB, n int, role func(i int) trust.Role) *region {
+	t.Helper()
 	dir := t.TempDir()
 	r := &region{clock: &clock{}}
 	for i := range n {
@@ -74,8 +81,8 @@ func makeRegion(t testing.TB, n int) *region {
 	if _, err := node.CreateRegion(r.hospitals[0].dir, trust.Charter{Name: "Test region"}, r.key, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range r.hospitals[1:] {
-		if _, err := node.Join(h.dir, r.admission(t, h.dir)); err != nil {
+	for i, h := range r.hospitals[1:] {
+		if _, err := node.Join(h.dir, r.admissionAs(t, h.dir, role(i+1))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,11 +97,16 @@ func makeRegion(t testing.TB, n int) *region {
 // admission is what the region hands to the node in dir.
 func (r *region) admission(t testing.TB, dir string) []byte {
 	t.Helper()
+	return r.admissionAs(t, dir, trust.RoleHospital)
+}
+
+func (r *region) admissionAs(t testing.TB, dir string, role trust.Role) []byte {
+	t.Helper()
 	request, err := os.ReadFile(filepath.Join(dir, node.RequestFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := node.Admit(r.hospitals[0].dir, r.key, request, trust.RoleHospital, nil, time.Now())
+	raw, err := node.Admit(r.hospitals[0].dir, r.key, request, role, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,7 @@ type scribe struct {
 	pruned  time.Time       // when it last looked whether what lacks is held here
 	roster  <-chan struct{} // the roster's Changed when it was last read
 	savedAt time.Time
+	most    int // dueMax
 
 	mu      sync.Mutex           // guards what follows; run alone changes it
 	epoch   uint32               // 0 = there is no ledger
@@ -86,7 +87,9 @@ type scribe struct {
 	row     int64                // ms, of the latest checkpoint in an unbroken row
 }
 
-func newScribe(n *Node, l book) *scribe { return &scribe{n: n, l: l, foreign: map[string][]byte{}} }
+func newScribe(n *Node, l book) *scribe {
+	return &scribe{n: n, l: l, most: dueMax, foreign: map[string][]byte{}}
+}
 
 // run works until ctx ends.
 func (s *scribe) run(ctx context.Context) {
@@ -139,7 +142,7 @@ func (s *scribe) step(ctx context.Context) (more bool, err error) {
 	if err := s.readRoster(); err != nil {
 		return false, err
 	}
-	if more, err = s.readStore(); err != nil {
+	if err := s.readStore(); err != nil {
 		return false, err
 	}
 	s.takeForeign()
@@ -152,7 +155,7 @@ func (s *scribe) step(ctx context.Context) (more bool, err error) {
 		return true, nil
 	}
 	s.judge(status)
-	return more, s.save(ctx)
+	return s.more && len(s.lacking) < s.most, s.save(ctx)
 }
 
 // cursorOf is the name of an epoch's cursor.
@@ -264,15 +267,14 @@ func (s *scribe) readRoster() error {
 
 // readStore looks at what arrived since, as far as there is room on the list. Sealed
 // words are not among what it is shown.
-func (s *scribe) readStore() (more bool, err error) {
-	room := dueMax - len(s.lacking)
+func (s *scribe) readStore() error {
+	room := s.most - len(s.lacking)
 	if room <= 0 {
 		s.setMore(true)
-		return false, nil
+		return nil
 	}
 	region := s.n.roster.Region()
 	var found []due
-	last, full := s.next, false
 	_, next, done, err := s.n.store.Messages(s.next, 1, func(m store.Message) bool {
 		h := &m.Envelope.Header
 		if h.Region == region && h.Audience != crypto.AudienceNamed {
@@ -280,26 +282,19 @@ func (s *scribe) readStore() (more bool, err error) {
 			d.local, d.received, d.author = m.Local, m.Received, h.Author
 			found = append(found, d)
 		}
-		last = m.Local
-		full = len(found) == room
-		return full // one is enough to end the look
+		return len(found) == room // the first that it takes ends the look
 	})
 	if err != nil {
-		return false, err
-	}
-	if full {
-		next = last
+		return err
 	}
 	for _, d := range found {
 		if err := s.lacks(d); err != nil {
-			return false, err
+			return err
 		}
 	}
-	s.mu.Lock()
 	s.next = next
-	s.mu.Unlock()
 	s.setMore(!done)
-	return !done, nil
+	return nil
 }
 
 func (s *scribe) setMore(more bool) {

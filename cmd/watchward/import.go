@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -391,7 +392,8 @@ func (i *importer) note(text string) {
 // A pace tells how fast something goes and how long it will take.
 type pace struct {
 	began, shown time.Time
-	of           int // 0 if nobody knows
+	of           int    // 0 if nobody knows
+	noun         string // "" = values
 }
 
 func (p *pace) begin(of int) { p.began, p.shown, p.of = now(), now(), of }
@@ -401,12 +403,12 @@ func (p *pace) text(done int, verb string) string {
 	if passed <= 0 {
 		passed = 1e-3
 	}
-	rate := float64(done) / passed
+	rate, noun := float64(done)/passed, cmp.Or(p.noun, "values")
 	if p.of == 0 {
-		return fmt.Sprintf("%d values %s, %.0f/s", done, verb, rate)
+		return fmt.Sprintf("%d %s %s, %.0f/s", done, noun, verb, rate)
 	}
 	left := time.Duration(float64(p.of-done) / rate * float64(time.Second))
-	return fmt.Sprintf("%d of %d values %s, %.0f/s, %s left", done, p.of, verb, rate, span(left))
+	return fmt.Sprintf("%d of %d %s %s, %.0f/s, %s left", done, p.of, noun, verb, rate, span(left))
 }
 
 // progress tells a person how far it is.

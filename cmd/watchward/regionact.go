@@ -805,8 +805,7 @@ it; from then on it goes on, whoever keeps it.`,
 			}
 			defer c.close()
 			before := c.roster.Charter()
-			next := trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), RegionRoles: before.RegionRoles,
-				Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger}
+			next := following(before)
 			if err := ledger.apply(cmd, &next, c.among()); err != nil {
 				return err
 			}
@@ -866,6 +865,12 @@ it; from then on it goes on, whoever keeps it.`,
 	c.Flags().StringArrayVar(&roles, "region-role", nil, "bridge or supplier: a role that may hear what is for the region alone; none: --region-role none")
 	ledger.add(c, "name of a member")
 	return c
+}
+
+// following is the next charter as far as nothing changes, without coordinators.
+func following(before *trust.Charter) trust.Charter {
+	return trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), RegionRoles: before.RegionRoles,
+		Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger}
 }
 
 // everCoordinator checks a name that is to leave, and distrusts one that left

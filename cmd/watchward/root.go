@@ -35,7 +35,7 @@ Start with:  watchward dev`,
 	for id, commands := range map[string][]*cobra.Command{
 		"words":  {newReport(), newLookup(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts()},
 		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newToken(), newVersion()},
-		"region": {newRegion(), newJoin(), newMembers()},
+		"region": {newRegion(), newJoin(), newMembers(), newLedger()},
 	} {
 		for _, c := range commands {
 			c.GroupID = id

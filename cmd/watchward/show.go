@@ -321,6 +321,9 @@ func showStatus(out io.Writer, s api.Status) {
 		line("to deliver", "%s on the way to %s", plural(int64(s.Awaited), "named notice"), plural(int64(s.Awaiting), "member"))
 	}
 	line("notices", "%d", s.Notices)
+	if l := s.Ledger; l != nil {
+		line("ledger", "%s", ledgerLine(l))
+	}
 	line("disk", "%s used, %s free", size(s.Disk.Used), size(s.Disk.Free))
 	clock := fmt.Sprintf("%d ms from the median of %s", s.Clock.OffsetMS, plural(int64(s.Clock.Members), "member"))
 	if s.Clock.Members == 0 {

@@ -18,6 +18,7 @@ type LedgerView struct {
 	Role       string            `json:"role" doc:"This node's part in it: voter, mirror or none"`
 	Leader     string            `json:"leader,omitempty" doc:"Member id of the voter that orders now, where it is known"`
 	LeaderName string            `json:"leader_name,omitempty"`
+	Leads      bool              `json:"leads" doc:"This node is the leader"`
 	Term       uint64            `json:"term,omitempty" doc:"Raft's term; of voters only"`
 	Size       uint64            `json:"size" doc:"Entries in this node's copy"`
 	Pending    int               `json:"pending" doc:"What belongs in the ledger, as far as this node knows, and is not in its copy yet"`
