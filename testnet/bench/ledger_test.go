@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
 	"github.com/watchward/watchward/crypto/testkit"
 )
@@ -259,6 +257,3 @@ func (c *cluster) loads(t testing.TB) (all []*load) {
 	}
 	return all
 }
-
-var _ = bytes.Equal
-var _ crypto.MemberID

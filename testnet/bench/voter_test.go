@@ -19,7 +19,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/host"
+	libp2phost "github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -130,7 +130,7 @@ func profile(place int) {
 
 // A plainNetwork is libp2p with the mesh's transports between known peers.
 type plainNetwork struct {
-	host host.Host
+	host libp2phost.Host
 }
 
 func newPlainNetwork(id *keyfile.Identity, s voterSpec) (*plainNetwork, error) {
@@ -162,7 +162,7 @@ func newPlainNetwork(id *keyfile.Identity, s voterSpec) (*plainNetwork, error) {
 }
 
 // connect keeps h connected to a peer as long as h lives.
-func connect(h host.Host, p peer.AddrInfo) {
+func connect(h libp2phost.Host, p peer.AddrInfo) {
 	for {
 		if h.Network().Connectedness(p.ID) != network.Connected {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
