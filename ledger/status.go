@@ -78,6 +78,9 @@ func (l *Ledger) Status() Status {
 	}
 	size := e.tree.Size()
 	s := Status{Origin: e.origin, Epoch: e.number, Role: RoleMirror, Size: size, Committed: size}
+	if !l.c.Mirror {
+		s.Role = RoleNone
+	}
 	s.Leader, _ = l.Leader()
 	r := l.replicaOf(e)
 	if r != nil {

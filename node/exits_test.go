@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
@@ -54,6 +55,14 @@ proof       ceiling-GREEN         ++---    ------
 proof       ceiling-AMBER         +++--    ------
 proof       ceiling-AMBER+STRICT  +++--    ------
 proof       ceiling-RED           +++--    ------
+ledger      member                +++--    ------
+ledger      endorsed              -----    ------
+ledger      stranger              -----    ------
+receipt     ceiling-CLEAR         +----    ------
+receipt     ceiling-GREEN         ++---    ------
+receipt     ceiling-AMBER         +++--    ------
+receipt     ceiling-AMBER+STRICT  +++--    ------
+receipt     ceiling-RED           +++--    ------
 stix        ceiling-CLEAR         +----    +-----
 stix        ceiling-GREEN         ++---    ++----
 stix        ceiling-AMBER         +++--    +++---
@@ -171,16 +180,25 @@ var exitProbes = map[string]func(t *testing.T, w *exitWorld, s *said, who string
 	},
 	"proof": func(t *testing.T, w *exitWorld, s *said, who string) bool {
 		raw, err := w.readers[who].ProofFile(t.Context(), s.id)
+		return err == nil && s.provenBy(t, raw)
+	},
+	// A hash that stands for it.
+	"ledger": func(t *testing.T, w *exitWorld, s *said, who string) bool {
+		id, err := crypto.ParseItemID(s.id)
 		if err != nil {
 			return false
 		}
-		f, err := proof.Parse(raw)
-		if err != nil {
-			t.Error(err)
+		if _, _, err := w.author.Store().Envelope(id); err != nil {
 			return false
 		}
-		p, err := proof.Verify(f, proof.Known{})
-		return err == nil && p.Notice.Indicator.Value == s.value && notice.TLP(p.Header.TLP) == s.tlp
+		envelope := w.author.envelope(t, s.id).String()
+		at := map[string]*hospital{"member": w.member, "endorsed": w.endorsed, "stranger": w.stranger}[who]
+		_, found, err := at.LedgerEntry(t.Context(), envelope, false, 0)
+		return err == nil && found
+	},
+	"receipt": func(t *testing.T, w *exitWorld, s *said, who string) bool {
+		raw, err := w.readers[who].Receipt(t.Context(), s.id, 0)
+		return err == nil && s.provenBy(t, raw)
 	},
 	"stix": exported("stix"), "misp": exported("misp"), "csv": exported("csv"),
 	"list": func(t *testing.T, w *exitWorld, s *said, who string) bool {
@@ -209,6 +227,18 @@ var exitProbes = map[string]func(t *testing.T, w *exitWorld, s *said, who string
 		v, err := w.readers[who].Indicator(t.Context(), "", sameValue)
 		return err == nil && v.Summary.Sightings&s.bit != 0
 	},
+}
+
+// provenBy reports whether a file proves the word to a stranger.
+func (s *said) provenBy(t *testing.T, raw []byte) bool {
+	t.Helper()
+	f, err := proof.Parse(raw)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	p, err := proof.Verify(f, proof.Known{})
+	return err == nil && p.Notice.Indicator.Value == s.value && notice.TLP(p.Header.TLP) == s.tlp
 }
 
 // hears reports whether a word about a value came to a hospital otherwise than
@@ -303,6 +333,9 @@ func newExitWorld(t *testing.T) *exitWorld {
 			return len(peers) == 2 && !peers[0].LastSync.IsZero() && !peers[1].LastSync.IsZero()
 		})
 	}
+	(&keeping{region: a}).amend(t, func(c *trust.Charter) {
+		c.Voters, c.Ledger = []crypto.MemberID{w.author.member(t)}, 1
+	})
 	for tlp := notice.TLPClear; tlp <= notice.TLPRed; tlp++ {
 		w.say(t, tlp, false)
 	}

@@ -25,6 +25,10 @@ var (
 	errNotMirrored = &api.NoLedger{Reason: "this node keeps no copy of the ledger", Fix: "set mirror = true under [ledger] in its configuration, or ask another member's node"}
 )
 
+// quorumGrace is how long a ledger without a leader is no cause for a warning: a new
+// one is elected meanwhile.
+const quorumGrace = 5 * time.Second
+
 // ledgerStatus returns the ledger's own status, or why there is none.
 func (n *Node) ledgerStatus() (ledger.Status, error) {
 	if n.roster == nil {
@@ -33,7 +37,11 @@ func (n *Node) ledgerStatus() (ledger.Status, error) {
 	if n.ledger == nil || len(n.voters()) == 0 {
 		return ledger.Status{}, errNoVoters
 	}
-	return n.ledger.Status(), nil
+	s := n.ledger.Status()
+	if s.Epoch == 0 { // the charter came in this moment
+		return s, &api.NotYet{Reason: "the ledger is just being opened", Fix: "ask again in a second"}
+	}
+	return s, nil
 }
 
 // copied is ledgerStatus for questions that this node's copy answers.
@@ -150,6 +158,7 @@ func (n *Node) ledgerWarnings(s ledger.Status, pending int, more bool) (out []st
 			"call the coordinators; watchward alerts names the proof, and watchward ledger recover begins anew")
 	}
 	switch {
+	case !s.NoQuorumSince.IsZero() && n.now().Sub(s.NoQuorumSince) < quorumGrace: // an election
 	case !s.NoQuorumSince.IsZero():
 		out = append(out, fmt.Sprintf("the ledger has had no quorum since %s, %s: start the coordinators' nodes again; words, lookups and alerts go on",
 			clockTime(s.NoQuorumSince, n.now()), waits(pending, more)))
