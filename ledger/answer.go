@@ -132,19 +132,20 @@ func (f *follower) answerFind(ctx context.Context, q *askFind) (message, error) 
 	return &found{Index: r.Index, Size: r.Size, Time: max(r.Time.UnixMilli(), 0), Leader: r.Leader, Here: r.Known}, nil
 }
 
-// askFind asks the leader where an entry is, through another voter if this node does
-// not know who leads.
+// askFind asks the leader where an entry is: directly if this node knows who leads, and
+// through the other voters if it does not, or is wrong.
 func (f *follower) askFind(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error) {
 	council := f.councils.get()
-	q := &askFind{Origin: tlog.Origin(f.l.c.Region, council.epoch), Entry: entry, Strong: true}
 	seats := council.voters
-	if leads, ok := seated(seats, leader); ok {
-		seats, q.Forwarded = []seat{leads}, true
+	leads, known := seated(seats, leader)
+	if known {
+		seats = append([]seat{leads}, seats...)
 	}
-	for _, s := range seats {
+	for i, s := range seats {
 		if s.member == f.l.c.Self || s.peer == "" {
 			continue
 		}
+		q := &askFind{Origin: tlog.Origin(f.l.c.Region, council.epoch), Entry: entry, Strong: true, Forwarded: known && i == 0}
 		r, err := ask[*found](ctx, f.asker, s.peer, q)
 		if err == nil {
 			return Found{Index: r.Index, Size: r.Size, Time: time.UnixMilli(r.Time), Leader: r.Leader, Known: r.Here}, nil

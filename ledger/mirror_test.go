@@ -216,6 +216,40 @@ func TestDamagedTileIsFetchedAgain(t *testing.T) {
 	}
 }
 
+// What nobody asks for is found too, and fetched again.
+func TestScrub(t *testing.T) {
+	r := newTestRegion(t, 1, 0, 1)
+	v := r.voters(testEntries("a", 0, 1000), "v1")[0]
+	v.cosigned()
+	h := r.started("h1")
+	r.eventually("h1 has the ledger", func() bool { return h.holdsCheckpoint(1000) })
+	dir := h.dir
+	h.close()
+	var damaged []string
+	for _, name := range []string{"entries/000", "entries/002", "0/001"} {
+		path := filepath.Join(dir, "1", "tiles", "tile", filepath.FromSlash(name))
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[50] ^= 1
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		damaged = append(damaged, path)
+	}
+	h = r.node("h1", dir)
+	h.start()
+	for _, path := range damaged {
+		name, _ := filepath.Rel(filepath.Join(dir, "1", "tiles"), path)
+		want, err := v.Tile(1, filepath.ToSlash(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.eventually(name+" is sound", func() bool { raw, err := os.ReadFile(path); return err == nil && bytes.Equal(raw, want) })
+	}
+}
+
 // A mirror that was stopped in the middle goes on where it was.
 func TestMirrorResumes(t *testing.T) {
 	r := newTestRegion(t, 1, 0, 1)
