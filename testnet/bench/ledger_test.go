@@ -77,26 +77,34 @@ func BenchmarkLedger(b *testing.B) {
 
 // reportRates reports the medians of the rounds.
 func reportRates(b *testing.B, mine, theirs map[int][]rate, syncs []time.Duration) {
+	ours, etcd := map[int]rate{}, map[int]rate{}
+	for _, clients := range rateClients {
+		ours[clients] = middle(mine[clients])
+		b.Logf("ledger %4d clients: %v", clients, ours[clients])
+		if len(theirs) > 0 {
+			etcd[clients] = middle(theirs[clients])
+			b.Logf("etcd   %4d clients: %v", clients, etcd[clients])
+		}
+	}
+	b.ReportMetric(ours[1].second, "ledger-1/s")
+	b.ReportMetric(ours[64].second, "ledger-64/s")
+	b.ReportMetric(ours[256].second, "ledger-256/s")
+	b.ReportMetric(ours[1024].second, "ledger-1024/s")
 	sync := milliseconds(quantile(syncs, 0.5))
 	b.ReportMetric(sync, "append-sync-p50-ms")
-	for _, clients := range rateClients {
-		r := middle(mine[clients])
-		b.Logf("ledger %4d clients: %7.0f/s, p50 %v, p99 %v", clients, r.second, r.p50, r.p99)
-		b.ReportMetric(r.second, fmt.Sprintf("ledger-%d/s", clients))
-		b.ReportMetric(milliseconds(r.p50), fmt.Sprintf("ledger-%d-p50-ms", clients))
-		b.ReportMetric(milliseconds(r.p99), fmt.Sprintf("ledger-%d-p99-ms", clients))
-		if clients == 1 {
-			b.ReportMetric(milliseconds(r.p50)/sync, "ledger-1-of-sync")
-		}
-		if len(theirs[clients]) == 0 {
-			continue
-		}
-		e := middle(theirs[clients])
-		b.Logf("etcd   %4d clients: %7.0f/s, p50 %v, p99 %v", clients, e.second, e.p50, e.p99)
-		b.ReportMetric(e.second, fmt.Sprintf("etcd-%d/s", clients))
-		b.ReportMetric(milliseconds(e.p99), fmt.Sprintf("etcd-%d-p99-ms", clients))
-		b.ReportMetric(r.second/e.second, fmt.Sprintf("of-etcd-%d", clients))
+	b.ReportMetric(milliseconds(ours[1].p50), "ledger-1-p50-ms")
+	b.ReportMetric(milliseconds(ours[1].p50)/sync, "ledger-1-of-sync")
+	b.ReportMetric(milliseconds(ours[256].p99), "ledger-256-p99-ms")
+	if len(theirs) == 0 {
+		return
 	}
+	b.ReportMetric(etcd[1].second, "etcd-1/s")
+	b.ReportMetric(etcd[64].second, "etcd-64/s")
+	b.ReportMetric(etcd[256].second, "etcd-256/s")
+	b.ReportMetric(etcd[1024].second, "etcd-1024/s")
+	b.ReportMetric(milliseconds(etcd[256].p99), "etcd-256-p99-ms")
+	b.ReportMetric(ours[64].second/etcd[64].second, "of-etcd-64")
+	b.ReportMetric(ours[256].second/etcd[256].second, "of-etcd-256")
 }
 
 // middle is the round with the median rate.

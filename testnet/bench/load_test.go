@@ -56,9 +56,12 @@ func startLoad(t testing.TB, c *exec.Cmd) *load {
 
 // A rate is what clients felt.
 type rate struct {
-	clients  int
 	second   float64 // entries
 	p50, p99 time.Duration
+}
+
+func (r rate) String() string {
+	return fmt.Sprintf("%.0f/s, p50 %v, p99 %v", r.second, r.p50, r.p99)
 }
 
 // run lets clients, spread over processes, write for so long.
@@ -89,5 +92,5 @@ func run(t testing.TB, loads []*load, clients int, long time.Duration) rate {
 		t.Fatal("clients wrote nothing")
 	}
 	slices.Sort(all)
-	return rate{clients, float64(len(all)) / long.Seconds(), all[len(all)/2], all[min(len(all)*99/100, len(all)-1)]}
+	return rate{float64(len(all)) / long.Seconds(), all[len(all)/2], all[min(len(all)*99/100, len(all)-1)]}
 }

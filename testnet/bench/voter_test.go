@@ -13,6 +13,7 @@ import (
 	"net/http"
 	_ "net/http/pprof" // of the processes, if WATCHWARD_BENCH_PPROF is set
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type voterSpec struct {
 	Pair    pair     // its certificate
 	Voter   bool
 }
+
+func (s *voterSpec) receipt() string { return filepath.Join(filepath.Dir(s.Dir), "receipt") }
 
 // runVoter is a ledger and nothing else as a process: other voters over libp2p as the
 // mesh has it, clients over TLS. It ends with its input.
@@ -95,7 +98,7 @@ func runVoter(path string, in io.Reader, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	v := &voter{ledger: l, policy: policy}
+	v := &voter{spec: s, ledger: l, policy: policy}
 	secure, err := tls.LoadX509KeyPair(s.Pair.Certificate, s.Pair.Key)
 	if err != nil {
 		return err
@@ -242,6 +245,7 @@ const (
 	opTransfer = 't' // body: the member that is to lead
 	opReceipt  = 'r' // as opAppend, and the entry is under a good checkpoint
 	opWitness  = 'w' // as opReceipt, and the checkpoint is witnessed
+	opKeep     = 'k' // as opReceipt, and the receipt is in the voter's file
 	opSize     = 's' // value: entries here
 
 	requestHead = 7
@@ -249,6 +253,7 @@ const (
 )
 
 type voter struct {
+	spec   voterSpec
 	ledger *ledger.Ledger
 	policy *verify.Policy
 }
@@ -325,27 +330,39 @@ func (v *voter) do(ctx context.Context, op byte, body []byte) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if op == opReceipt || op == opWitness {
-		if err := v.proven(ctx, body, op == opWitness); err != nil {
+	if op != opAppend {
+		r, err := v.proven(ctx, body, op == opWitness)
+		if err == nil && op == opKeep {
+			err = keepReceipt(v.spec.receipt(), r)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
 	return done[0].Index, nil
 }
 
+func keepReceipt(path string, r *verify.Receipt) error {
+	raw, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, raw, 0o600)
+}
+
 // proven returns when the entry has a receipt that verifies.
-func (v *voter) proven(ctx context.Context, entry []byte, witnessed bool) error {
+func (v *voter) proven(ctx context.Context, entry []byte, witnessed bool) (*verify.Receipt, error) {
 	for {
 		grown := v.ledger.Grown()
 		if r, err := v.ledger.Receipt(entry); err == nil {
 			if c, err := r.Verify(v.policy); err == nil && (c.Witnessed || !witnessed) {
-				return nil
+				return r, nil
 			}
 		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
