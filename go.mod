@@ -11,7 +11,7 @@ require (
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
 	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
 	github.com/hashicorp/go-hclog v1.6.3 // raft's logger, which is slog underneath
-	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded caches: parsed keys, tiles of the ledger
 	github.com/hashicorp/raft v1.7.3 // the ledger's order; not 1.8.0, whose go-metrics raft-wal cannot use
 	github.com/hashicorp/raft-autopilot v0.3.0 // judges when a new voter has caught up
 	github.com/hashicorp/raft-wal v0.4.2 // raft's log: half the fsyncs of BoltDB's; `@latest` says 0.4.0
@@ -33,7 +33,7 @@ require (
 	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML, connection limits
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // testnet: the format of Go benchmarks
 	golang.org/x/sync v0.24.0 // errgroup
-	golang.org/x/sys v0.49.0 // free disk space
+	golang.org/x/sys v0.49.0 // free disk space; files that may be renamed while open, on Windows
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases
 	golang.org/x/text v0.43.0 // character encodings and normalisation
 	golang.org/x/time v0.15.0 // rate limits

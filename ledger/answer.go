@@ -52,7 +52,7 @@ func (f *follower) answerNote(q *askNote) (message, error) {
 	if s := t.newest(); s != nil {
 		out.Note = s.raw
 	}
-	if _, votes := seated(f.councils.get().voters, f.l.c.Self); votes && t == f.current() {
+	if t.votes() && t == f.current() {
 		out.Leader, _ = f.l.Leader()
 		if since := f.l.noQuorumSince(); !since.IsZero() {
 			out.NoQuorum = max(since.UnixMilli(), 1)

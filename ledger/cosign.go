@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -226,8 +227,9 @@ func (f *follower) round(t *track, size uint64) bool {
 	}
 	r := &round{f: f, t: t, raw: own, left: 1, done: make(chan struct{})}
 	var ask []seat
+	reachable := f.peers()
 	for _, v := range f.councils.get().voters {
-		if v.member != f.l.c.Self && v.peer != "" && f.busy.enter(v.peer) {
+		if v.member != f.l.c.Self && slices.Contains(reachable, v.peer) && f.busy.enter(v.peer) {
 			ask = append(ask, v)
 		}
 	}

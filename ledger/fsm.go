@@ -2,8 +2,9 @@ package ledger
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"sync/atomic"
+	"hash/crc32"
 
 	"github.com/hashicorp/raft"
 
@@ -15,19 +16,45 @@ const (
 	packEntriesMax = 512
 	packBytesMax   = 400 << 10
 
-	packHead  = 1 + 8 // kind, and the leader's time in ms since 1970
-	markBytes = 1 + 8 + 32
+	commandHead = 1 + 4                // kind, and a sum of all the rest
+	packHead    = commandHead + 8      // the leader's time in ms since 1970
+	markBytes   = commandHead + 8 + 32 // size and root of the leader's tree
 )
 
 // Kinds of commands, their first byte.
 const (
 	kindPack byte = 1 + iota // time, then uint16 length and bytes of each entry
-	kindMark                 // size and root of the leader's tree at that time
+	kindMark
 )
 
-// newPack starts a pack; addToPack adds entries.
+// errDamagedLog says that raft's log on this disk is not what was written.
+var errDamagedLog = errors.New("the raft log is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sum is over everything of a command but itself. Raft-wal has sums of its last write
+// only, and what a damaged log says would go to other voters.
+func sum(command []byte) uint32 {
+	return crc32.Update(crc32.Checksum(command[:1], castagnoli), castagnoli, command[commandHead:])
+}
+
+// seal puts the sum into a command that is complete.
+func seal(command []byte) []byte {
+	binary.BigEndian.PutUint32(command[1:], sum(command))
+	return command
+}
+
+// checkCommand finds damage.
+func checkCommand(command []byte) error {
+	if len(command) < commandHead || binary.BigEndian.Uint32(command[1:]) != sum(command) {
+		return errDamagedLog
+	}
+	return nil
+}
+
+// newPack starts a pack; addToPack adds entries, seal ends it.
 func newPack(ms int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{kindPack}, uint64(ms))
+	return binary.BigEndian.AppendUint64([]byte{kindPack, 0, 0, 0, 0}, uint64(ms))
 }
 
 func addToPack(pack, entry []byte) []byte {
@@ -39,13 +66,13 @@ func decodePack(pack []byte) (ms int64, entries [][]byte, err error) {
 	if len(pack) < packHead || pack[0] != kindPack {
 		return 0, nil, fmt.Errorf("a pack of %d bytes without its head", len(pack))
 	}
-	ms = int64(binary.BigEndian.Uint64(pack[1:]))
+	ms = int64(binary.BigEndian.Uint64(pack[commandHead:]))
 	for rest := pack[packHead:]; len(rest) > 0; {
 		if len(entries) == packEntriesMax {
 			return 0, nil, fmt.Errorf("a pack of more than %d entries", packEntriesMax)
 		}
 		if len(rest) < 2 {
-			return 0, nil, fmt.Errorf("a pack ends in a length")
+			return 0, nil, errors.New("a pack that ends in a length")
 		}
 		n := int(binary.BigEndian.Uint16(rest))
 		rest = rest[2:]
@@ -58,14 +85,14 @@ func decodePack(pack []byte) (ms int64, entries [][]byte, err error) {
 }
 
 func encodeMark(size uint64, root crypto.Hash) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{kindMark}, size), root[:]...)
+	return seal(append(binary.BigEndian.AppendUint64([]byte{kindMark, 0, 0, 0, 0}, size), root[:]...))
 }
 
 func decodeMark(mark []byte) (size uint64, root crypto.Hash, err error) {
 	if len(mark) != markBytes || mark[0] != kindMark {
 		return 0, root, fmt.Errorf("a mark of %d bytes", len(mark))
 	}
-	return binary.BigEndian.Uint64(mark[1:]), crypto.Hash(mark[9:]), nil
+	return binary.BigEndian.Uint64(mark[commandHead:]), crypto.Hash(mark[commandHead+8:]), nil
 }
 
 // A fsm applies committed commands to the tree: the same ones to the same tree at every
@@ -75,7 +102,6 @@ type fsm struct {
 	fetch func(to point) error // entries that a snapshot has more
 	stop  func(error)          // once: this voter must not go on; must not block
 	first error                // why it stopped; raft's one goroutine only
-	dead  atomic.Bool
 }
 
 // Apply applies one command. It returns []Appended for a pack, nil for a mark, or an
@@ -87,7 +113,6 @@ func (f *fsm) Apply(log *raft.Log) any {
 	out, err := f.take(log)
 	if err != nil {
 		f.first = fmt.Errorf("raft index %d: %w", log.Index, err)
-		f.dead.Store(true)
 		f.stop(f.first)
 		return f.first
 	}
@@ -97,6 +122,9 @@ func (f *fsm) Apply(log *raft.Log) any {
 func (f *fsm) take(log *raft.Log) (out []Appended, err error) {
 	if log.Index <= f.tree.now().Applied || len(log.Data) == 0 {
 		return nil, nil // applied before the restart
+	}
+	if err := checkCommand(log.Data); err != nil {
+		return nil, err
 	}
 	switch log.Data[0] {
 	case kindPack:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,11 +37,12 @@ type cluster struct {
 // A node is one member, with or without a running ledger.
 type node struct {
 	*ledger.Ledger
-	c      *cluster
-	member *testkit.Member
-	dir    string
-	roster *trust.Roster
-	disk   func(raft.LogStore) raft.LogStore
+	running atomic.Pointer[ledger.Ledger] // the same, nil while it is stopped; for all goroutines
+	c       *cluster
+	member  *testkit.Member
+	dir     string
+	roster  *trust.Roster
+	disk    func(raft.LogStore) raft.LogStore
 
 	mu     sync.Mutex
 	alarms []ledger.Alarm
@@ -103,19 +105,21 @@ func (n *node) open() error {
 	}
 	n.Ledger = l
 	port.Notes(func(region crypto.Region, note []byte) { l.Note(region, note) })
-	return l.Start()
+	err = l.Start()
+	n.running.Store(l)
+	return err
 }
 
 // stop ends a node in order.
 func (n *node) stop() {
-	if n.Ledger == nil {
+	l := n.running.Swap(nil)
+	if l == nil {
 		return
 	}
 	n.c.net.Leave(n.peer())
-	if err := n.Close(); err != nil && n.Err() == nil {
+	if err := l.Close(); err != nil && l.Err() == nil {
 		n.c.t.Errorf("close %s: %v", n.member.Credential.Name, err)
 	}
-	n.Ledger = nil
 }
 
 func (n *node) raise(a ledger.Alarm) {
@@ -156,7 +160,7 @@ func (c *cluster) leader(except ...*node) (found *node) {
 					continue next
 				}
 			}
-			if n.Ledger != nil && n.Leads() {
+			if l := n.running.Load(); l != nil && l.Leads() {
 				found = n
 				return true
 			}

@@ -75,6 +75,12 @@ func (r *replica) leader() (crypto.MemberID, bool) {
 	return m, err == nil
 }
 
+// leads reports whether this voter leads and may append.
+func (r *replica) leads() bool {
+	node := r.node()
+	return node != nil && r.ready.Load() && node.State() == raft.Leader && !r.layer.isFenced()
+}
+
 // noQuorumSince is zero while a leader is known.
 func (r *replica) noQuorumSince() time.Time {
 	if _, ok := r.leader(); ok {
@@ -143,7 +149,7 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 		}
 	}
 	pack := addToPack(newPack(r.l.now().UnixMilli()), entry.Encode(entry.Link, sha256.Sum256([]byte(before.Text()))))
-	f := node.Apply(pack, 0)
+	f := node.Apply(seal(pack), 0)
 	if err := within(ctx, f); err != nil {
 		return err
 	}
@@ -176,7 +182,7 @@ func (r *replica) tend(ctx context.Context, node *raft.Raft) {
 // acknowledged before the call is applied.
 func (r *replica) verify(ctx context.Context) error {
 	node := r.node()
-	if node == nil || !r.ready.Load() {
+	if node == nil || !r.leads() {
 		return ErrNotLeader{}
 	}
 	done := make(chan error, 1)

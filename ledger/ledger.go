@@ -336,7 +336,7 @@ func (l *Ledger) Leads() bool {
 		return false
 	}
 	r := l.replicaOf(e)
-	return r != nil && r.ready.Load()
+	return r != nil && r.leads()
 }
 
 // LeaderChanged returns a channel that is closed when Leader or Leads changes.
@@ -374,7 +374,7 @@ func (l *Ledger) Find(ctx context.Context, raw []byte, strong bool) (Found, erro
 		return e.find(raw)
 	}
 	r := l.replicaOf(e)
-	if r == nil || !r.ready.Load() {
+	if r == nil || !r.leads() {
 		leader, _ := l.Leader()
 		if leader == l.c.Self {
 			return Found{}, ErrNotLeader{}

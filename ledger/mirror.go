@@ -71,13 +71,13 @@ type voice struct {
 
 func newFollower(l *Ledger) *follower {
 	f := &follower{
-		l: l, log: l.log, now: l.now, councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(), markMax: askMarkMax,
+		l: l, log: l.log, now: l.now, started: l.now(), markMax: askMarkMax,
+		councils: newCouncils(l.c.Roster, l.c.Region), asker: newAsker(l.c.Network), busy: newBusy(), telling: newBusy(),
 		kick: make(chan struct{}, 1), spreads: make(chan struct{}, 1), better: make(chan struct{}),
 		marking: map[string]bool{}, said: map[crypto.MemberID]voice{}, failing: map[string]time.Time{},
 		foreign: map[string]*foreign{}, splits: map[string]bool{}, raised: map[string]bool{}, linked: map[string]crypto.Hash{},
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.started = f.now()
 	f.loadEvidence()
 	f.server = newServer(func(peer string) bool { _, ok := f.councils.member(peer); return ok }, f.answer)
 	return f
@@ -303,6 +303,9 @@ func (f *follower) hear(peer string, n *note) {
 	m, ok := f.councils.member(peer)
 	if _, voter := seated(f.councils.get().voters, m); !ok || !voter {
 		return
+	}
+	if n.Leader == (crypto.MemberID{}) && n.NoQuorum == 0 {
+		return // it does not take part yet
 	}
 	v := voice{at: f.now(), leader: n.Leader}
 	if n.NoQuorum > 0 {

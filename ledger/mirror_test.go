@@ -427,6 +427,38 @@ func TestWitnessesSign(t *testing.T) {
 	}
 }
 
+// A ledger in which nothing happens is signed again, by those who are there, and who
+// looks at its oldest line sees that.
+func TestIdleLedgerStaysFresh(t *testing.T) {
+	r := newTestRegion(t, 3, 1, 0)
+	voters := r.voters(testEntries("a", 0, 30), "v1", "v2", "v3")
+	w := r.started("w1")
+	w.signs()
+	v := voters[0]
+	v.cosigned()
+	r.eventually("all have signed", func() bool { return len(v.track().newest().Voters) == 3 })
+	if !v.follow.askWitnesses(v.track(), v.track().newest()) {
+		t.Fatal("the witness did not sign")
+	}
+	voters[2].cut(true)
+	r.clock.add(time.Hour)
+	v.cosigned()
+	s := v.track().newest()
+	if len(s.Voters) != 2 || !s.Witnessed || !s.unwitnessed() || r.clock.now().Sub(s.signedAt()) > time.Minute {
+		t.Fatalf("signed again: %d voters, witnessed %v, asks witnesses %v, as of %v", len(s.Voters), s.Witnessed, s.unwitnessed(), s.signedAt())
+	}
+	if !v.follow.askWitnesses(v.track(), s) {
+		t.Fatal("the witness did not sign again")
+	}
+	s = v.track().newest()
+	if s.unwitnessed() || r.clock.now().Sub(s.Time) > time.Minute {
+		t.Errorf("witnessed again: asks witnesses %v, oldest line of %v", s.unwitnessed(), s.Time)
+	}
+	if over := v.track().over(3); over != v.track().witnessed || over.Time != s.Time {
+		t.Errorf("a receipt is as of %v", over.Time)
+	}
+}
+
 func TestAgeAndQuorumAlarmOnce(t *testing.T) {
 	r := newTestRegion(t, 1, 0, 1)
 	v := r.voters(testEntries("a", 0, 5), "v1")[0]

@@ -59,10 +59,12 @@ type replica struct {
 
 	ready   atomic.Bool // leads, and everything of earlier leaders is applied
 	joining atomic.Bool // joiningFile is there
+	hurt    sync.Once   // damaged
 	cut     bool        // by stalled; the watchdog's calls only
 
 	mu     sync.Mutex
 	raft   *raft.Raft // nil until it has started
+	ending raft.Future
 	gate   *gate
 	why    string                   // it is fenced, or does not start
 	since  time.Time                // no leader; zero: there is one
@@ -121,6 +123,18 @@ func (r *replica) refuse(err error) {
 	r.l.raise(Alarm{Kind: "ledger-voter", Severity: "critical", Dedup: "ledger-voter/" + r.e.origin, Text: text})
 }
 
+// damaged is told by whoever reads the log. It is for good.
+func (r *replica) damaged(err error) {
+	r.hurt.Do(func() {
+		r.layer.fence()
+		r.wait.Go(func() { // the reader may hold what refuse needs
+			r.refuse(err)
+			r.lose(ErrClosed)
+			r.shutdown()
+		})
+	})
+}
+
 func (r *replica) begin() error {
 	if err := r.mend(); err != nil {
 		return err
@@ -136,14 +150,14 @@ func (r *replica) open() error {
 	}
 	log, err := wal.Open(filepath.Join(r.dir(), "log"), wal.WithSegmentSize(walSegment), wal.WithLogger(logger))
 	if err != nil {
-		return fmt.Errorf("the raft log in %s is damaged: %w", r.dir(), err)
+		return fmt.Errorf("%w: %w", errDamagedLog, err)
 	}
 	checked := verifier.NewLogStore(log, isMark, r.verified, &walmetrics.NoOpCollector{})
 	var logs raft.LogStore = checked
 	if r.l.c.disk != nil {
 		logs = r.l.c.disk(logs)
 	}
-	dog := &watchdog{logs: logs, stable: log, limit: stallAfter(r.l.c.Heartbeat), stalled: r.stalled, recovered: r.recovered, failed: r.fail}
+	dog := &watchdog{logs: logs, stable: log, limit: stallAfter(r.l.c.Heartbeat), stalled: r.stalled, recovered: r.recovered, failed: r.fail, damaged: r.damaged}
 	cache, err := raft.NewLogCache(logsCached, dog)
 	if err != nil {
 		return errors.Join(err, checked.Close())
@@ -171,6 +185,9 @@ func (r *replica) open() error {
 
 func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStore, snaps raft.SnapshotStore, g *gate) error {
 	has, err := raft.HasExistingState(logs, stable, snaps)
+	if err == nil && has {
+		err = r.checkLog(logs, snaps)
+	}
 	if err != nil {
 		return err
 	}
@@ -199,11 +216,31 @@ func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStor
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
-	node, err := raft.NewRaft(c, machine, logs, stable, snaps, g)
+	node, err := raft.NewRaft(c, machine, logs, stable, snaps, g) // reads the log
 	if err != nil {
 		return err
 	}
 	r.raft, r.gate = node, g
+	return nil
+}
+
+// checkLog finds a raft log that ends before what was applied from it: its end was
+// damaged, and the log store has cut it off.
+func (r *replica) checkLog(logs raft.LogStore, snaps raft.SnapshotStore) error {
+	last, err := logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	list, err := snaps.List()
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		last = max(last, list[0].Index)
+	}
+	if applied := r.e.tree.now().Applied; last < applied {
+		return fmt.Errorf("%w: it ends at %d, and %d was applied from it", errDamagedLog, last, applied)
+	}
 	return nil
 }
 
@@ -272,6 +309,10 @@ func (r *replica) fail(err error) {
 
 // stop is for good: the tree here must not grow.
 func (r *replica) stop(err error) {
+	if errors.Is(err, errDamagedLog) {
+		r.damaged(err)
+		return
+	}
 	if !errors.Is(err, errDiverged) {
 		r.fail(err)
 		return
@@ -285,9 +326,17 @@ func (r *replica) stop(err error) {
 		Text: fmt.Sprintf("This node has stopped voting on the ledger: %v. Keep %s for whoever looks into it, and move it away before the node starts again.", err, r.e.dir),
 	})
 	r.cancel()
-	if node := r.node(); node != nil {
-		node.Shutdown()
+	r.shutdown()
+}
+
+// shutdown tells raft to end, and returns what to wait for; nil: it has not started.
+func (r *replica) shutdown() raft.Future {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending == nil && r.raft != nil {
+		r.ending = r.raft.Shutdown()
 	}
+	return r.ending
 }
 
 func (r *replica) say(why string) {
@@ -324,8 +373,8 @@ func (r *replica) close() error {
 	done := make(chan error, 1)
 	go func() {
 		var errs []error
-		if node := r.node(); node != nil {
-			errs = append(errs, node.Shutdown().Error())
+		if end := r.shutdown(); end != nil {
+			errs = append(errs, end.Error())
 		}
 		errs = append(errs, r.layer.Close())
 		r.mu.Lock()

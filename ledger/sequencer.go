@@ -237,7 +237,7 @@ func (s *sequencer) send(p *pack) {
 	for _, i := range p.items {
 		command = addToPack(command, i.entry)
 	}
-	future := s.propose(command)
+	future := s.propose(seal(command))
 	s.wait.Go(func() {
 		err := future.Error()
 		<-s.slots

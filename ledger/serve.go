@@ -18,8 +18,8 @@ const (
 	peerRate     = 400              // questions a second
 	peerBurst    = 1200
 	peersRated   = 4096 // whose rates are remembered
-	findRate     = 50   // of those, questions for entries a second
-	findBurst    = 200
+	costlyRate   = 100  // of those, such as cost signatures or a word with the leader, a second
+	costlyBurst  = 400
 )
 
 // A server answers the questions of members.
@@ -36,8 +36,8 @@ type server struct {
 
 // asking is what one peer takes up.
 type asking struct {
-	streams    int
-	all, finds *rate.Limiter
+	streams     int
+	all, costly *rate.Limiter
 }
 
 func newServer(member func(string) bool, answer func(context.Context, string, message) (message, error)) *server {
@@ -79,8 +79,7 @@ func (s *server) handle(peer string, stream Stream) {
 }
 
 func (s *server) respond(peer string, p *asking, question message) message {
-	_, find := question.(*askFind)
-	if !p.all.Allow() || find && !p.finds.Allow() {
+	if !p.all.Allow() || isCostly(question) && !p.costly.Allow() {
 		return &refused{refusedLater}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, serveTimeout)
@@ -98,6 +97,14 @@ func (s *server) respond(peer string, p *asking, question message) message {
 	return &refused{refusedLater}
 }
 
+func isCostly(question message) bool {
+	switch question.(type) {
+	case *askNote, *askMine, *askTile:
+		return false
+	}
+	return true
+}
+
 // enter counts a stream of a peer, nil if it has too many.
 func (s *server) enter(peer string) *asking {
 	s.mu.Lock()
@@ -105,7 +112,7 @@ func (s *server) enter(peer string) *asking {
 	p := s.peers[peer]
 	if p == nil {
 		s.forget()
-		p = &asking{all: rate.NewLimiter(peerRate, peerBurst), finds: rate.NewLimiter(findRate, findBurst)}
+		p = &asking{all: rate.NewLimiter(peerRate, peerBurst), costly: rate.NewLimiter(costlyRate, costlyBurst)}
 		s.peers[peer] = p
 	}
 	if p.streams >= peerStreams || s.ctx.Err() != nil {

@@ -203,11 +203,16 @@ func (f *follower) convict(origin string, proof []byte, announce bool) bool {
 		t.split, t.doubts = true, nil
 		t.mu.Unlock()
 	}
+	region, _, _ := tlog.ParseOrigin(origin)
+	way := "until the region begins a new one without them (watchward ledger recover)"
+	if region != f.l.c.Region {
+		way = "until that region begins a new one: tell its coordinators"
+	}
 	f.alarm(Alarm{Kind: "ledger-split-view", Severity: "critical", Dedup: "ledger-split-view/" + origin, Evidence: proof,
-		Text: fmt.Sprintf("%s signed two ledgers that contradict each other as %s: its receipts count as unwitnessed until the region begins a new one without them (watchward ledger recover); the proof is %s",
-			f.guilty(origin, proof), origin, f.evidencePath(origin))})
+		Text: fmt.Sprintf("%s signed two ledgers that contradict each other as %s: its receipts count as unwitnessed %s; the proof is %s",
+			f.guilty(origin, proof), origin, way, f.evidencePath(origin))})
 	if announce {
-		f.announce(&evidence{Proof: proof})
+		f.announce(region, &evidence{Proof: proof})
 	}
 	return true
 }

@@ -12,10 +12,11 @@ import (
 
 // How often checkpoints are told.
 const (
-	tellEvery     = time.Second      // to one mirror; voters and witnesses are told at once
-	tellAtOnce    = 32               // peers that are being told
-	tellMax       = 5 * time.Second  // until one has answered
-	announceEvery = 10 * time.Second // on the mesh
+	tellEvery     = time.Second           // to one mirror; voters and witnesses are told at once
+	tellPeer      = 20 * time.Millisecond // and so much for each mirror that is connected
+	tellAtOnce    = 32                    // peers that are being told
+	tellMax       = 5 * time.Second       // until one has answered
+	announceEvery = 10 * time.Second      // on the mesh
 )
 
 // A teller tells others of the leader's checkpoints.
@@ -54,8 +55,9 @@ func (t *teller) tell() {
 	}
 	what := sha256.Sum256(s.raw)
 	peers := t.f.peers()
+	pause := max(tellEvery, time.Duration(len(peers))*tellPeer)
 	for _, p := range peers {
-		if old := t.told[p]; old.what == what || !t.f.inCouncil(p) && time.Since(old.at) < tellEvery {
+		if old := t.told[p]; old.what == what || !t.f.inCouncil(p) && time.Since(old.at) < pause {
 			continue
 		}
 		if !t.enter(p) {
@@ -78,7 +80,7 @@ func (t *teller) tell() {
 	}
 	if what != t.last && time.Since(t.announced) >= announceEvery {
 		t.announced, t.last = time.Now(), what
-		t.f.announce(&note{Note: s.raw, Leader: t.f.l.c.Self})
+		t.f.announce(t.f.l.c.Region, &note{Note: s.raw, Leader: t.f.l.c.Self})
 	}
 }
 
@@ -112,13 +114,13 @@ func (f *follower) inCouncil(peer string) bool {
 	return ok && (voter || witness)
 }
 
-// announce says something on the mesh, in the region's topic.
-func (f *follower) announce(m message) {
+// announce says something on the mesh, in the topic of the region that it is about.
+func (f *follower) announce(region crypto.Region, m message) {
 	raw, err := encodeFrame(m)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(f.ctx, tellMax)
 		defer cancel()
-		err = f.l.c.Network.Announce(ctx, f.l.c.Region, raw)
+		err = f.l.c.Network.Announce(ctx, region, raw)
 	}
 	if err != nil && f.ctx.Err() == nil {
 		f.log.Warn("a checkpoint was not announced", "reason", err)
@@ -155,29 +157,38 @@ func (f *follower) notedForeign(origin string, raw []byte) (relay, blame bool) {
 		return false, false
 	}
 	s := &stand{raw, c}
+	relay, contradicts := f.keepForeign(s)
+	if contradicts != nil {
+		f.accuseForeign(contradicts, s)
+	}
+	return relay, false
+}
+
+// keepForeign keeps a good checkpoint of another region if it is the newest. It returns
+// the one that is kept if the two contradict each other.
+func (f *follower) keepForeign(s *stand) (relay bool, contradicts *stand) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	seen := f.foreign[origin]
+	seen := f.foreign[s.Origin]
 	if seen == nil {
 		if len(f.foreign) >= foreignMax {
-			return false, false
+			return false, nil
 		}
 		seen = &foreign{}
-		f.foreign[origin] = seen
+		f.foreign[s.Origin] = seen
 	}
 	switch old := seen.newest; {
 	case old != nil && old.Size == s.Size && old.Root != s.Root:
-		f.work.Go(func() { f.accuseForeign(old, s) })
-		return false, false
+		return false, old
 	case old != nil && (old.Size > s.Size || !s.Time.After(old.Time)):
-		return false, false
+		return false, nil
 	}
 	seen.newest, seen.fresh = s, true
 	if f.now().Sub(seen.relayed) < foreignEvery {
-		return false, false
+		return false, nil
 	}
 	seen.relayed = f.now()
-	return true, false
+	return true, nil
 }
 
 // accuseForeign proves that another region's voters signed two trees of one size.

@@ -45,7 +45,7 @@ type Status struct {
 type CheckpointStatus struct {
 	Size      uint64
 	Root      crypto.Hash
-	Time      time.Time // oldest ML-DSA-44 cosignature of a voter
+	Time      time.Time // when a quorum had signed it, by their clocks
 	Signers   []crypto.MemberID
 	Witnesses []crypto.MemberID
 	Good      bool

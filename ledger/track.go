@@ -46,6 +46,20 @@ func (s *stand) by(member crypto.MemberID) bool {
 	return s != nil && (slices.ContainsFunc(s.Voters, is) || slices.ContainsFunc(s.Witnesses, is))
 }
 
+// signedAt is when so many voters had signed that the checkpoint was good: an old line
+// of one more does not make it older. Zero if they never had.
+func (s *stand) signedAt() time.Time {
+	var times []time.Time
+	for _, v := range s.Voters {
+		times = append(times, v.Time)
+	}
+	if s.Quorum == 0 || len(times) < s.Quorum {
+		return time.Time{}
+	}
+	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	return times[s.Quorum-1]
+}
+
 // A doubt is a checkpoint that contradicts the tree here.
 type doubt struct {
 	*stand
@@ -261,7 +275,7 @@ func (t *track) hold(s *stand) (news bool, err error) {
 		t.remember(better)
 		t.good, news = better, true
 	}
-	if full.Witnessed && (t.witnessed == nil || full.Size > t.witnessed.Size || full.Size == t.witnessed.Size && full.Time.After(t.witnessed.Time)) {
+	if w := t.witnessed; full.Witnessed && (w == nil || full.Size > w.Size || full.Size == w.Size && !bytes.Equal(full.raw, w.raw)) {
 		if err := t.keep(filepath.Join(t.dir, witnessedFile), full); err != nil {
 			return news, err
 		}
@@ -292,29 +306,55 @@ func (t *track) keep(path string, s *stand) error {
 	return nil
 }
 
-// unite returns the better of two checkpoints of one tree: with the lines of both,
-// unless the older ones would hide that the ledger was signed lately.
+// unite returns the checkpoint of one tree with the lines of two, the newer ones first.
+// A voter's old line is left out of a newer checkpoint that is good without it: who looks
+// at the oldest line would take the ledger for one that is not signed any more.
 func (t *track) unite(old, s *stand) *stand {
 	newer, older := s, old
-	if newer.Time.Before(older.Time) {
+	if newer.signedAt().Before(older.signedAt()) {
 		newer, older = older, newer
 	}
-	raw, err := tlog.Merge(newer.raw, older.raw)
-	if err != nil {
-		return newer
+	rest := older.raw
+	if newer.Good && newer.signedAt().Sub(older.signedAt()) > uniteFor {
+		if rest = t.witnessLines(older); rest == nil {
+			return newer
+		}
 	}
-	both, err := t.check(raw)
+	raw, err := tlog.Merge(newer.raw, rest)
 	switch {
-	case err != nil, newer.Good && newer.Time.Sub(both.Time) > uniteFor && (newer.Witnessed || !both.Witnessed):
+	case err != nil:
 		return newer
 	case bytes.Equal(raw, old.raw):
 		return old
 	}
+	both, err := t.check(raw)
+	if err != nil {
+		return newer
+	}
 	return both
 }
 
-// uniteFor is how far the lines of one checkpoint may lie apart.
+// uniteFor is how far the voters' lines of one checkpoint may lie apart.
 const uniteFor = 10 * time.Second
+
+// witnessLines returns a checkpoint with the lines of its witnesses alone, nil if there
+// are none.
+func (t *track) witnessLines(s *stand) []byte {
+	n, err := tlog.ParseNote(s.raw)
+	region, _, bad := tlog.ParseOrigin(t.origin)
+	if err != nil || bad != nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, w := range s.Witnesses {
+		names[tlog.Cosigner(region, w.Member)] = true
+	}
+	n.Lines = slices.DeleteFunc(n.Lines, func(l tlog.Line) bool { return !names[l.Name] })
+	if len(n.Lines) == 0 {
+		return nil
+	}
+	return n.Bytes()
+}
 
 // checkpointPath is beside the tiles, where who audits or serves the directory finds it.
 func (t *track) checkpointPath() string { return filepath.Join(t.dir, tilesDir, checkpointFile) }

@@ -301,7 +301,7 @@ func (d delegate) FetchServerStats(ctx context.Context, known map[raft.ServerID]
 // transfer hands the leadership to a voter, to whom raft chooses if to is zero.
 func (r *replica) transfer(ctx context.Context, to crypto.MemberID) error {
 	node := r.node()
-	if node == nil || !r.ready.Load() {
+	if node == nil || !r.leads() {
 		return ErrNotLeader{}
 	}
 	if to == r.l.c.Self {

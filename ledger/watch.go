@@ -34,8 +34,8 @@ func (f *follower) watch() {
 func (f *follower) watchAge(t *track) {
 	dedup := "ledger-stale/" + t.origin
 	since := f.started
-	if s := t.newest(); s != nil && !s.Time.IsZero() {
-		since = s.Time
+	if s := t.newest(); s != nil && !s.signedAt().IsZero() {
+		since = s.signedAt()
 	}
 	age := f.now().Sub(since)
 	if f.l.c.MaxAge <= 0 || age <= f.l.c.MaxAge {
@@ -84,8 +84,8 @@ func (f *follower) noQuorumSince(t *track) time.Time {
 		return since
 	}
 	last := f.started
-	if s := t.newest(); s != nil && s.Time.After(last) {
-		last = s.Time
+	if s := t.newest(); s != nil && s.signedAt().After(last) {
+		last = s.signedAt()
 	}
 	if now.Sub(last) > quorumSeen {
 		return last
@@ -189,7 +189,7 @@ func (f *follower) status(s *Status) {
 		return
 	}
 	if newest := t.newest(); newest != nil {
-		s.Checkpoint = CheckpointStatus{Size: newest.Size, Root: newest.Root, Time: newest.Time, Good: newest.Good, Witnessed: newest.Witnessed}
+		s.Checkpoint = CheckpointStatus{Size: newest.Size, Root: newest.Root, Time: newest.signedAt(), Good: newest.Good, Witnessed: newest.Witnessed}
 		for _, v := range newest.Voters {
 			s.Checkpoint.Signers = append(s.Checkpoint.Signers, v.Member)
 		}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type watchdog struct {
 
 	stalled, recovered func()      // in turns, must not block
 	failed             func(error) // once, must not block
+	damaged            func(error) // what was read is not what was written; must not block
 	latch              atomic.Pointer[error]
 	once               sync.Once
 }
@@ -47,15 +49,26 @@ func (w *watchdog) latched() error {
 	return nil
 }
 
-func (w *watchdog) FirstIndex() (uint64, error)              { return w.logs.FirstIndex() }
-func (w *watchdog) LastIndex() (uint64, error)               { return w.logs.LastIndex() }
-func (w *watchdog) GetLog(index uint64, log *raft.Log) error { return w.logs.GetLog(index, log) }
-func (w *watchdog) StoreLog(log *raft.Log) error             { return w.StoreLogs([]*raft.Log{log}) }
-func (w *watchdog) Get(key []byte) ([]byte, error)           { return w.stable.Get(key) }
-func (w *watchdog) GetUint64(key []byte) (uint64, error)     { return w.stable.GetUint64(key) }
+func (w *watchdog) FirstIndex() (uint64, error)          { return w.logs.FirstIndex() }
+func (w *watchdog) LastIndex() (uint64, error)           { return w.logs.LastIndex() }
+func (w *watchdog) StoreLog(log *raft.Log) error         { return w.StoreLogs([]*raft.Log{log}) }
+func (w *watchdog) Get(key []byte) ([]byte, error)       { return w.stable.Get(key) }
+func (w *watchdog) GetUint64(key []byte) (uint64, error) { return w.stable.GetUint64(key) }
 
 // IsMonotonic says that raft must drop the whole log after it restored a snapshot.
 func (w *watchdog) IsMonotonic() bool { return true }
+
+// GetLog reads an entry. Raft panics if it cannot be read, so a damaged one is returned:
+// damaged has fenced this voter before, and the fsm does not take it either.
+func (w *watchdog) GetLog(index uint64, log *raft.Log) error {
+	err := w.logs.GetLog(index, log)
+	if err == nil && log.Type == raft.LogCommand {
+		if err := checkCommand(log.Data); err != nil {
+			w.damaged(fmt.Errorf("entry %d: %w", index, err))
+		}
+	}
+	return err
+}
 
 // StoreLogs returns once the logs are on disk.
 func (w *watchdog) StoreLogs(logs []*raft.Log) error {

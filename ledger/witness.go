@@ -2,10 +2,13 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/ledger/tlog"
+	"github.com/watchward/watchward/ledger/verify"
 )
 
 // Times of witnessing.
@@ -52,7 +55,7 @@ func (f *follower) haveWitnessed() {
 		better := f.l.Grown()
 		pause := idleEvery
 		if t := f.current(); t != nil && f.l.Leads() {
-			if s := t.newest(); s != nil && s.Good && !s.Witnessed && len(f.councils.get().witnesses) > 0 {
+			if s := t.newest(); s != nil && s.Good && s.unwitnessed() && len(f.councils.get().witnesses) > 0 {
 				if f.askWitnesses(t, s) {
 					continue
 				}
@@ -65,17 +68,29 @@ func (f *follower) haveWitnessed() {
 	}
 }
 
+// witnessedBy reports whether a witness has signed, and not long before the voters did.
+func (s *stand) witnessedBy(member crypto.MemberID) bool {
+	return slices.ContainsFunc(s.Witnesses, func(w verify.Signature) bool {
+		return w.Member == member && s.signedAt().Sub(w.Time) <= uniteFor
+	})
+}
+
+// unwitnessed reports whether a witness has to be asked.
+func (s *stand) unwitnessed() bool {
+	return !s.Witnessed || slices.ContainsFunc(s.Witnesses, func(w verify.Signature) bool { return !s.witnessedBy(w.Member) })
+}
+
 // askWitnesses asks those that have not signed a checkpoint, and reports whether all
 // have.
 func (f *follower) askWitnesses(t *track, s *stand) bool {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
-	raw, left := s.raw, 0
+	raw, left, reachable := s.raw, 0, f.peers()
 	for _, w := range f.councils.get().witnesses {
-		if s.by(w.member) {
+		if s.witnessedBy(w.member) {
 			continue
 		}
-		if left++; w.peer == "" || !f.busy.enter(w.peer) {
+		if left++; !slices.Contains(reachable, w.peer) || !f.busy.enter(w.peer) {
 			continue
 		}
 		wait.Go(func() {
@@ -84,7 +99,7 @@ func (f *follower) askWitnesses(t *track, s *stand) bool {
 			defer cancel()
 			answer, err := ask[*note](ctx, f.asker, w.peer, &witness{Note: s.raw})
 			if err == nil {
-				_, err = t.check(join(s.raw, answer.Note))
+				_, err = t.check(join(answer.Note, s.raw))
 			}
 			if err != nil {
 				f.log.Debug("a witness did not sign", "origin", t.origin, "size", s.Size, "member", w.member, "reason", err)
@@ -92,7 +107,7 @@ func (f *follower) askWitnesses(t *track, s *stand) bool {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			raw, left = join(raw, answer.Note), left-1
+			raw, left = join(answer.Note, raw), left-1
 			if _, _, err := t.take(raw, ""); err != nil {
 				f.log.Error("a checkpoint is not kept", "origin", t.origin, "reason", err)
 			}
@@ -102,12 +117,13 @@ func (f *follower) askWitnesses(t *track, s *stand) bool {
 	return left == 0
 }
 
-// join unites the lines of two notes, and returns the first if that cannot be.
-func join(a, b []byte) []byte {
-	if both, err := tlog.Merge(a, b); err == nil {
+// join adds a signer's lines to a checkpoint, and returns the checkpoint alone if they
+// are not of it.
+func join(lines, to []byte) []byte {
+	if both, err := tlog.Merge(lines, to); err == nil {
 		return both
 	}
-	return a
+	return to
 }
 
 // busy says which peers are being asked, so that one that hangs is not asked again and

@@ -89,6 +89,9 @@ func TestCarriedStreams(t *testing.T) {
 	if got := <-from; got != string(r.Members[0].Credential.Peer) {
 		t.Errorf("from %x", got)
 	}
+	if !b.Carries(a.libp2pID()) {
+		t.Error("the connection might be changed for another")
+	}
 	said := bytes.Repeat([]byte("word"), 100_000)
 	go func() {
 		_, _ = s.Write(said)
@@ -101,6 +104,7 @@ func TestCarriedStreams(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
+	await(t, "nothing carried any more", func() bool { return !b.Carries(a.libp2pID()) })
 	if _, err := a.Open(t.Context(), string(b.libp2pID()), "/watchward/unheard/0"); err == nil {
 		t.Error("a protocol that nobody handles is opened")
 	}

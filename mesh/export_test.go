@@ -62,6 +62,9 @@ func (m *Mesh) Host() host.Host { return m.host }
 // Relays are the connected members that relay.
 func (m *Mesh) Relays() []peer.ID { return m.relays() }
 
+// Carries reports whether others' streams are open with a peer.
+func (m *Mesh) Carries(id peer.ID) bool { return m.carries(id) }
+
 // Wanted is how many more connections the supervisor wants to the own region.
 func (m *Mesh) Wanted() int { return m.wanted(m.connected(), nil)[m.c.Roster.Region()] }
 

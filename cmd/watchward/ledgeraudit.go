@@ -31,12 +31,12 @@ signed it. It trusts nobody who keeps the ledger.
 
 DIR holds checkpoint and tile/: a copy of a node's ledger/epoch/N/tiles. URL is
 http://HOST/ledger/REGION/EPOCH, where the node asks for a token unless it has
-[ledger] public = true: --audit-token FILE.
+[ledger] public = true: --token FILE.
 
 Whose signatures count, the region's records say: those in the file that watchward
 region show --out FILE --members wrote (--region FILE), or those of the node in --dir.`,
 		Example: `  watchward ledger audit copy --region north.wwregion
-  watchward ledger audit http://10.1.2.3:8460/ledger/REGION/1 --audit-token token --dir A`,
+  watchward ledger audit http://10.1.2.3:8460/ledger/REGION/1 --token token --dir A`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src, err := auditSource(args[0], tokenFile)
@@ -51,14 +51,14 @@ region show --out FILE --members wrote (--region FILE), or those of the node in 
 		},
 	}
 	c.Flags().StringVar(&region, "region", "", "file of the region, with its members, instead of a node")
-	c.Flags().StringVar(&tokenFile, "audit-token", "", "file with a token for URL")
+	c.Flags().StringVar(&tokenFile, "token", "", "file with a token for URL")
 	return c
 }
 
 func auditSource(at, tokenFile string) (verify.Source, error) {
 	if !strings.HasPrefix(at, "http://") && !strings.HasPrefix(at, "https://") {
 		if tokenFile != "" {
-			return nil, usage("--audit-token goes with a URL")
+			return nil, usage("--token goes with a URL")
 		}
 		if _, err := os.Stat(filepath.Join(at, "tile")); errors.Is(err, fs.ErrNotExist) {
 			return nil, usage("%s: there is no tile directory in it: give the directory that has checkpoint and tile/ (of a node: ledger/epoch/N/tiles)", at)
@@ -125,7 +125,7 @@ type auditResult struct {
 
 func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster) error {
 	began := time.Now()
-	report, err := auditAll(cmd, src, roster)
+	report, err := auditAll(cmd, at, src, roster)
 	var fault *verify.Fault
 	if err != nil && !errors.As(err, &fault) {
 		if cmd.Context().Err() != nil {
@@ -151,7 +151,7 @@ func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roste
 		return nil
 	}
 	if fault != nil {
-		return &failure{code: client.ExitNo, err: fmt.Errorf("NOT SOUND: %s: %w", filepath.Join(at, fault.File), fault.Err)}
+		return &failure{code: client.ExitNo, err: fmt.Errorf("NOT SOUND: %s/%s: %w", strings.TrimRight(at, "/"), fault.File, fault.Err)}
 	}
 	out := cmd.OutOrStdout()
 	line := func(name, format string, args ...any) {
@@ -178,8 +178,8 @@ func signers(list []verify.Signature) []string {
 }
 
 // auditAll reads in the checkpoint which epoch it is of, and checks everything.
-func auditAll(cmd *cobra.Command, src verify.Source, roster *trust.Roster) (verify.Report, error) {
-	epoch, err := epochOf(cmd.Context(), src, roster)
+func auditAll(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster) (verify.Report, error) {
+	epoch, err := epochOf(cmd.Context(), at, src, roster)
 	if err != nil {
 		return verify.Report{}, err
 	}
@@ -205,13 +205,13 @@ func auditAll(cmd *cobra.Command, src verify.Source, roster *trust.Roster) (veri
 	})
 }
 
-func epochOf(ctx context.Context, src verify.Source, roster *trust.Roster) (uint32, error) {
+func epochOf(ctx context.Context, at string, src verify.Source, roster *trust.Roster) (uint32, error) {
 	raw, err := src.Read(ctx, "checkpoint", tlog.NoteSizeMax)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = errors.New("it is missing, so this is no ledger, or not the whole of it: give the directory, or the address, that has it")
-		}
-		return 0, &verify.Fault{File: "checkpoint", Err: err}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s/checkpoint is missing, so this is no ledger, or not the whole of it: give the directory, or the address, that has it", at)
+	}
+	if err != nil { // nothing was seen of the ledger, so nothing is said of it
+		return 0, fmt.Errorf("%s/checkpoint: %w", at, err)
 	}
 	n, err := tlog.ParseNote(raw)
 	if err != nil {

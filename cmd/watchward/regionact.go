@@ -805,7 +805,8 @@ it; from then on it goes on, whoever keeps it.`,
 			}
 			defer c.close()
 			before := c.roster.Charter()
-			next := following(before)
+			next := successor(before)
+			next.Coordinators = nil
 			if err := ledger.apply(cmd, &next, c.among()); err != nil {
 				return err
 			}

@@ -64,6 +64,14 @@ func named(flag string, names []string, find func(name string) (crypto.MemberID,
 	return out, nil
 }
 
+// successor returns the terms of a charter that changes nothing.
+func successor(before *trust.Charter) trust.Charter {
+	return trust.Charter{
+		Name: before.Name, Coordinators: before.Coordinators, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(),
+		RegionRoles: before.RegionRoles, Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger,
+	}
+}
+
 // among finds members of the region by their names.
 func (c *council) among() func(name string) (crypto.MemberID, error) {
 	listed := slices.DeleteFunc(c.roster.Members(c.roster.Region()), func(m *trust.Credential) bool {

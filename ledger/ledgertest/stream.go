@@ -25,14 +25,14 @@ type stream struct {
 func newStreams(n *Network, l link) (a, b ledger.Stream) {
 	x, y := newFlow(n, l), newFlow(n, l)
 	sa, sb := &stream{n, l, x, y}, &stream{n, l, y, x}
-	n.mu.Lock()
-	n.streams[sa] = struct{}{}
-	n.mu.Unlock()
 	x.ended = func() {
 		n.mu.Lock()
 		delete(n.streams, sa)
 		n.mu.Unlock()
 	}
+	n.mu.Lock()
+	n.streams[sa] = struct{}{}
+	n.mu.Unlock()
 	return sa, sb
 }
 

@@ -114,29 +114,37 @@ func TestTornTail(t *testing.T) {
 	for _, c := range []struct{ synced, size int }{{0, 6}, {20, 27}, {252, 256}, {253, 260}, {508, 514}} {
 		x := newTail(t, c.synced, c.size)
 		for index := c.synced / 256; index <= (c.size-1)/256; index++ {
-			first := index * 256
-			for name, record := range map[string]int{"tile/entries/%03d": bundleRecord, "tile/0/%03d": hashRecord} {
-				name := fmt.Sprintf(name, index)
-				if first+256 > c.size {
-					name += ".open"
-				}
-				data := readFile(t, x.dir, name)
-				safe := max(0, c.synced-first) * record
-				for offset := safe; offset < len(data); offset++ {
-					for how, torn := range tears(data, offset) {
-						if how != "cut" && offset%7 != 0 {
-							continue // many files
-						}
-						dir := copyDir(t, x.dir)
-						writeFile(t, dir, name, torn)
-						what := fmt.Sprintf("%d of %d synced, %s %s at %d", c.synced, c.size, name, how, offset)
-						want := c.size
-						if n := sound(data, torn, record); n < len(data)/record {
-							want = first + n
-						}
-						x.survives(t, dir, what, want)
-					}
-				}
+			name := fmt.Sprintf("%03d", index)
+			if index == c.size/256 {
+				name += ".open"
+			}
+			x.tear(t, "tile/entries/"+name, index*256, bundleRecord)
+			x.tear(t, "tile/0/"+name, index*256, hashRecord)
+		}
+	}
+}
+
+// tear tears a file, whose first entry is given, at each offset that Sync has not
+// confirmed.
+func (x tail) tear(t *testing.T, name string, first, record int) {
+	data := readFile(t, x.dir, name)
+	defer writeFile(t, x.dir, name, data)
+	round := 0
+	for offset := max(0, x.synced-first) * record; offset < len(data); offset++ {
+		for how, torn := range tears(data, offset) {
+			want := x.size
+			if n := sound(data, torn, record); n < len(data)/record {
+				want = first + n
+			}
+			what := fmt.Sprintf("%d of %d synced, %s %s at %d", x.synced, x.size, name, how, offset)
+			writeFile(t, x.dir, name, torn)
+			l, err := tlog.Open(x.dir) // which leaves what it finds
+			if err != nil || int(l.Size()) != want || l.Damage() != nil {
+				t.Fatalf("%s: %d entries, want %d: %v, %v", what, l.Size(), want, l.Damage(), err)
+			}
+			compare(t, l, x.entries, x.m, want, max(0, want-1), want/2)
+			if round++; round%29 == 0 {
+				x.survives(t, copyDir(t, x.dir), what, want)
 			}
 		}
 	}
@@ -160,10 +168,17 @@ func TestLostAfterSync(t *testing.T) {
 	for _, name := range []string{"tile/entries/001.open", "tile/0/001.open"} {
 		writeFile(t, dir, name, readFile(t, other, name))
 	}
-	x.survives(t, dir, "exchanged", 256)
-	// Other entries in the place of the lost ones are not taken for them.
-	writeFile(t, dir, "tile/0/001.open", nil)
+	x.survives(t, copyDir(t, dir), "exchanged", 256)
+	// The promise stands until it is kept.
 	l = open(t, dir)
+	fill(t, l, 260, 8)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l = open(t, dir); l.Size() != 260 || l.Damage() == nil {
+		t.Fatalf("%d entries of 300, and %v", l.Size(), l.Damage())
+	}
+	// Other entries in the place of the lost ones are not taken for them.
 	appendTo(t, l, pack(2_000_000, 310, 8))
 	if l.Damage() == nil {
 		t.Fatal("others stand in the place of what was lost, and no word of it")
@@ -211,34 +226,70 @@ func TestTornMarks(t *testing.T) {
 // A failed Append leaves no ghosts: what it wrote before it failed does not come back,
 // although it is whole.
 func TestFailedAppend(t *testing.T) {
-	dir := t.TempDir()
 	entries := pack(0, 300, 8)
 	m := modelOf(entries)
-	l := open(t, dir)
-	appendTo(t, l, entries[:250])
-	block := filepath.Join(dir, "tile", "entries", "001.open")
-	if err := os.Mkdir(block, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if l.Append(entries[250:300]) == nil {
-		t.Fatal("appended into a directory")
-	}
-	if l.Size() != 250 {
-		t.Fatal(l.Size())
-	}
-	compare(t, l, entries, m, 250, 249, 100)
-	if err := os.Remove(block); err != nil {
-		t.Fatal(err)
-	}
-	appendTo(t, l, entries[250:252])
-	for _, dir := range []string{dir, copyDir(t, dir)} {
-		again := open(t, dir)
+	for _, level := range []string{"entries", "0"} {
+		dir := t.TempDir()
+		l := open(t, dir)
+		appendTo(t, l, entries[:250])
+		block := filepath.Join(dir, "tile", level, "001.open")
+		if err := os.Mkdir(block, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if l.Append(entries[250:300]) == nil {
+			t.Fatal("appended into a directory")
+		}
+		if l.Size() != 250 {
+			t.Fatal(l.Size())
+		}
+		compare(t, l, entries, m, 250, 249, 100)
+		if err := os.Remove(block); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, entries[250:252])
+		again := open(t, copyDir(t, dir))
 		if again.Size() != 252 {
 			t.Fatalf("%d entries: a ghost came back", again.Size())
 		}
+		sync(t, l) // also when what the failed one wrote is not there any more
+		appendTo(t, l, entries[252:])
+		compare(t, l, entries, m, 300, 251, 250)
 	}
-	appendTo(t, l, entries[252:])
-	compare(t, l, entries, m, 300, 251, 250)
+}
+
+// Sync reaches all that changed, names too, and nothing else.
+func TestPending(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	pending := func(when string, wantTiles, wantDirs string) {
+		t.Helper()
+		tiles, dirs := l.Pending()
+		if strings.Join(tiles, " ") != wantTiles || strings.Join(dirs, " ") != wantDirs {
+			t.Fatalf("%s: %v in %v, want %s in %s", when, tiles, dirs, wantTiles, wantDirs)
+		}
+	}
+	const all = ". tile tile/0 tile/entries"
+	fill(t, l, 250, 8)
+	pending("new files", "tile/0/000 tile/entries/000", all)
+	sync(t, l)
+	pending("synced", "", "")
+	fill(t, l, 251, 8)
+	pending("old files have their names", "tile/0/000 tile/entries/000", "")
+	sync(t, l)
+	fill(t, l, 256, 8)
+	pending("sealed", "tile/0/000 tile/entries/000", all)
+	fill(t, l, 257, 8)
+	pending("the next", "tile/0/000 tile/0/001 tile/entries/000 tile/entries/001", all)
+	l = open(t, dir)
+	pending("after a crash, from the mark on", "tile/0/000 tile/0/001 tile/entries/000 tile/entries/001", all)
+	if err := l.Rewind(255); err != nil {
+		t.Fatal(err)
+	}
+	pending("rewound", "", "")
+	fill(t, l, 65_537, 8)
+	sync(t, l)
+	l = open(t, dir)
+	pending("opened", "tile/0/256 tile/entries/256", all)
 }
 
 // A Sync that failed is never followed by one that says that all is well.
@@ -267,42 +318,69 @@ func TestFailedSync(t *testing.T) {
 
 // After Rewind nothing of what was dropped is on disk.
 func TestRewindOnDisk(t *testing.T) {
-	for _, to := range []int{0, 1, 255, 256, 257, 600, 65_535, 65_536, 65_537, 66_000} {
-		dir := t.TempDir()
-		l := open(t, dir)
-		fill(t, l, 66_001, 8)
+	dir := t.TempDir()
+	l := open(t, dir)
+	entries := pack(0, 66_001, 8)
+	appendTo(t, l, entries)
+	for round, to := range []int{66_000, 65_537, 65_536, 65_535, 600, 257, 256, 255, 1, 0} {
 		if err := l.Rewind(uint64(to)); err != nil {
-			t.Fatal(err)
-		}
-		files := map[string]bool{}
-		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				name, err = filepath.Rel(dir, name)
-				files[filepath.ToSlash(name)] = true
-			}
-			return err
-		})
-		if err != nil {
 			t.Fatal(err)
 		}
 		want := to/256*2 + to/65_536
 		if to%256 > 0 {
 			want += 2
 		}
-		for name := range files {
-			if strings.HasPrefix(name, "edge.") {
-				delete(files, name)
+		if got := files(t, filepath.Join(dir, "tile")); got != want {
+			t.Fatalf("rewound to %d: %d files, want %d", to, got, want)
+		}
+		entries = append(entries[:to], pack(round*1_000_000, 700, 8)...)
+		m := modelOf(entries)
+		appendTo(t, l, entries[to:])
+		compare(t, l, entries, m, len(entries), to, to)
+		l = open(t, dir) // without Close
+		compare(t, l, entries, m, len(entries), to, to)
+	}
+}
+
+func files(t *testing.T, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A crash between the last byte of a tile and its name.
+func TestInterruptedSeal(t *testing.T) {
+	x := newTail(t, 10, 256)
+	for _, names := range [][]string{{"tile/entries/000", "tile/0/000"}, {"tile/entries/000"}, {"tile/0/000"}} {
+		dir := copyDir(t, x.dir)
+		for _, name := range names {
+			name = filepath.Join(dir, filepath.FromSlash(name))
+			if err := os.Rename(name, name+".open"); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if len(files) != want {
-			t.Fatalf("rewound to %d: %d files, want %d", to, len(files), want)
+		bundle := "tile/entries/000"
+		if len(names) == 2 { // and what a failed Append left behind it
+			bundle += ".open"
+			writeFile(t, dir, bundle, append(readFile(t, dir, bundle), 1, 2, 3))
 		}
-		entries := append(pack(0, to, 8), pack(1_000_000, 700, 8)...)
-		appendTo(t, l, entries[to:])
-		compare(t, l, entries, modelOf(entries), len(entries), to, to)
+		l := open(t, dir)
+		for _, name := range []string{"tile/entries/000", "tile/0/000"} {
+			if !bytes.Equal(readFile(t, dir, name), readFile(t, x.dir, name)) {
+				t.Fatalf("%s is not as it was, after %v", name, names)
+			}
+		}
+		compare(t, l, x.entries, x.m, 256, 255, 10)
 		_ = l.Close()
-		l = open(t, dir)
-		compare(t, l, entries, modelOf(entries), len(entries), to, to)
+		x.survives(t, dir, "sealed late", 256)
 	}
 }
 

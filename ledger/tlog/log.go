@@ -261,6 +261,5 @@ func (l *Log) Rewind(size uint64) error {
 	l.reign++
 	l.mu.Unlock()
 	l.unsettled = true
-	l.cache.Purge()
 	return l.prepare()
 }

@@ -421,6 +421,36 @@ func TestReadersWhileOneAppends(t *testing.T) {
 	}
 }
 
+// What a reader was given stays as it was.
+func TestReadersKeepWhatTheyHave(t *testing.T) {
+	l := open(t, t.TempDir())
+	fill(t, l, 300, 8)
+	type had struct{ data, copy []byte }
+	have := map[string]had{}
+	paths := []string{"tile/0/000", "tile/0/000.p/5", "tile/0/001.p/44", "tile/0/001.p/3", "tile/1/000.p/1", "tile/entries/001.p/3", "tile/entries/001.p/44"}
+	for _, path := range paths {
+		data, err := l.Tile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have[path] = had{data, bytes.Clone(data)}
+		_ = append(data, make([]byte, 100)...)
+	}
+	entries, m := pack(0, 300, 8), modelOf(pack(0, 300, 8))
+	compare(t, l, entries, m, 300, 259, 5)
+	for _, to := range []uint64{258, 5} {
+		if err := l.Rewind(to); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, l, pack(1_000_000, 300, 8))
+	}
+	for path, h := range have {
+		if !bytes.Equal(h.data, h.copy) {
+			t.Errorf("%s has changed in the hands of its reader", path)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	l := open(t, t.TempDir())
 	fill(t, l, 10, 8)

@@ -172,6 +172,8 @@ func TestAuditOverHTTP(t *testing.T) {
 			http.Error(out, "busy", http.StatusServiceUnavailable)
 		case ok && there:
 			_, _ = out.Write(raw)
+		case strings.HasPrefix(in.URL.Path, "/moved/"):
+			http.Redirect(out, in, "/ledger/checkpoint", http.StatusFound)
 		default:
 			http.NotFound(out, in)
 		}
@@ -194,6 +196,9 @@ func TestAuditOverHTTP(t *testing.T) {
 	}
 	if _, err := audit(server.URL+"/elsewhere", "secret"); err == nil || !strings.Contains(err.Error(), "checkpoint: it is missing") {
 		t.Errorf("at another address: %v", err)
+	}
+	if _, err := audit(server.URL+"/moved", "secret"); err == nil || !strings.Contains(err.Error(), "302") {
+		t.Errorf("where the ledger has moved: %v", err)
 	}
 	all["tile/0/000"] = make([]byte, 10<<20)
 	if _, err := audit(server.URL+"/ledger", "secret"); err == nil || !strings.Contains(err.Error(), "tile/0/000: more than 8192 bytes") {

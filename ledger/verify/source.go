@@ -86,7 +86,10 @@ func URL(base, token string) (Source, error) {
 	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallelWeb, parallelWeb
 	transport.DisableCompression = true // hashes do not shrink, and limits are of what is read
 	transport.ResponseHeaderTimeout = requestTimeout
-	return &web{base: strings.TrimSuffix(base, "/") + "/", token: token, client: &http.Client{Transport: transport, Timeout: requestTimeout}}, nil
+	return &web{base: strings.TrimSuffix(base, "/") + "/", token: token, client: &http.Client{
+		Transport: transport, Timeout: requestTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this host
+	}}, nil
 }
 
 // Parallel implements Source.
