@@ -282,6 +282,25 @@ func TestSealedWordsNeverEnter(t *testing.T) {
 	s.waits(t, 0, s.Store().Last())
 }
 
+// Words of a region that is endorsed are in that region's ledger, not in ours.
+func TestOthersWordsNeverEnter(t *testing.T) {
+	s := newScribing(t)
+	s.leads = true
+	other := testkit.NewRegionNamed(t, "elsewhere", "cara")
+	s.adds(t, [][]byte{s.region.Endorse(t, nil, other)})
+	s.adds(t, append(slices.Clone(other.Records), other.Endorse(t, nil, s.region)))
+	e := other.Members[0].Envelope(t, crypto.Header{Time: s.clock.now(), Audience: crypto.AudienceCommunity, TLP: 2}, nil, s.item(t, "green.example"))
+	s.takes(t, e, mesh.ViaDirect)
+	s.step(t)
+	if got := s.holds(t, entry.Envelope); len(got) != 0 {
+		t.Errorf("the ledger holds %v", got)
+	}
+	if got := s.holds(t, entry.Record); len(got) != 4 {
+		t.Errorf("%d records, want three credentials and whom the region endorses", len(got))
+	}
+	s.waits(t, 0, s.Store().Last())
+}
+
 // What a revocation cuts off is due no longer; the revocation is.
 func TestCutWordsAreNotDue(t *testing.T) {
 	s := newScribing(t)

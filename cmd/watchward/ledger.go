@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -314,8 +313,7 @@ Name those who keep it from now on with --voter, all of them, if they change.`,
 			if before.Ledger == 0 {
 				return usage("this region has no ledger yet: watchward region amend --voter NAME begins one")
 			}
-			next := following(before)
-			next.Coordinators = slices.Clone(before.Coordinators)
+			next := successor(before)
 			if err := who.apply(cmd, &next, c.among()); err != nil {
 				return err
 			}

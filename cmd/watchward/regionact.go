@@ -868,12 +868,6 @@ it; from then on it goes on, whoever keeps it.`,
 	return c
 }
 
-// following is the next charter as far as nothing changes, without coordinators.
-func following(before *trust.Charter) trust.Charter {
-	return trust.Charter{Name: before.Name, Threshold: before.Threshold, MinVersion: before.MinVersion, Created: now().UnixMilli(), RegionRoles: before.RegionRoles,
-		Voters: before.Voters, Witnesses: before.Witnesses, Ledger: before.Ledger}
-}
-
 // everCoordinator checks a name that is to leave, and distrusts one that left
 // before.
 func (c *council) everCoordinator(name string, next *trust.Charter, distrust bool) error {
