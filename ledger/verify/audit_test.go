@@ -170,6 +170,10 @@ func TestAuditOverHTTP(t *testing.T) {
 			http.Error(out, "who?", http.StatusUnauthorized)
 		case ok && there && broken.Add(-1) >= 0:
 			http.Error(out, "busy", http.StatusServiceUnavailable)
+		case ok && there && raw == nil: // without end
+			for err := error(nil); err == nil; {
+				_, err = out.Write(make([]byte, 1<<16))
+			}
 		case ok && there:
 			_, _ = out.Write(raw)
 		case strings.HasPrefix(in.URL.Path, "/moved/"):
@@ -200,7 +204,7 @@ func TestAuditOverHTTP(t *testing.T) {
 	if _, err := audit(server.URL+"/moved", "secret"); err == nil || !strings.Contains(err.Error(), "302") {
 		t.Errorf("where the ledger has moved: %v", err)
 	}
-	all["tile/0/000"] = make([]byte, 10<<20)
+	all["tile/0/000"] = nil
 	if _, err := audit(server.URL+"/ledger", "secret"); err == nil || !strings.Contains(err.Error(), "tile/0/000: more than 8192 bytes") {
 		t.Errorf("a server without end: %v", err)
 	}
