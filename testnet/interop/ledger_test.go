@@ -92,9 +92,15 @@ func cosigned(t *testing.T, d *dev, l *ledger) {
 	if err != nil || len(n.Sigs) != len(w.verifiers)+1 {
 		t.Errorf("of log and witness %d signatures: %v", len(n.Sigs), err)
 	}
+	// It is a checkpoint like any other to who does not know the witness.
+	c, shown := newCopy(t, l)
+	c.files["checkpoint"] = second
+	if err := errors.Join(fsck(t, shown), torchwoodClient(t.Context(), shown), cosignatures(t.Context(), shown), d.audit(t, shown)); err != nil {
+		t.Errorf("with a witness's lines under the checkpoint: %v", err)
+	}
 	// A proof with one bit wrong is no proof, a checkpoint with one no checkpoint.
 	d.grow(t, sizeOf(t, second)+1)
-	c, shown := newCopy(t, l)
+	c, shown = newCopy(t, l)
 	raw, err := c.read(t.Context(), "checkpoint")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +143,7 @@ func flippedBits(t *testing.T, d *dev, l *ledger) {
 				t.Logf("%v: %s: %v", f, tool.name, err)
 			}
 		}
-		ours := d.audit(t.Context(), shown)
+		ours := d.audit(t, shown)
 		if ours != nil {
 			t.Logf("%v: watchward ledger audit: %v", f, ours)
 		}
