@@ -92,10 +92,11 @@ func cosigned(t *testing.T, d *dev, l *ledger) {
 	if err != nil || len(n.Sigs) != len(w.verifiers)+1 {
 		t.Errorf("of log and witness %d signatures: %v", len(n.Sigs), err)
 	}
-	// It is a checkpoint like any other to who does not know the witness.
+	// It is a checkpoint like any other to tools that do not know the witness. Our audit
+	// takes no line that it cannot check: a flipped bit of a name would look like one.
 	c, shown := newCopy(t, l)
 	c.files["checkpoint"] = second
-	if err := errors.Join(fsck(t, shown), torchwoodClient(t.Context(), shown), cosignatures(t.Context(), shown), d.audit(t, shown)); err != nil {
+	if err := errors.Join(fsck(t, shown), torchwoodClient(t.Context(), shown), cosignatures(t.Context(), shown)); err != nil {
 		t.Errorf("with a witness's lines under the checkpoint: %v", err)
 	}
 	// A proof with one bit wrong is no proof, a checkpoint with one no checkpoint.
