@@ -243,10 +243,11 @@ func TestWordsComeIntoTheLedger(t *testing.T) {
 	eventuallyIn(t, time.Minute, "the witness has signed it", func() bool {
 		return k.proves(t, h.receipt(t, toAll)).Ledger.Witnessed
 	})
-	if _, _, err := h.LedgerReceipt(t.Context(), toRegion, notice.TLPGreen); err != nil {
-		t.Fatal(err)
-	} else if _, found, _ := h.LedgerReceipt(t.Context(), toRegion, notice.TLPGreen); found {
-		t.Error("an AMBER notice exists for a GREEN token")
+	if _, found, err := h.LedgerReceipt(t.Context(), toRegion, notice.TLPGreen); found || err != nil {
+		t.Errorf("a receipt of an AMBER notice for a GREEN token: %t, %v", found, err)
+	}
+	if _, found, err := h.LedgerEntry(t.Context(), toRegion, false, notice.TLPGreen); found || err != nil {
+		t.Errorf("the entry of an AMBER notice for a GREEN token: %t, %v", found, err)
 	}
 	for name, id := range map[string]string{"RED": red, "local": kept} {
 		if _, _, err := h.LedgerReceipt(t.Context(), id, 0); !isProblem[*api.NoProof](err) {
