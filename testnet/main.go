@@ -5,6 +5,7 @@
 //	go run ./testnet chaos --minutes 2
 //	go run ./testnet report
 //	go run ./testnet bench
+//	go run ./testnet words DIR FILE
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 
 	"github.com/watchward/watchward/testnet/bench"
 	"github.com/watchward/watchward/testnet/chaos"
+	"github.com/watchward/watchward/testnet/words"
 )
 
 func main() {
@@ -33,7 +35,7 @@ func main() {
 and break them. "up" is for trying commands, "chaos" for seeing that nothing is
 lost, "report" shows the last chaos on one page, and "bench" measures.`,
 	}
-	root.AddCommand(newUp(), newChaos(), newReport(), newBench())
+	root.AddCommand(newUp(), newChaos(), newReport(), newBench(), newWords())
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(1)
 	}
@@ -134,5 +136,25 @@ func newBench() *cobra.Command {
 	c.Flags().BoolVar(&o.Write, "write", false, "put the table into testnet/bench/RESULTS.md")
 	c.Flags().StringVar(&o.Root, "root", ".", "directory of the repository")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 30*time.Minute, "for each benchmark")
+	return c
+}
+
+func newWords() *cobra.Command {
+	var count int
+	c := &cobra.Command{
+		Use: "words DIR FILE", Short: "Write a bundle of many words by the node in DIR, which must not run", Args: cobra.ExactArgs(2),
+		Long: `Write a bundle of many words, each in an envelope of its own, by the member whose
+node is in DIR. The node must not run, and must have said nothing before. Any node of
+the region takes them in: watchward import FILE. This is how a long ledger is made.`,
+		Example: "  go run ./testnet words --count 10000 watchward-dev/hospital-4 words.wwb",
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := os.Create(args[1])
+			if err != nil {
+				return err
+			}
+			return errors.Join(words.Write(args[0], count, f), f.Close())
+		},
+	}
+	c.Flags().IntVar(&count, "count", 10_000, "how many words")
 	return c
 }

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,12 +16,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(plainEnv); spec != "" { // a process of BenchmarkGossipProcesses
-		if err := plain(spec, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, process := range map[string]func(spec string, in io.Reader, out io.Writer) error{
+		plainEnv: plain, voterEnv: runVoter, appenderEnv: runAppender,
+	} {
+		if spec := os.Getenv(env); spec != "" { // this is a process of a benchmark
+			if err := process(spec, os.Stdin, os.Stdout); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }

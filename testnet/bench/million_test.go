@@ -60,13 +60,13 @@ func million(b *testing.B, binary string, indicators int) {
 	took, encoded := bring(b, r, r.Members[fillAuthors], n, indicators)
 	b.ReportMetric(float64(indicators)/took.Seconds(), "filled/s")
 	b.ReportMetric(mebibytes(peak()), "fill-peak-MiB")
-	b.ReportMetric(mebibytes(anonymous(b, n)), "filled-MiB")
+	b.ReportMetric(mebibytes(anonymous(b, n.Pid())), "filled-MiB")
 
 	values := questions(millionLookups, indicators, 1)
 	b.ReportMetric(lookupCommand(b, n, values, "--json"), "lookup-json-values/s")
 	b.ReportMetric(lookupCommand(b, n, values), "lookup-table-values/s")
 	b.ReportMetric(lookupCommand(b, n, values, "--known"), "lookup-known-values/s")
-	b.ReportMetric(mebibytes(anonymous(b, n)), "looked-up-MiB")
+	b.ReportMetric(mebibytes(anonymous(b, n.Pid())), "looked-up-MiB")
 	if err := n.Stop(); err != nil {
 		b.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func million(b *testing.B, binary string, indicators int) {
 		}
 		askOne(b, n, mixed(indicators/2).Value)
 		starts = append(starts, time.Since(start).Seconds())
-		b.ReportMetric(mebibytes(anonymous(b, n)), "restarted-MiB")
+		b.ReportMetric(mebibytes(anonymous(b, n.Pid())), "restarted-MiB")
 		if len(starts) == lookupRounds {
 			break
 		}
@@ -203,7 +203,7 @@ func watchMemory(b *testing.B, n *proc.Node) func() int64 {
 		defer tick.Stop()
 		highest := int64(0)
 		for {
-			highest = max(highest, anonymous(b, n))
+			highest = max(highest, anonymous(b, n.Pid()))
 			select {
 			case <-tick.C:
 			case <-stop:
@@ -219,8 +219,8 @@ func watchMemory(b *testing.B, n *proc.Node) func() int64 {
 }
 
 // anonymous returns RssAnon of a node in bytes, 0 where the system does not tell.
-func anonymous(b *testing.B, n *proc.Node) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.Pid()))
+func anonymous(b *testing.B, pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -128,6 +129,30 @@ func TestTopLevel(t *testing.T) {
 	}
 	if !seen["go.mod"] {
 		t.Errorf("git tracks no go.mod in %s: is it the repository?", root)
+	}
+}
+
+// TestToolsStayOutside keeps the programs that the ledger is checked with and measured
+// beside in the modules that need them.
+func TestToolsStayOutside(t *testing.T) {
+	product, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tool, user := range map[string]string{
+		"github.com/transparency-dev/tessera": "interop", "github.com/transparency-dev/witness": "interop",
+		"filippo.io/torchwood": "interop", "go.etcd.io/etcd/client/v3": "rivals", "go.etcd.io/etcd/server/v3": "rivals",
+	} {
+		nested, err := os.ReadFile(filepath.Join(root, "testnet", user, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(nested), tool+" v") {
+			t.Errorf("testnet/%s does not need %s: is it misspelt?", user, tool)
+		}
+		if strings.Contains(string(product), tool+" ") {
+			t.Errorf("go.mod needs %s: it belongs into testnet/%s alone", tool, user)
+		}
 	}
 }
 
