@@ -14,6 +14,10 @@ import (
 // signed each minute.
 const quorumSeen = 2*idleEvery + 30*time.Second
 
+// electionMax is how long a ledger may be without a leader before a person is told: the
+// next one is there within a second, as a rule.
+const electionMax = 3 * time.Second
+
 // watch looks once a second at what a person should know.
 func (f *follower) watch() {
 	for f.sleep(time.Second) {
@@ -51,6 +55,9 @@ func (f *follower) watchQuorum(t *track) {
 	since := f.noQuorumSince(t)
 	if since.IsZero() {
 		f.over(dedup)
+		return
+	}
+	if f.now().Sub(since) < electionMax {
 		return
 	}
 	f.alarm(Alarm{Kind: "ledger-no-quorum", Severity: "warning", Dedup: dedup,
