@@ -225,6 +225,7 @@ func (h *history) down(n *node) {
 		return
 	}
 	h.net.Leave(n.peer()) // from here on the others do not hear it
+	h.disks[n].set(0)
 	u := h.uses[n]
 	u.cancel()
 	u.Lock()
