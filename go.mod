@@ -5,6 +5,7 @@ go 1.26.8
 require (
 	filippo.io/age v1.3.1 // passphrases on key files: a small, reviewed format with scrypt
 	filippo.io/edwards25519 v1.2.0 // refuses non-canonical and low-order keys, which crypto/ed25519 takes
+	github.com/anishathalye/porcupine v1.3.1 // tests: are the ledger's histories linearizable
 	github.com/cloudflare/circl v1.6.5 // ML-DSA-65 and X-Wing
 	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI from the handlers themselves
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310

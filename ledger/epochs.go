@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -52,17 +53,26 @@ func (l *Ledger) keepUp() error {
 		newest := i == len(epochs)-1
 		named := newest && l.c.Vote && slices.Contains(l.voters(e.number), l.c.Self)
 		switch {
-		case named && r == nil:
+		case r == nil && (named || newest && l.c.Vote && !e.left && e.voted()):
+			e.left = false
 			r = newReplica(l, e)
 			l.mu.Lock()
 			e.replica = r
 			l.mu.Unlock()
 		case !newest && r != nil, !named && r != nil && r.left(l.ctx):
 			l.log.Info("this node votes on the ledger no more", "origin", e.origin)
+			e.left = true
 			errs = append(errs, l.endReplica(e))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// voted reports whether this node was a voter of the epoch. Then it is one, whatever the
+// charter says, until the others have let it go: they may have no quorum without it.
+func (e *epoch) voted() bool {
+	_, err := os.Stat(filepath.Join(e.dir, "raft"))
+	return err == nil
 }
 
 // endReplica closes this node's raft of an epoch. Its tree stays.

@@ -44,14 +44,19 @@ func (l *Ledger) FindHere(ctx context.Context, entry []byte) (Found, error) {
 }
 
 // Snapshot takes a snapshot of raft, and leaves no log behind it.
-func (l *Ledger) Snapshot() error {
+func (l *Ledger) Snapshot() error { return l.snapshot(1) }
+
+// SnapshotOnly takes a snapshot of raft, and leaves the log.
+func (l *Ledger) SnapshotOnly() error { return l.snapshot(trailingLogs) }
+
+func (l *Ledger) snapshot(trailing uint64) error {
 	r, err := l.voting()
 	if err != nil {
 		return err
 	}
 	node := r.node()
 	c := node.ReloadableConfig()
-	c.TrailingLogs = 1
+	c.TrailingLogs = trailing
 	if err := node.ReloadConfig(c); err != nil {
 		return err
 	}
@@ -72,4 +77,21 @@ func (l *Ledger) RaftServers() (voters, others int) {
 		}
 	}
 	return voters, others
+}
+
+// RaftProtocols are those that only voters of an epoch may speak.
+func RaftProtocols(epoch uint32) []string {
+	return []string{raftProtocol(epoch), healthProtocol(epoch)}
+}
+
+// Signed returns the size of the largest tree of an epoch that this member knows it has
+// signed; 0 before it has asked its peers.
+func (l *Ledger) Signed(epoch uint32) uint64 {
+	m := &l.epochsNow()[epoch-1].track.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.known {
+		return 0
+	}
+	return m.Size
 }

@@ -182,6 +182,31 @@ func TestStalledDiskLosesTheLead(t *testing.T) {
 	}
 }
 
+// A disk hangs for so short a time that the leader does not lose its lease: whoever leads
+// then appends.
+func TestShortStallIsNoEnd(t *testing.T) {
+	c := newCluster(t, 3)
+	disks := withDisks(c)
+	c.start("a", "b", "c")
+	c.append([]byte("before"))
+	old := c.leader()
+	stall := make(chan struct{})
+	disks[old].set(stall, nil)
+	hung := make(chan error, 1)
+	go func() {
+		_, err := old.Append(t.Context(), []byte("hangs"))
+		hung <- err
+	}()
+	c.wait("it is fenced", func() bool { return old.Status().Fenced != "" })
+	disks[old].set(nil, nil)
+	close(stall)
+	if err := <-hung; !errors.Is(err, ledger.ErrNoQuorum) {
+		t.Errorf("append on a disk that hangs: %v", err)
+	}
+	c.append([]byte("hangs"), []byte("after"))
+	c.same(3, "a", "b", "c")
+}
+
 func TestFailedDiskIsForGood(t *testing.T) {
 	for _, who := range []string{"leader", "follower"} {
 		t.Run(who, func(t *testing.T) {

@@ -43,6 +43,7 @@ type node struct {
 	dir     string
 	roster  *trust.Roster
 	disk    func(raft.LogStore) raft.LogStore
+	now     func() time.Time // nil: the real one
 
 	mu     sync.Mutex
 	alarms []ledger.Alarm
@@ -94,7 +95,7 @@ func (n *node) open() error {
 	port := n.c.net.Join(n.peer())
 	c := ledger.Config{
 		Dir: n.dir, Region: n.c.region.ID, Self: n.member.ID, Key: crypto.NewLedgerKey(n.member.Signing), Roster: n.roster,
-		Network: port, MaxAge: 10 * time.Minute, Heartbeat: beat, Mirror: true, Vote: true, Raise: n.raise, Log: log,
+		Network: port, MaxAge: 10 * time.Minute, Heartbeat: beat, Mirror: true, Vote: true, Raise: n.raise, Now: n.now, Log: log,
 	}
 	if n.disk != nil {
 		c.OnDisk(n.disk)

@@ -100,14 +100,20 @@ func (r *replica) reign(node *raft.Raft) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := r.take(ctx, node); err != nil {
-			if ctx.Err() == nil {
+		for ctx.Err() == nil {
+			err := r.take(ctx, node)
+			if err == nil {
+				r.tend(ctx, node) // ends early when the disk has hung: raft may not have noticed
+				continue
+			}
+			if ctx.Err() == nil && !errors.Is(err, errFenced) {
 				r.log.Warn("elected, but cannot lead", "err", err)
 				node.LeadershipTransfer()
 			}
-			return
+			if !r.sleep(r.l.c.Heartbeat) {
+				return
+			}
 		}
-		r.tend(ctx, node)
 	}()
 	return func() {
 		cancel()
@@ -157,7 +163,7 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 	return err
 }
 
-// tend keeps the configuration in step with the charter.
+// tend keeps the configuration in step with the charter, as long as this node may append.
 func (r *replica) tend(ctx context.Context, node *raft.Raft) {
 	beat := max(r.l.c.Heartbeat, 100*time.Millisecond)
 	pilot := autopilot.New(node, delegate{r},
@@ -171,6 +177,9 @@ func (r *replica) tend(ctx context.Context, node *raft.Raft) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if !r.ready.Load() {
+			return
 		}
 		if err := r.adjust(node); err != nil && ctx.Err() == nil && !errors.Is(err, raft.ErrNotLeader) {
 			r.log.Warn("the voters cannot be brought in step with the charter yet", "err", err)

@@ -159,6 +159,7 @@ type epoch struct {
 	dir     string
 	tree    *tree
 	track   *track   // what is known of its checkpoints
+	left    bool     // the others have let this voter go; followCharter's alone
 	replica *replica // under Ledger.mu; nil where this node is no voter of it, or not yet, or no more
 }
 

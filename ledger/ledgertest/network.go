@@ -16,25 +16,20 @@ import (
 type Network struct {
 	mu      sync.Mutex
 	ports   map[string]*Port
-	cut     map[link]bool
+	cut     map[way]bool
 	delay   time.Duration
 	changed chan struct{} // closed and replaced when a link is cut or heals
 	streams map[*stream]struct{}
 }
 
-// A link joins two peers, the lesser first.
-type link struct{ a, b string }
+// A way leads from one peer to another.
+type way struct{ from, to string }
 
-func linkOf(a, b string) link {
-	if a > b {
-		a, b = b, a
-	}
-	return link{a, b}
-}
+func (w way) back() way { return way{w.to, w.from} }
 
 // New returns a network without ports.
 func New() *Network {
-	return &Network{ports: map[string]*Port{}, cut: map[link]bool{}, changed: make(chan struct{}), streams: map[*stream]struct{}{}}
+	return &Network{ports: map[string]*Port{}, cut: map[way]bool{}, changed: make(chan struct{}), streams: map[*stream]struct{}{}}
 }
 
 // Join adds a peer, or what comes after one that has left.
@@ -55,18 +50,23 @@ func (n *Network) Delay(d time.Duration) {
 
 // Cut holds everything between two peers back, as a router does that has lost its way:
 // nobody gets an error. Heal lets it arrive.
-func (n *Network) Cut(a, b string) { n.set(true, a, b) }
+func (n *Network) Cut(a, b string) { n.set(true, way{a, b}, way{b, a}) }
 
-// Heal ends Cut.
-func (n *Network) Heal(a, b string) { n.set(false, a, b) }
+// Mute holds back what one peer sends to another, and nothing that comes from there.
+func (n *Network) Mute(from, to string) { n.set(true, way{from, to}) }
 
-func (n *Network) set(cut bool, a, b string) {
+// Heal ends Cut and Mute.
+func (n *Network) Heal(a, b string) { n.set(false, way{a, b}, way{b, a}) }
+
+func (n *Network) set(cut bool, ways ...way) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if cut {
-		n.cut[linkOf(a, b)] = true
-	} else {
-		delete(n.cut, linkOf(a, b))
+	for _, w := range ways {
+		if cut {
+			n.cut[w] = true
+		} else {
+			delete(n.cut, w)
+		}
 	}
 	close(n.changed)
 	n.changed = make(chan struct{})
@@ -99,7 +99,7 @@ func (n *Network) Leave(peer string) {
 	delete(n.ports, peer)
 	var ends []*stream
 	for s := range n.streams {
-		if s.link.a == peer || s.link.b == peer {
+		if s.way.from == peer || s.way.to == peer {
 			ends = append(ends, s)
 		}
 	}
@@ -109,12 +109,12 @@ func (n *Network) Leave(peer string) {
 	}
 }
 
-// passes returns how long what is sent now takes on a link, and, if the link is cut, what
-// to wait for.
-func (n *Network) passes(l link) (time.Duration, <-chan struct{}) {
+// passes returns how long what is sent now takes on a way, and, if it is cut, what to
+// wait for.
+func (n *Network) passes(w way) (time.Duration, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.cut[l] {
+	if n.cut[w] {
 		return 0, n.changed
 	}
 	return n.delay, nil
@@ -137,12 +137,15 @@ type handler struct {
 
 var errUnreachable = errors.New("the peer is not connected")
 
-// Open waits on a cut link until ctx ends.
+// Open waits on a link that is cut either way until ctx ends.
 func (p *Port) Open(ctx context.Context, peer, protocol string) (ledger.Stream, error) {
 	n := p.network
-	l := linkOf(p.peer, peer)
+	w := way{p.peer, peer}
 	for {
-		_, cut := n.passes(l)
+		_, cut := n.passes(w)
+		if cut == nil {
+			_, cut = n.passes(w.back())
+		}
 		if cut == nil {
 			break
 		}
@@ -164,7 +167,7 @@ func (p *Port) Open(ctx context.Context, peer, protocol string) (ledger.Stream, 
 	if !ok || !h.allow(p.peer) {
 		return nil, errUnreachable
 	}
-	a, b := newStreams(n, l)
+	a, b := newStreams(n, w)
 	go h.serve(p.peer, b)
 	return a, nil
 }
@@ -180,7 +183,7 @@ func (p *Port) Handle(protocol string, allow func(string) bool, h func(string, l
 	p.handlers[protocol] = handler{allow, h}
 }
 
-// Peers are those on the network to whom no link is cut.
+// Peers are those on the network to whom no link is cut, either way.
 func (p *Port) Peers() (out []string) {
 	n := p.network
 	n.mu.Lock()
@@ -189,7 +192,7 @@ func (p *Port) Peers() (out []string) {
 		return nil
 	}
 	for peer := range n.ports {
-		if peer != p.peer && !n.cut[linkOf(p.peer, peer)] {
+		if peer != p.peer && !n.cut[way{p.peer, peer}] && !n.cut[way{peer, p.peer}] {
 			out = append(out, peer)
 		}
 	}

@@ -18,13 +18,14 @@ var errReset = errors.New("the stream was reset")
 // A stream is one end of a pair.
 type stream struct {
 	network *Network
-	link    link
+	way     way // of what is written here
 	in, out *flow
 }
 
-func newStreams(n *Network, l link) (a, b ledger.Stream) {
-	x, y := newFlow(n, l), newFlow(n, l)
-	sa, sb := &stream{n, l, x, y}, &stream{n, l, y, x}
+// newStreams returns the ends of one stream: a writes to w's end, b to its beginning.
+func newStreams(n *Network, w way) (a, b ledger.Stream) {
+	x, y := newFlow(n, w.back()), newFlow(n, w)
+	sa, sb := &stream{n, w, x, y}, &stream{n, w.back(), y, x}
 	x.ended = func() {
 		n.mu.Lock()
 		delete(n.streams, sa)
@@ -64,7 +65,7 @@ func (s *stream) SetDeadline(t time.Time) error {
 // A flow carries bytes one way.
 type flow struct {
 	network *Network
-	link    link
+	way     way
 	ended   func() // once
 
 	mu              sync.Mutex
@@ -80,7 +81,9 @@ type chunk struct {
 	due  time.Time
 }
 
-func newFlow(n *Network, l link) *flow { return &flow{network: n, link: l, moved: make(chan struct{})} }
+func newFlow(n *Network, w way) *flow {
+	return &flow{network: n, way: w, moved: make(chan struct{})}
+}
 
 // changed must be called with the lock.
 func (f *flow) changed() {
@@ -121,7 +124,7 @@ func (f *flow) write(b []byte) (int, error) {
 			return n, nil
 		case f.size < windowMax:
 			k := min(windowMax-f.size, len(b))
-			delay, _ := f.network.passes(f.link)
+			delay, _ := f.network.passes(f.way)
 			f.chunks = append(f.chunks, chunk{append([]byte(nil), b[:k]...), time.Now().Add(delay)})
 			f.size += k
 			n, b = n+k, b[k:]
@@ -144,7 +147,7 @@ func (f *flow) read(b []byte) (int, error) {
 			f.mu.Unlock()
 			return 0, err
 		}
-		_, cut := f.network.passes(f.link)
+		_, cut := f.network.passes(f.way)
 		var due time.Time
 		if cut == nil && len(f.chunks) > 0 {
 			first := &f.chunks[0]

@@ -151,18 +151,20 @@ type appender struct {
 	link *link
 }
 
-// append appends an entry, again and again until a leader has taken it.
-func (a *appender) append(entry []byte) error {
+// append appends an entry, again and again until a leader has taken it, and returns its
+// index.
+func (a *appender) append(entry []byte) (uint64, error) {
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		k, err := a.connected()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if _, err = k.ask(opAppend, entry); err == nil {
-			return nil
+		at, err := k.ask(opAppend, entry)
+		if err == nil {
+			return at, nil
 		}
 		if time.Now().After(end) {
-			return err
+			return 0, err
 		}
 		a.forget(k)
 	}
@@ -217,7 +219,7 @@ func appendAll(by []*appender, clients int, long time.Duration) ([]int64, error)
 			for time.Now().Before(end) {
 				entry := newEntry()
 				start := time.Now()
-				if failed[i] = by[i%len(by)].append(entry); failed[i] != nil {
+				if _, failed[i] = by[i%len(by)].append(entry); failed[i] != nil {
 					return
 				}
 				took[i] = append(took[i], time.Since(start).Microseconds())

@@ -77,7 +77,7 @@ func (c *cluster) fill(b *testing.B, entries int) time.Duration {
 	for i := range ledgerFillers {
 		wait.Go(func() {
 			for k := i; k < entries && failed[i] == nil; k += ledgerFillers {
-				failed[i] = links[i%len(links)].append(numbered(k))
+				_, failed[i] = links[i%len(links)].append(numbered(k))
 			}
 		})
 	}
