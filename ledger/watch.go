@@ -14,9 +14,9 @@ import (
 // signed each minute.
 const quorumSeen = 2*idleEvery + 30*time.Second
 
-// electionMax is how long a ledger may be without a leader before a person is told: the
-// next one is there within a second, as a rule.
-const electionMax = 3 * time.Second
+// quorumPatience is how long there may be no quorum before a person hears of it: when a
+// leader dies the next one is elected within a second.
+const quorumPatience = 5 * time.Second
 
 // watch looks once a second at what a person should know.
 func (f *follower) watch() {
@@ -57,7 +57,7 @@ func (f *follower) watchQuorum(t *track) {
 		f.over(dedup)
 		return
 	}
-	if f.now().Sub(since) < electionMax {
+	if f.now().Sub(since) < quorumPatience {
 		return
 	}
 	f.alarm(Alarm{Kind: "ledger-no-quorum", Severity: "warning", Dedup: dedup,
