@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	beat = 100 * time.Millisecond
+	beat = 200 * time.Millisecond
 	soon = 30 * time.Second // far more than anything takes
 )
 

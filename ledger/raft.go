@@ -56,6 +56,7 @@ type replica struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
+	begun  chan struct{} // closed once raft has started, or will not
 
 	ready   atomic.Bool // leads, and everything of earlier leaders is applied
 	joining atomic.Bool // joiningFile is there
@@ -87,7 +88,7 @@ func memberOf(id raft.ServerID) (m crypto.MemberID, err error) {
 // damaged or new asks the others first.
 func newReplica(l *Ledger, e *epoch) *replica {
 	r := &replica{
-		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), health: map[raft.ServerID]health{},
+		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), begun: make(chan struct{}), health: map[raft.ServerID]health{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.layer = newLayer(l.c.Network, e.number, l.c.Self, l.peerOf, r.allows)
@@ -102,6 +103,7 @@ func (r *replica) dir() string { return filepath.Join(r.e.dir, "raft") }
 // start starts raft once this voter is whole, and leads when it is elected.
 func (r *replica) start() {
 	err := r.begin()
+	close(r.begun)
 	if err != nil && r.ctx.Err() == nil {
 		r.refuse(err)
 	}
@@ -127,7 +129,8 @@ func (r *replica) refuse(err error) {
 func (r *replica) damaged(err error) {
 	r.hurt.Do(func() {
 		r.layer.fence()
-		r.wait.Go(func() { // the reader may hold what refuse needs
+		r.wait.Go(func() {
+			<-r.begun // raft reads the log while it starts
 			r.refuse(err)
 			r.lose(ErrClosed)
 			r.shutdown()
@@ -211,15 +214,12 @@ func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStor
 	r.joining.Store(err == nil)
 	g.votes.Store(!r.joining.Load())
 	machine := &fsm{tree: r.e.tree, fetch: r.fetchTo, stop: r.stop}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ctx.Err() != nil {
-		return r.ctx.Err()
-	}
 	node, err := raft.NewRaft(c, machine, logs, stable, snaps, g) // reads the log
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.raft, r.gate = node, g
 	return nil
 }
@@ -250,8 +250,8 @@ func raftOptions(c Config, logger hclog.Logger) *raft.Config {
 	o.HeartbeatTimeout = c.Heartbeat
 	o.ElectionTimeout = c.Heartbeat
 	o.LeaderLeaseTimeout = c.Heartbeat
-	o.CommitTimeout = min(50*time.Millisecond, c.Heartbeat/4)
-	o.MaxAppendEntries = 16 // packs are large
+	o.CommitTimeout = min(25*time.Millisecond, c.Heartbeat/4) // until followers hear what is committed, and sign it
+	o.MaxAppendEntries = 16                                   // packs are large
 	o.SnapshotInterval = 30 * time.Second
 	o.SnapshotThreshold = snapshotEvery
 	o.TrailingLogs = trailingLogs
@@ -373,6 +373,7 @@ func (r *replica) close() error {
 	done := make(chan error, 1)
 	go func() {
 		var errs []error
+		<-r.begun
 		if end := r.shutdown(); end != nil {
 			errs = append(errs, end.Error())
 		}
