@@ -333,6 +333,9 @@ func TestProposalsAreNotShownToOthers(t *testing.T) {
 	if _, ok := view.Record(w.proposals["open"].ID()); ok {
 		t.Error("shown")
 	}
+	if _, ok := r.Find(w.proposals["open"].ID()); !ok || slices.Contains(r.Decided(r.Region()), w.proposals["open"].ID()) {
+		t.Errorf("it is known: %t, and counts as decided", ok)
+	}
 }
 
 // Two credentials for one key: which is found does not change from call to call.
