@@ -184,6 +184,34 @@ func (s *source) entries(first uint64) ([][]byte, error) {
 	return slices.Concat(bundles...), nil
 }
 
+// grow appends to a tree what it lacks of this one. Nothing is appended that is not
+// proven to be in this one; that the tree begins it is the caller's to know. may is asked
+// before each step.
+func (s *source) grow(t *tree, may func() error) error {
+	size := t.Size()
+	for unsynced := uint64(0); size < s.size; {
+		entries, err := s.entries(size / tlog.TileWidth)
+		if err != nil {
+			return err
+		}
+		entries = entries[size%tlog.TileWidth:] // the first of them are here
+		if err := may(); err != nil {
+			return err
+		}
+		if err := t.appendAt(size, entries); err != nil {
+			return fmt.Errorf("copy the ledger: %w", err)
+		}
+		size += uint64(len(entries))
+		if unsynced += uint64(len(entries)); unsynced >= syncEntries {
+			unsynced = 0
+			if err := t.Sync(); err != nil {
+				return fmt.Errorf("copy the ledger: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // width returns how many entries of the tree are in a bundle.
 func (s *source) width(number uint64) int {
 	return int(min(s.size-number*tlog.TileWidth, tlog.TileWidth))
@@ -256,8 +284,12 @@ func (f *follower) sourceOf(ctx context.Context, s *stand, from ...string) *sour
 			peers = append(peers, p)
 		}
 	}
-	peers = dedup(peers)
-	return &source{ctx: ctx, asker: f.asker, origin: s.Origin, size: s.Size, root: s.Root, peers: peers[:min(len(peers), sourcesMax)]}
+	return f.sourceFrom(ctx, s.Checkpoint, dedup(peers))
+}
+
+// sourceFrom reads the tree under a checkpoint from peers, the first first.
+func (f *follower) sourceFrom(ctx context.Context, c tlog.Checkpoint, peers []string) *source {
+	return &source{ctx: ctx, asker: f.asker, origin: c.Origin, size: c.Size, root: c.Root, peers: peers[:min(len(peers), sourcesMax)]}
 }
 
 func dedup(peers []string) []string {
@@ -267,22 +299,6 @@ func dedup(peers []string) []string {
 		seen[p] = true
 		return known
 	})
-}
-
-// fetchTile returns a tile as the first peer gives it that has it. It is not verified.
-func (f *follower) fetchTile(ctx context.Context, origin, path string) ([]byte, error) {
-	err := errSources
-	for i, peer := range f.peers() {
-		if i >= sourcesMax || ctx.Err() != nil {
-			break
-		}
-		answer, asked := ask[*tile](ctx, f.asker, peer, &askTile{Origin: origin, Path: path})
-		if asked == nil {
-			return answer.Data, nil
-		}
-		err = fmt.Errorf("%w: %w", errSources, asked)
-	}
-	return nil, fmt.Errorf("fetch %s of %s: %w", path, origin, err)
 }
 
 // mend replaces a tile that is damaged here by what a peer has, if an error says that

@@ -119,6 +119,14 @@ func (c *cluster) damaged() {
 		if !strings.Contains(opened.Error(), bad.dir) {
 			t.Errorf("the error does not say where: %v", opened)
 		}
+		if index := filepath.Join(bad.dir, "epoch", "1", "index"); strings.Contains(opened.Error(), index) {
+			if err := os.RemoveAll(index); err != nil { // as it says
+				t.Fatal(err)
+			}
+			if opened = bad.open(); opened != nil {
+				t.Errorf("without the index: %v", opened)
+			}
+		}
 	}
 	c.start("b", "c", "h")
 	const size = damagedEntries + 101

@@ -146,7 +146,7 @@ func (r *replica) take(ctx context.Context, node *raft.Raft) error {
 func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 	before := tlog.Checkpoint{Origin: tlog.Origin(r.l.c.Region, r.e.number-1), Root: tlog.EmptyRoot()}
 	for end := time.Now().Add(linkAfter); time.Now().Before(end); {
-		if c, ok := r.l.lastCheckpoint(r.e.number - 1); ok {
+		if c, ok := r.l.follow.lastCheckpoint(r.e.number - 1); ok {
 			before = c
 			break
 		}

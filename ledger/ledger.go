@@ -132,11 +132,6 @@ type Ledger struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	// What the other half of the package does for this one; set by Open.
-	fetchTile      func(ctx context.Context, origin, path string) ([]byte, error) // from any peer, not verified
-	lastCheckpoint func(epoch uint32) (tlog.Checkpoint, bool)                     // newest good one of an epoch
-	askFind        func(ctx context.Context, leader crypto.MemberID, entry []byte) (Found, error)
-
 	follow *follower // set by Open
 
 	mu      sync.Mutex
@@ -178,7 +173,6 @@ func Open(c Config) (*Ledger, error) {
 		return nil, err
 	}
 	l.follow = newFollower(l)
-	l.fetchTile, l.lastCheckpoint, l.askFind = l.follow.fetchTile, l.follow.lastCheckpoint, l.follow.askFind
 	if err := l.openEpochs(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -380,7 +374,7 @@ func (l *Ledger) Find(ctx context.Context, raw []byte, strong bool) (Found, erro
 		if leader == l.c.Self {
 			return Found{}, ErrNotLeader{}
 		}
-		return l.askFind(ctx, leader, raw)
+		return l.follow.askFind(ctx, leader, raw)
 	}
 	return l.findHere(ctx, r, raw)
 }

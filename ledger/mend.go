@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,9 +13,8 @@ const retryAfter = time.Second
 // fetchTo brings the tree to a state whose root is trusted.
 func (r *replica) fetchTo(to point) error {
 	for {
-		err := fetch(r.ctx, r.e.tree, to.Size, to.Root, func(ctx context.Context, path string) ([]byte, error) {
-			return r.l.fetchTile(ctx, r.e.origin, path)
-		})
+		src := r.l.follow.sourceFrom(r.ctx, tlog.Checkpoint{Origin: r.e.origin, Size: to.Size, Root: to.Root}, r.l.follow.peers())
+		err := src.grow(r.e.tree, r.ctx.Err)
 		if err == nil || r.ctx.Err() != nil {
 			return err
 		}
@@ -72,32 +69,9 @@ func (r *replica) scrub() {
 		found = true
 		r.gate.stands.Store(false)
 		r.mu.Unlock()
-		if err := r.repair(err); err != nil {
-			r.log.Warn("a damaged tile cannot be replaced yet", "err", err)
-			if !r.sleep(retryAfter) {
-				return
-			}
+		if !r.l.follow.mend(r.ctx, r.e.track, err) && !r.sleep(retryAfter) {
+			return
 		}
 	}
 	r.gate.stands.Store(true)
-}
-
-// repair fetches the tile that an error names.
-func (r *replica) repair(err error) error {
-	var corrupt tlog.ErrCorrupt
-	if !errors.As(err, &corrupt) {
-		return err
-	}
-	raw, err := r.l.fetchTile(r.ctx, r.e.origin, corrupt.Tile)
-	if err != nil {
-		return fmt.Errorf("fetch %s: %w", corrupt.Tile, err)
-	}
-	if err := r.e.tree.Repair(corrupt.Tile, raw); err != nil {
-		if above := (tlog.ErrCorrupt{}); errors.As(err, &above) && above.Tile != corrupt.Tile {
-			return r.repair(above) // a tile is judged by the one above it, up to the root
-		}
-		return err
-	}
-	r.log.Warn("a damaged tile was replaced by a peer's", "tile", corrupt.Tile)
-	return nil
 }

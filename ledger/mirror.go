@@ -407,28 +407,14 @@ func (f *follower) copyTo(t *track, s *stand) error {
 		t.refuse(s)
 		return fmt.Errorf("it does not continue the %d entries here", size)
 	}
-	for unsynced := uint64(0); size < s.Size; {
-		entries, err := src.entries(size / tlog.TileWidth)
-		if err != nil {
-			return err
-		}
-		entries = entries[size%tlog.TileWidth:] // the first of them are here
+	err = src.grow(t.tree, func() error {
 		if t.votes() {
 			return errors.New("this node votes now")
 		}
-		if err := t.tree.appendAt(size, entries); err != nil {
-			return fmt.Errorf("copy the ledger: %w", err)
-		}
-		size += uint64(len(entries))
-		if unsynced += uint64(len(entries)); unsynced >= syncEntries {
-			unsynced = 0
-			if err := t.tree.Sync(); err != nil {
-				return fmt.Errorf("copy the ledger: %w", err)
-			}
-		}
-		if f.ctx.Err() != nil {
-			return f.ctx.Err()
-		}
+		return f.ctx.Err()
+	})
+	if err != nil {
+		return err
 	}
 	if m, ok := f.councils.member(src.last); ok {
 		f.mu.Lock()

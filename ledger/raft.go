@@ -93,7 +93,7 @@ func newReplica(l *Ledger, e *epoch) *replica {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.layer = newLayer(l.c.Network, e.number, l.c.Self, l.peerOf, r.allows)
 	r.seq = newSequencer(r.propose, r.mark, l.now, l.metrics.commit.Observe)
-	l.c.Network.Handle(healthProtocol(e.number), r.allows, r.serveHealth)
+	l.c.Network.Handle(healthProtocol(e.number), r.answers, r.serveHealth)
 	r.wait.Go(r.start)
 	return r
 }

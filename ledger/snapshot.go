@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/hashicorp/raft"
 
@@ -81,6 +82,9 @@ func readSnapshot(b []byte) (at point, edge []crypto.Hash, err error) {
 	at.Root = crypto.Hash(b[25:])
 	for rest := b[snapshotHead:]; len(rest) > 0; rest = rest[len(crypto.Hash{}):] {
 		edge = append(edge, crypto.Hash(rest[:len(crypto.Hash{})]))
+	}
+	if at.Size > math.MaxInt64 {
+		return at, nil, fmt.Errorf("a snapshot of %d entries", at.Size)
 	}
 	root, err := tlog.RootFromEdge(at.Size, edge)
 	if err == nil && root != at.Root {

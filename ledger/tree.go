@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/ledger/tlog"
@@ -93,7 +94,7 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 	}
 	db, err := badger.Open(indexOptions(filepath.Join(dir, "index")))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the ledger's index in %s: %w", filepath.Join(dir, "index"), err), tiles.Close())
+		return nil, errors.Join(fmt.Errorf("open the ledger's index in %s: %w: if the disk is well, remove that directory, and the index is made again from the tiles", filepath.Join(dir, "index"), err), tiles.Close())
 	}
 	t := &tree{
 		log: tiles, db: db, slog: log,
@@ -112,7 +113,8 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 // indexOptions are those of an index of small keys that can be lost at its end.
 func indexOptions(dir string) badger.Options {
 	o := badger.DefaultOptions(dir).WithLogger(nil)
-	o.SyncWrites = false // what is lost is read from the tiles again; see sync
+	o.ChecksumVerificationMode = options.OnTableAndBlockRead // a key that is not found comes in twice
+	o.SyncWrites = false                                     // what is lost is read from the tiles again; see sync
 	o.DetectConflicts = false
 	o.NumVersionsToKeep = 1
 	o.MetricsEnabled = false

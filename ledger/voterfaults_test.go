@@ -145,6 +145,17 @@ func TestVotersStayWithoutQuorum(t *testing.T) {
 	c.voters(2)
 	c.append([]byte("y"))
 	c.same(2, name, "d")
+	for other, n := range c.nodes {
+		if other == name || other == "d" {
+			continue
+		}
+		c.wait("who was dropped is a mirror", func() bool { return n.Status().Role == ledger.RoleMirror })
+		n.stop()
+		n.start() // finds out again that the others have let it go
+		c.wait("it is a mirror again, and copies", func() bool { s := n.Status(); return s.Role == ledger.RoleMirror && s.Size == 2 })
+	}
+	c.append([]byte("z"))
+	c.same(3, "a", "b", "c", "d")
 }
 
 // A voter is restored from an old backup, votes, raft log and mark. It signs nothing that

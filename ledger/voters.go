@@ -85,7 +85,19 @@ func (r *replica) allows(peer string) bool {
 			return slices.ContainsFunc(now, func(s raft.Server) bool { return s.ID == serverID(m) })
 		}
 	}
+	return r.everNamed(m)
+}
+
+// everNamed reports whether a charter of this epoch has named a member as a voter.
+func (r *replica) everNamed(m crypto.MemberID) bool {
 	return slices.ContainsFunc(r.l.charters(r.e.number), func(c *trust.Charter) bool { return slices.Contains(c.Voters, m) })
+}
+
+// answers says who may ask for this voter's health: also who was a voter once, and learns
+// by that whether the others have let it go.
+func (r *replica) answers(peer string) bool {
+	m, ok := r.l.memberAt(peer)
+	return ok && (r.everNamed(m) || r.allows(peer))
 }
 
 // found returns who founds the ledger together with this voter: the voters of the epoch's

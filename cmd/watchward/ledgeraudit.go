@@ -22,6 +22,7 @@ import (
 
 func newLedgerAudit() *cobra.Command {
 	var region, tokenFile string
+	var cosigners []string
 	c := &cobra.Command{
 		Use:   "audit DIR|URL",
 		Short: "Check a whole ledger: every entry, every hash, every signature",
@@ -34,7 +35,9 @@ http://HOST/ledger/REGION/EPOCH, where the node asks for a token unless it has
 [ledger] public = true: --token FILE.
 
 Whose signatures count, the region's records say: those in the file that watchward
-region show --out FILE --members wrote (--region FILE), or those of the node in --dir.`,
+region show --out FILE --members wrote (--region FILE), or those of the node in --dir.
+A line of anybody else is a fault, unless --cosigner has its key (a C2SP vkey of an
+Ed25519 or ML-DSA-44 cosigner, once a key): then it must hold, and counts for nothing.`,
 		Example: `  watchward ledger audit copy --region north.wwregion
   watchward ledger audit http://10.1.2.3:8460/ledger/REGION/1 --token token --dir A`,
 		Args: cobra.ExactArgs(1),
@@ -47,12 +50,28 @@ region show --out FILE --members wrote (--region FILE), or those of the node in 
 			if err != nil {
 				return err
 			}
-			return audit(cmd, args[0], src, roster)
+			keys, err := cosignerKeys(cosigners)
+			if err != nil {
+				return err
+			}
+			return audit(cmd, args[0], src, roster, keys)
 		},
 	}
 	c.Flags().StringVar(&region, "region", "", "file of the region, with its members, instead of a node")
 	c.Flags().StringVar(&tokenFile, "token", "", "file with a token for URL")
+	c.Flags().StringArrayVar(&cosigners, "cosigner", nil, "`VKEY` of a witness that the region does not name, NAME+ID+BASE64, repeatable")
 	return c
+}
+
+func cosignerKeys(vkeys []string) (keys []*tlog.Key, err error) {
+	for _, vkey := range vkeys {
+		k, err := tlog.ParseKey(strings.TrimSpace(vkey))
+		if err != nil {
+			return nil, usage("--cosigner: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }
 
 func auditSource(at, tokenFile string) (verify.Source, error) {
@@ -119,13 +138,14 @@ type auditResult struct {
 	Signers   []string `json:"signers"`
 	Witnesses []string `json:"witnesses"`
 	Witnessed bool     `json:"witnessed"`
+	Cosigners []string `json:"cosigners,omitempty"`
 	Files     uint64   `json:"files"`
 	Bytes     uint64   `json:"bytes"`
 }
 
-func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster) error {
+func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster, cosigners []*tlog.Key) error {
 	began := time.Now()
-	report, err := auditAll(cmd, at, src, roster)
+	report, err := auditAll(cmd, at, src, roster, cosigners)
 	var fault *verify.Fault
 	if err != nil && !errors.As(err, &fault) {
 		if cmd.Context().Err() != nil {
@@ -134,7 +154,7 @@ func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roste
 		return err
 	}
 	r := auditResult{Sound: err == nil, Origin: report.Origin, Size: report.Size, Signers: signers(report.Voters), Witnesses: signers(report.Witnesses),
-		Witnessed: report.Witnessed, Files: report.Files, Bytes: report.Bytes}
+		Witnessed: report.Witnessed, Cosigners: report.Cosigners, Files: report.Files, Bytes: report.Bytes}
 	if report.Origin != "" {
 		r.Root, r.Time = report.Root.String(), api.Time(report.Time.UnixMilli())
 	}
@@ -165,6 +185,9 @@ func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roste
 	if report.WitnessesOf > 0 {
 		line("witnessed", "%s", signedBy(r.Witnesses, report.WitnessesOf, "witness"))
 	}
+	if len(r.Cosigners) > 0 {
+		line("cosigned", "by %s, whom the region does not name", strings.Join(r.Cosigners, ", "))
+	}
 	line("read", "%s files, %s, in %.1f s", thousands(int64(r.Files)), size(int64(r.Bytes)), time.Since(began).Seconds())
 	return nil
 }
@@ -178,7 +201,7 @@ func signers(list []verify.Signature) []string {
 }
 
 // auditAll reads in the checkpoint which epoch it is of, and checks everything.
-func auditAll(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster) (verify.Report, error) {
+func auditAll(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roster, cosigners []*tlog.Key) (verify.Report, error) {
 	epoch, err := epochOf(cmd.Context(), at, src, roster)
 	if err != nil {
 		return verify.Report{}, err
@@ -186,6 +209,9 @@ func auditAll(cmd *cobra.Command, at string, src verify.Source, roster *trust.Ro
 	policy, err := verify.PolicyOf(roster, roster.Region(), epoch)
 	if err != nil {
 		return verify.Report{}, err
+	}
+	if policy, err = policy.WithCosigners(cosigners...); err != nil {
+		return verify.Report{}, usage("--cosigner: %w", err)
 	}
 	errOut := cmd.ErrOrStderr()
 	_, _, person := terminal(errOut)

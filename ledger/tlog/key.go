@@ -105,6 +105,12 @@ func (k *Key) String() string {
 	return fmt.Sprintf("%s+%08x+%s", k.name, k.id, base64.StdEncoding.EncodeToString(append([]byte{byte(k.kind)}, k.public...)))
 }
 
+// Name returns the name under which the key signs.
+func (k *Key) Name() string { return k.name }
+
+// Kind returns what the key's signatures are.
+func (k *Key) Kind() Kind { return k.kind }
+
 // Made reports whether a line names this key. It does not say that the signature holds.
 func (k *Key) Made(l Line) bool { return l.ID == k.id && l.Name == k.name }
 

@@ -68,7 +68,7 @@ func (c *Checked) strict() error {
 		return err
 	}
 	if len(c.Foreign) > 0 {
-		return fmt.Errorf("a signature in the name of %q is by no key of a voter or witness: the file was changed, or the region's records here are old", c.Foreign[0])
+		return fmt.Errorf("a line in the name of %q is by a signer that the region does not name: give --cosigner VKEY if you know it; else the file was changed, or the region's records here are old", c.Foreign[0])
 	}
 	return nil
 }

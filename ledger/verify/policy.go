@@ -6,6 +6,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/watchward/watchward/crypto"
@@ -39,6 +40,7 @@ type Policy struct {
 	witnesses int
 	quorum    int
 	signers   []signer
+	outside   []*tlog.Key // cosigners that the region does not name
 }
 
 type signer struct {
@@ -97,6 +99,23 @@ func PolicyOf(roster *trust.Roster, region crypto.Region, epoch uint32) (*Policy
 	return NewPolicy(tlog.Origin(region, epoch), len(charter.Voters), len(charter.Witnesses), signers)
 }
 
+// WithCosigners returns the policy that knows witnesses from outside the region too, by
+// their keys. They count for nothing, but what is signed in their name must hold. A key
+// must be of a cosignature: a log's own is an error. Those that p knows are left out.
+func (p *Policy) WithCosigners(keys ...*tlog.Key) (*Policy, error) {
+	out := *p
+	out.outside = slices.Clone(p.outside)
+	for _, k := range keys {
+		if k.Kind() == tlog.KindLog {
+			return nil, fmt.Errorf("the key of %q is for the notes of a log, not for cosignatures: a cosigner's key has the type 0x04 or 0x06", k.Name())
+		}
+		if !slices.Contains(p.Keys(), k.String()) {
+			out.outside = append(out.outside, k)
+		}
+	}
+	return &out, nil
+}
+
 // Origin returns the origin of the policy's ledger.
 func (p *Policy) Origin() string { return p.origin }
 
@@ -136,6 +155,7 @@ type Checked struct {
 	Time        time.Time // the oldest among the lines of voters and witnesses
 	Good        bool      // a quorum of voters signed
 	Witnessed   bool      // it is good, and all the charter's witnesses signed; false if it names none
+	Cosigners   []string  // names of the WithCosigners that signed, each once
 	Foreign     []string  // names of keys with a line that the policy does not know, unverified
 }
 
@@ -158,6 +178,9 @@ func (p *Policy) Check(note []byte) (*Checked, error) {
 	}
 	signed, err := p.signed(n)
 	if err != nil {
+		return nil, err
+	}
+	if c.Cosigners, err = p.cosigned(n); err != nil {
 		return nil, err
 	}
 	voted, witnessed := map[crypto.MemberID]bool{}, map[crypto.MemberID]bool{}
@@ -213,9 +236,26 @@ func (p *Policy) signed(n *tlog.Note) (out []signedBy, err error) {
 	return out, nil
 }
 
+// cosigned verifies every line of a cosigner from outside. The error wraps tlog.ErrLine.
+func (p *Policy) cosigned(n *tlog.Note) (names []string, err error) {
+	for _, k := range p.outside {
+		switch _, err := k.Verify(n); {
+		case errors.Is(err, tlog.ErrNoLine):
+		case err != nil:
+			return nil, fmt.Errorf("signature of %q: %w", k.Name(), err)
+		case !slices.Contains(names, k.Name()):
+			names = append(names, k.Name())
+		}
+	}
+	return names, nil
+}
+
 func (p *Policy) foreign(n *tlog.Note) (names []string) {
 next:
 	for _, l := range n.Lines {
+		if slices.ContainsFunc(p.outside, func(k *tlog.Key) bool { return k.Made(l) }) {
+			continue
+		}
 		for i := range p.signers {
 			if s := &p.signers[i]; s.log.Made(l) || s.cosignature.Made(l) || s.mldsa.Made(l) {
 				continue next

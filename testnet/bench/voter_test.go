@@ -14,6 +14,7 @@ import (
 	_ "net/http/pprof" // of the processes, if WATCHWARD_BENCH_PPROF is set
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -81,7 +82,7 @@ func runVoter(path string, in io.Reader, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer n.host.Close()
+	defer n.close()
 	l, err := ledger.Open(ledger.Config{
 		Dir: s.Dir, Region: s.Region, Self: crypto.NewMemberID(id.Signing.Public()), Key: crypto.NewLedgerKey(id.Signing),
 		Roster: roster, Network: n, Vote: s.Voter, Mirror: true, Heartbeat: heartbeat(),
@@ -126,6 +127,7 @@ func profile(place int) {
 	if err != nil {
 		return
 	}
+	runtime.SetBlockProfileRate(10_000) // ns
 	go func() {
 		fmt.Fprintln(os.Stderr, http.ListenAndServe(net.JoinHostPort("127.0.0.1", strconv.Itoa(port+place)), nil))
 	}()
@@ -134,6 +136,8 @@ func profile(place int) {
 // A plainNetwork is libp2p with the mesh's transports between known peers.
 type plainNetwork struct {
 	host libp2phost.Host
+	end  context.CancelFunc
+	dial sync.WaitGroup
 }
 
 func newPlainNetwork(id *keyfile.Identity, s voterSpec) (*plainNetwork, error) {
@@ -156,24 +160,32 @@ func newPlainNetwork(id *keyfile.Identity, s voterSpec) (*plainNetwork, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &plainNetwork{host: h, end: cancel}
 	for i, p := range peers {
 		if i != s.Place {
-			go connect(h, p)
+			n.dial.Go(func() { connect(ctx, h, p) })
 		}
 	}
-	return &plainNetwork{h}, nil
+	return n, nil
 }
 
-// connect keeps h connected to a peer as long as h lives.
-func connect(h libp2phost.Host, p peer.AddrInfo) {
-	for {
+// connect keeps h connected to a peer until ctx ends.
+func connect(ctx context.Context, h libp2phost.Host, p peer.AddrInfo) {
+	for ctx.Err() == nil {
 		if h.Network().Connectedness(p.ID) != network.Connected {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			_ = h.Connect(ctx, p)
 			cancel()
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+func (n *plainNetwork) close() error {
+	n.end()
+	n.dial.Wait()
+	return n.host.Close()
 }
 
 func (n *plainNetwork) Open(ctx context.Context, to, proto string) (ledger.Stream, error) {

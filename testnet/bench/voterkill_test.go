@@ -253,7 +253,7 @@ func (w *watcher) close(t *testing.T, size uint64) map[uint64]tlog.Checkpoint {
 	})
 	close(w.end)
 	w.wait.Wait()
-	if err := errors.Join(w.ledger.Close(), w.network.host.Close()); err != nil {
+	if err := errors.Join(w.ledger.Close(), w.network.close()); err != nil {
 		t.Error(err)
 	}
 	for _, f := range w.faults {

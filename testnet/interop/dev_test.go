@@ -166,9 +166,9 @@ func (d *dev) ledger(t *testing.T, entries int) *ledger {
 }
 
 // audit is our own verifier, over HTTP like the others. An error is what it found.
-func (d *dev) audit(t *testing.T, l *ledger) error {
+func (d *dev) audit(t *testing.T, l *ledger, flags ...string) error {
 	t.Helper()
-	_, err := execute(t.Context(), "watchward", "ledger", "audit", l.url, "--dir", d.nodes[0].Dir)
+	_, err := execute(t.Context(), "watchward", append([]string{"ledger", "audit", l.url, "--dir", d.nodes[0].Dir}, flags...)...)
 	if err != nil && !strings.Contains(err.Error(), "NOT SOUND") {
 		t.Fatalf("it says neither that the ledger is sound nor that it is not: %v", err)
 	}

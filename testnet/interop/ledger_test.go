@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"unicode"
 
@@ -93,11 +94,22 @@ func cosigned(t *testing.T, d *dev, l *ledger) {
 		t.Errorf("of log and witness %d signatures: %v", len(n.Sigs), err)
 	}
 	// It is a checkpoint like any other to tools that do not know the witness. Our audit
-	// takes no line that it cannot check: a flipped bit of a name would look like one.
+	// takes no line that it cannot check, a flipped bit of a name would look like one, and
+	// checks those whose keys it is given.
 	c, shown := newCopy(t, l)
 	c.files["checkpoint"] = second
 	if err := errors.Join(fsck(t, shown), torchwoodClient(t.Context(), shown), cosignatures(t.Context(), shown)); err != nil {
 		t.Errorf("with a witness's lines under the checkpoint: %v", err)
+	}
+	if err := d.audit(t, shown, "--cosigner", w.vkeys[0], "--cosigner", w.vkeys[1]); err != nil {
+		t.Errorf("with the witness's keys: %v", err)
+	}
+	if err := d.audit(t, shown, "--cosigner", w.vkeys[0]); err == nil || !strings.Contains(err.Error(), "give --cosigner VKEY") {
+		t.Errorf("with one of the witness's two keys: %v", err)
+	}
+	c.turn(flip{"checkpoint", 8*bytes.LastIndex(second, []byte("witness.example")) + 1})
+	if err := d.audit(t, shown, "--cosigner", w.vkeys[0], "--cosigner", w.vkeys[1]); err == nil {
+		t.Error("a changed name of the witness passes")
 	}
 	// A proof with one bit wrong is no proof, a checkpoint with one no checkpoint.
 	d.grow(t, sizeOf(t, second)+1)

@@ -24,7 +24,8 @@ import (
 // A witness is an omniwitness, a process of its own, that knows one ledger.
 type omniwitness struct {
 	client    witness.Witness
-	verifiers []note.Verifier // of an Ed25519 and an ML-DSA-44 key
+	vkeys     []string        // of an Ed25519 and an ML-DSA-44 key
+	verifiers []note.Verifier // of both
 	size      uint64          // that it has signed
 }
 
@@ -65,7 +66,8 @@ func startWitness(t *testing.T, l *ledger) *omniwitness {
 		_ = c.Wait()
 	})
 	w := &omniwitness{client: witness.NewWitness(&url.URL{Scheme: "http", Host: address}, http.DefaultClient)}
-	for _, key := range []string{vkey, mldsaVkey} {
+	w.vkeys = []string{vkey, mldsaVkey}
+	for _, key := range w.vkeys {
 		v, err := f_note.NewVerifierForCosignatureV1(key)
 		if err != nil {
 			t.Fatal(err)
