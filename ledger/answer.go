@@ -155,17 +155,15 @@ func (f *follower) askFind(ctx context.Context, leader crypto.MemberID, entry []
 	return Found{}, ErrNoQuorum
 }
 
-// saidLeader returns who leads by what most voters said lately.
-func (f *follower) saidLeader() (best crypto.MemberID, ok bool) {
+// saidLeader returns who leads by what a voter said last.
+func (f *follower) saidLeader() (leader crypto.MemberID, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	votes := map[crypto.MemberID]int{}
+	var last time.Time
 	for _, v := range f.said {
-		if v.leader != (crypto.MemberID{}) && f.now().Sub(v.at) < 2*pollEvery {
-			if votes[v.leader]++; votes[v.leader] > votes[best] {
-				best, ok = v.leader, true
-			}
+		if v.leader != (crypto.MemberID{}) && f.now().Sub(v.at) < 2*pollEvery && v.at.After(last) {
+			leader, last, ok = v.leader, v.at, true
 		}
 	}
-	return best, ok
+	return leader, ok
 }

@@ -411,9 +411,22 @@ func TestWitnessesSign(t *testing.T) {
 	}
 	// Nor what no quorum signed, nor for who is no voter.
 	v.grow(testEntries("a", 600, 610)...)
+	for _, other := range voters[1:] {
+		other.grow(testEntries("a", 600, 610)...)
+	}
 	alone := r.signedBy(v.track().tree, 610, 1, "v1")
 	if m, err := w1.follow.answer(t.Context(), v.peer(), &witness{Note: alone}); !errors.Is(err, refusedRole) {
 		t.Errorf("a checkpoint without a quorum is witnessed: %+v, %v", m, err)
+	}
+	v.cosigned()
+	for i, want := range map[int]bool{3: true, 605: false} {
+		receipt, err := v.Receipt(testEntry("a", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := receipt.Verify(v.policy()); err != nil || c.Witnessed != want {
+			t.Errorf("receipt of entry %d under a checkpoint of %d: witnessed %v, %v", i, c.Size, c.Witnessed, err)
+		}
 	}
 	good := r.signedBy(v.track().tree, 600, 1, "v1", "v2")
 	if m, err := w1.follow.answer(t.Context(), w2.peer(), &witness{Note: good}); !errors.Is(err, refusedRole) {
@@ -493,6 +506,36 @@ func TestAgeAndQuorumAlarmOnce(t *testing.T) {
 	h.follow.watchAge(h.track())
 	if n := len(h.raised("ledger-stale")); n != 2 {
 		t.Errorf("%d alarms after it was fresh in between", n)
+	}
+}
+
+// An election is no loss of the quorum.
+func TestQuorumPatience(t *testing.T) {
+	r := newTestRegion(t, 1, 0, 1)
+	h := r.node("h1", "")
+	heard := func(n *note) int {
+		h.follow.hear(string(r.member("v1").Credential.Peer), n)
+		h.follow.watchQuorum(h.track())
+		return len(h.raised("ledger-no-quorum"))
+	}
+	lost := r.clock.now().UnixMilli()
+	if n := heard(&note{NoQuorum: lost}); n != 0 {
+		t.Errorf("%d alarms at once", n)
+	}
+	r.clock.add(quorumPatience + time.Second)
+	if n := heard(&note{NoQuorum: lost}); n != 1 {
+		t.Errorf("%d alarms after %v", n, quorumPatience)
+	}
+	if n := heard(&note{Leader: r.member("v1").ID}); n != 1 {
+		t.Errorf("%d alarms while there is a leader", n)
+	}
+	if leader, ok := h.Leader(); !ok || leader != r.member("v1").ID {
+		t.Errorf("the leader is %s, %v", leader, ok)
+	}
+	lost = r.clock.now().UnixMilli()
+	r.clock.add(quorumPatience)
+	if n := heard(&note{NoQuorum: lost}); n != 2 {
+		t.Errorf("%d alarms after the second loss", n)
 	}
 }
 

@@ -40,6 +40,8 @@ func (f *follower) spread() {
 	for f.sleep(tellEvery, f.spreads, nil) {
 		if f.l.Leads() {
 			t.tell()
+		} else {
+			clear(t.told) // a new leader says so to everybody, whatever they know
 		}
 	}
 }

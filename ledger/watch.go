@@ -14,6 +14,10 @@ import (
 // signed each minute.
 const quorumSeen = 2*idleEvery + 30*time.Second
 
+// quorumPatience is how long there may be no quorum before a person hears of it: when a
+// leader dies the next one is elected within a second.
+const quorumPatience = 5 * time.Second
+
 // watch looks once a second at what a person should know.
 func (f *follower) watch() {
 	for f.sleep(time.Second) {
@@ -51,6 +55,9 @@ func (f *follower) watchQuorum(t *track) {
 	since := f.noQuorumSince(t)
 	if since.IsZero() {
 		f.over(dedup)
+		return
+	}
+	if f.now().Sub(since) < quorumPatience {
 		return
 	}
 	f.alarm(Alarm{Kind: "ledger-no-quorum", Severity: "warning", Dedup: dedup,

@@ -14,6 +14,7 @@ import (
 	_ "net/http/pprof" // of the processes, if WATCHWARD_BENCH_PPROF is set
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -126,6 +127,7 @@ func profile(place int) {
 	if err != nil {
 		return
 	}
+	runtime.SetBlockProfileRate(10_000) // ns
 	go func() {
 		fmt.Fprintln(os.Stderr, http.ListenAndServe(net.JoinHostPort("127.0.0.1", strconv.Itoa(port+place)), nil))
 	}()
