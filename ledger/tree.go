@@ -94,7 +94,7 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 	}
 	db, err := badger.Open(indexOptions(filepath.Join(dir, "index")))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the ledger's index in %s: %w: if the disk is well, remove that directory, and the index is made again from the tiles", filepath.Join(dir, "index"), err), tiles.Close())
+		return nil, errors.Join(indexError(filepath.Join(dir, "index"), err), tiles.Close())
 	}
 	t := &tree{
 		log: tiles, db: db, slog: log,
@@ -113,8 +113,10 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 // indexOptions are those of an index of small keys that can be lost at its end.
 func indexOptions(dir string) badger.Options {
 	o := badger.DefaultOptions(dir).WithLogger(nil)
-	o.ChecksumVerificationMode = options.OnTableAndBlockRead // a key that is not found comes in twice
-	o.SyncWrites = false                                     // what is lost is read from the tiles again; see sync
+	// A key that a flipped bit hides would come in twice. The modes that read whole tables
+	// panic where a block is damaged.
+	o.ChecksumVerificationMode = options.OnBlockRead
+	o.SyncWrites = false // what is lost is read from the tiles again; see sync
 	o.DetectConflicts = false
 	o.NumVersionsToKeep = 1
 	o.MetricsEnabled = false
@@ -309,7 +311,14 @@ func (t *tree) index(leaf crypto.Hash) (uint64, bool, error) {
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, false, nil
 	}
-	return at, err == nil, err
+	if err != nil {
+		return 0, false, indexError(t.db.Opts().Dir, err)
+	}
+	return at, true, nil
+}
+
+func indexError(dir string, err error) error {
+	return fmt.Errorf("the ledger's index in %s cannot be read: %w: if the disk is well, stop the node and remove that directory: the index is made again from the tiles", dir, err)
 }
 
 // add applies a pack: what is not there yet is appended, and the result says for each
@@ -327,7 +336,7 @@ func (t *tree) add(entries [][]byte, applied uint64, ms int64) ([]Appended, erro
 		if !known {
 			var err error
 			if at, known, err = t.index(leaf); err != nil {
-				return nil, fmt.Errorf("look into the ledger's index: %w", err)
+				return nil, err
 			}
 		}
 		if !known {
