@@ -94,7 +94,7 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 	}
 	db, err := badger.Open(indexOptions(filepath.Join(dir, "index")))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the ledger's index in %s: %w: if the disk is well, remove that directory, and the index is made again from the tiles", filepath.Join(dir, "index"), err), tiles.Close())
+		return nil, errors.Join(indexError(filepath.Join(dir, "index"), err), tiles.Close())
 	}
 	t := &tree{
 		log: tiles, db: db, slog: log,
@@ -113,8 +113,10 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 // indexOptions are those of an index of small keys that can be lost at its end.
 func indexOptions(dir string) badger.Options {
 	o := badger.DefaultOptions(dir).WithLogger(nil)
-	o.ChecksumVerificationMode = options.OnTableAndBlockRead // a key that is not found comes in twice
-	o.SyncWrites = false                                     // what is lost is read from the tiles again; see sync
+	// A key that a flipped bit hides would come in twice. The modes that read whole tables
+	// panic where a block is damaged.
+	o.ChecksumVerificationMode = options.OnBlockRead
+	o.SyncWrites = false // what is lost is read from the tiles again; see sync
 	o.DetectConflicts = false
 	o.NumVersionsToKeep = 1
 	o.MetricsEnabled = false
@@ -297,7 +299,11 @@ func (t *tree) index(leaf crypto.Hash) (uint64, bool, error) {
 	}
 	txn := t.db.NewTransaction(false)
 	defer txn.Discard()
-	return stored(txn, leaf)
+	at, ok, err := stored(txn, leaf)
+	if err != nil {
+		return 0, false, indexError(t.db.Opts().Dir, err)
+	}
+	return at, ok, nil
 }
 
 // stored returns what the index on disk says of a leaf hash.
@@ -316,6 +322,10 @@ func stored(txn *badger.Txn, leaf crypto.Hash) (at uint64, ok bool, err error) {
 		})
 	}
 	return at, err == nil, err
+}
+
+func indexError(dir string, err error) error {
+	return fmt.Errorf("the ledger's index in %s cannot be read: %w: if the disk is well, stop the node and remove that directory: the index is made again from the tiles", dir, err)
 }
 
 // A lookup finds leaves as index does, many of them in one transaction, for who holds
@@ -363,7 +373,7 @@ func (t *tree) add(entries [][]byte, applied uint64, ms int64) ([]Appended, erro
 		if !here {
 			var err error
 			if at, here, err = known.index(leaf); err != nil {
-				return nil, fmt.Errorf("look into the ledger's index: %w", err)
+				return nil, indexError(t.db.Opts().Dir, err)
 			}
 		}
 		if !here {

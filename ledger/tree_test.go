@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -93,12 +94,27 @@ func TestFlippedIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		tree, err := openTree(damaged, slog.New(slog.DiscardHandler))
-		if err != nil { // as its text says
-			if err := os.RemoveAll(filepath.Join(damaged, "index")); err != nil {
+		for i := 0; err == nil && i < len(want); i++ {
+			var at uint64
+			var ok bool
+			if at, ok, err = tree.index(tlog.LeafHash(want[i])); err == nil && (!ok || at != uint64(i)) {
+				t.Fatalf("entry %d is at %d (%v)", i, at, ok)
+			}
+		}
+		if err == nil {
+			t.Errorf("nobody noticed the flipped bit in %s", table)
+		} else if !strings.Contains(err.Error(), filepath.Join(damaged, "index")) {
+			t.Errorf("the error does not say what to remove: %v", err)
+		}
+		if tree != nil {
+			if err := tree.close(); err != nil {
 				t.Fatal(err)
 			}
-			tree = testTree(t, damaged)
 		}
+		if err := os.RemoveAll(filepath.Join(damaged, "index")); err != nil {
+			t.Fatal(err)
+		}
+		tree = testTree(t, damaged)
 		checkTree(t, tree, want)
 		if err := tree.close(); err != nil {
 			t.Fatal(err)

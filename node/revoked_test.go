@@ -384,11 +384,11 @@ func TestRevokedMemberIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := two.Meet(r.seeds()); err != nil {
-		t.Fatal(err)
-	}
 	again := two.submit(t, green, sighting("again.example", r.clock.now()))[0]
 	eventually(t, "the thief has signed", func() bool { return len(two.held(t, victim)) == 2 })
+	if err := two.Meet(r.seeds()); err != nil { // whom it meets tells it that it is revoked: it signs no more
+		t.Fatal(err)
+	}
 	mark := one.submit(t, green, sighting("after.example", r.clock.now()))[0]
 	eventually(t, "the others go on", func() bool { _, ok := three.notice(t, mark.ID); return ok })
 	for _, h := range []*hospital{one, three} {
