@@ -59,7 +59,7 @@ func (n *Node) LedgerStatus(context.Context) (api.LedgerView, error) {
 	if err != nil {
 		return api.LedgerView{}, err
 	}
-	v := api.LedgerView{Origin: s.Origin, Epoch: s.Epoch, Role: roleName(s.Role), Term: s.Term, Size: s.Size, Split: s.Split,
+	v := api.LedgerView{Origin: s.Origin, Epoch: s.Epoch, Role: roleName(s.Role), Term: s.Term, Size: s.Size, Split: s.Split, Evidence: s.Evidence,
 		Checkpoint: n.checkpointView(s.Checkpoint, s.Origin)}
 	if s.Leader != (crypto.MemberID{}) {
 		v.Leader, v.LeaderName, v.Leads = s.Leader.String(), n.memberName(s.Leader), s.Leader == n.member
@@ -155,7 +155,7 @@ func (n *Node) ledgerWarnings(s ledger.Status, pending int, more bool) (out []st
 	}
 	if s.Split {
 		out = append(out, "two checkpoints of the ledger contradict each other, so a coordinator lies or was restored from an old copy: "+
-			"call the coordinators; watchward alerts names the proof, and watchward ledger recover begins anew")
+			"call the coordinators, with the proof in "+s.Evidence+" (watchward verify FILE says who signed both); watchward ledger recover begins anew")
 	}
 	switch {
 	case !s.NoQuorumSince.IsZero() && n.now().Sub(s.NoQuorumSince) < quorumGrace: // an election
