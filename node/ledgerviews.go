@@ -277,16 +277,9 @@ func (n *Node) signed(item crypto.ItemID, ceiling notice.TLP) (*crypto.Envelope,
 	case r.State != store.Signed:
 		return nil, true, &api.NoProof{Reason: "it never left this node, so it is in no ledger", Fix: "share it first: say it again with a marking"}
 	}
-	raw, _, err := n.store.Envelope(item)
-	if errors.Is(err, store.ErrUnknown) { // erased in this moment
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, true, err
-	}
-	e, err := crypto.ParseEnvelope(raw)
-	if err != nil {
-		return nil, true, fmt.Errorf("stored envelope of %s: %w", item, err)
+	e, _, err := n.envelopeOf(item)
+	if e == nil || err != nil {
+		return nil, err != nil, err
 	}
 	if e.Header.Region != n.roster.Region() {
 		return nil, true, &api.NoProof{Reason: "its author is of another region, whose ledger it is in: " + n.regionName(e.Header.Region), Fix: "ask a member of that region for a receipt"}

@@ -225,11 +225,8 @@ after it was reported. --wait says how long to wait for that.`,
 			if err != nil {
 				return err
 			}
-			f, err := proof.Parse(raw)
+			f, err := saveProof(to, raw)
 			if err != nil {
-				return fmt.Errorf("the node's answer: %w", err)
-			}
-			if err := writeNew(to, raw); err != nil {
 				return err
 			}
 			v, err := c.Ledger(cmd.Context())

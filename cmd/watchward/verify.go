@@ -31,11 +31,8 @@ func writeProof(cmd *cobra.Command, c *client.Client, id, to string) error {
 	if err != nil {
 		return err
 	}
-	f, err := proof.Parse(raw)
+	f, err := saveProof(to, raw)
 	if err != nil {
-		return fmt.Errorf("the node's answer: %w", err)
-	}
-	if err := writeNew(to, raw); err != nil {
 		return err
 	}
 	tlp := notice.TLP(f.Envelope.Header.TLP)
@@ -44,6 +41,15 @@ func writeProof(cmd *cobra.Command, c *client.Client, id, to string) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Wrote %s. It is TLP:%s: %s.\nTo check it, anywhere: watchward verify %s\n", to, tlp, handling[tlp], to)
 	return nil
+}
+
+// saveProof writes a proof that a node has answered, if it is one.
+func saveProof(to string, raw []byte) (*proof.File, error) {
+	f, err := proof.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	}
+	return f, writeNew(to, raw)
 }
 
 // writeRegion asks the node, which knows what came later; the admission in its
