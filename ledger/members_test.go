@@ -70,10 +70,6 @@ func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
 	c.voters(3)
 	c.nodes["b"].stop()
 	leader := c.leader(c.nodes["b"])
-	other := c.nodes["a"]
-	if leader == other {
-		other = c.nodes["c"]
-	}
 	down := c.nodes["b"].member.ID
 	c.wait("b is missed", func() bool {
 		return !slices.ContainsFunc(leader.Status().Voters, func(v ledger.VoterStatus) bool { return v.Member == down && v.Healthy })

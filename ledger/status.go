@@ -36,7 +36,8 @@ type Status struct {
 	Checkpoint    CheckpointStatus
 	Voters        []VoterStatus // by name; beside what the charter says only the leader knows them
 	NoQuorumSince time.Time
-	Split         bool // two checkpoints of the origin contradict each other
+	Split         bool   // two checkpoints of the origin contradict each other
+	Evidence      string // the file that proves it, of verify.Equivocation; empty: there is none
 	Mirror        MirrorStatus
 	Fenced        string // why this voter has cut itself off; empty: it has not
 }

@@ -204,7 +204,9 @@ func (f *follower) status(s *Status) {
 			s.Checkpoint.Witnesses = append(s.Checkpoint.Witnesses, w.Member)
 		}
 	}
-	s.Split = f.convicted(t.origin)
+	if s.Split = f.convicted(t.origin); s.Split {
+		s.Evidence = f.evidencePath(t.origin)
+	}
 	s.NoQuorumSince = f.noQuorumSince(t)
 	if t.votes() {
 		return

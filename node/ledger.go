@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,10 +18,7 @@ import (
 	"github.com/watchward/watchward/node/store"
 )
 
-const (
-	ledgerDir   = "ledger"
-	evidenceDir = "evidence" // in ledgerDir: what an alarm rests on, a file each
-)
+const ledgerDir = "ledger"
 
 // openLedger opens this node's part of the region's ledger. Which part that is, and
 // from when on, the charter says; the ledger follows it.
@@ -72,33 +68,12 @@ func (n *Node) registerLedgerMetrics() {
 // alarm keeps what the ledger raises, which does not wait for it.
 func (n *Node) alarm(a ledger.Alarm) { n.wait.Go(func() { n.keepAlarm(a) }) }
 
-// keepAlarm makes an alert of an alarm; the proof that it rests on becomes a file.
+// keepAlarm makes an alert of an alarm, whose text names the file of its proof, if any.
 func (n *Node) keepAlarm(a ledger.Alarm) {
-	if len(a.Evidence) > 0 {
-		path, err := n.keepEvidence(a.Evidence)
-		if err != nil {
-			a.Text += fmt.Sprintf(" Its proof could not be written (%v).", err)
-		} else {
-			a.Text += " The proof is in " + path + "."
-		}
-	}
 	if a.Kind != "ledger-split-view" && a.Kind != "ledger-link" { // the others pass, and may come again
 		a.Dedup += "/" + date(api.Time(n.now().UnixMilli()))
 	}
 	n.alert(store.Alert{Kind: a.Kind, Severity: a.Severity, TLP: notice.TLPAmber, Dedup: a.Dedup, Text: a.Text})
-}
-
-// keepEvidence writes a proof under the name of its hash.
-func (n *Node) keepEvidence(raw []byte) (string, error) {
-	dir := filepath.Join(n.o.Dir, ledgerDir, evidenceDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, crypto.LeafHash(raw).String()[:16]+".wwsplit")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	return path, writeFile(path, raw, 0o600)
 }
 
 // notes hands checkpoints that the mesh brings to the ledger. It implements

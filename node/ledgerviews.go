@@ -59,7 +59,7 @@ func (n *Node) LedgerStatus(context.Context) (api.LedgerView, error) {
 	if err != nil {
 		return api.LedgerView{}, err
 	}
-	v := api.LedgerView{Origin: s.Origin, Epoch: s.Epoch, Role: roleName(s.Role), Term: s.Term, Size: s.Size, Split: s.Split,
+	v := api.LedgerView{Origin: s.Origin, Epoch: s.Epoch, Role: roleName(s.Role), Term: s.Term, Size: s.Size, Split: s.Split, Evidence: s.Evidence,
 		Checkpoint: n.checkpointView(s.Checkpoint, s.Origin)}
 	if s.Leader != (crypto.MemberID{}) {
 		v.Leader, v.LeaderName, v.Leads = s.Leader.String(), n.memberName(s.Leader), s.Leader == n.member
@@ -155,7 +155,7 @@ func (n *Node) ledgerWarnings(s ledger.Status, pending int, more bool) (out []st
 	}
 	if s.Split {
 		out = append(out, "two checkpoints of the ledger contradict each other, so a coordinator lies or was restored from an old copy: "+
-			"call the coordinators; watchward alerts names the proof, and watchward ledger recover begins anew")
+			"call the coordinators, with the proof in "+s.Evidence+" (watchward verify FILE says who signed both); watchward ledger recover begins anew")
 	}
 	switch {
 	case !s.NoQuorumSince.IsZero() && n.now().Sub(s.NoQuorumSince) < quorumGrace: // an election
@@ -277,16 +277,9 @@ func (n *Node) signed(item crypto.ItemID, ceiling notice.TLP) (*crypto.Envelope,
 	case r.State != store.Signed:
 		return nil, true, &api.NoProof{Reason: "it never left this node, so it is in no ledger", Fix: "share it first: say it again with a marking"}
 	}
-	raw, _, err := n.store.Envelope(item)
-	if errors.Is(err, store.ErrUnknown) { // erased in this moment
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, true, err
-	}
-	e, err := crypto.ParseEnvelope(raw)
-	if err != nil {
-		return nil, true, fmt.Errorf("stored envelope of %s: %w", item, err)
+	e, _, err := n.envelopeOf(item)
+	if e == nil || err != nil {
+		return nil, err != nil, err
 	}
 	if e.Header.Region != n.roster.Region() {
 		return nil, true, &api.NoProof{Reason: "its author is of another region, whose ledger it is in: " + n.regionName(e.Header.Region), Fix: "ask a member of that region for a receipt"}

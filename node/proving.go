@@ -42,16 +42,9 @@ func (n *Node) proofFile(id string, ceiling notice.TLP, receipt *verify.Receipt)
 	case r.State != store.Signed || !notice.Leaves(r.TLP, r.Audience, notice.ExitProof, ceiling):
 		return nil, true, &api.NoProof{Reason: "it never left this node, so nothing proves it", Fix: "share it first: say it again with a marking"}
 	}
-	raw, index, err := n.store.Envelope(item)
-	if errors.Is(err, store.ErrUnknown) { // erased in this moment
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, true, err
-	}
-	e, err := crypto.ParseEnvelope(raw)
-	if err != nil {
-		return nil, true, fmt.Errorf("stored envelope of %s: %w", id, err)
+	e, index, err := n.envelopeOf(item)
+	if e == nil || err != nil {
+		return nil, err != nil, err
 	}
 	h := &e.Header
 	if n.roster == nil || h.Region != n.roster.Region() && !n.roster.Endorses(h.Region) {
@@ -98,6 +91,23 @@ func (n *Node) links(h *crypto.Header) (links [][]byte, err error) {
 	}
 	slices.Reverse(links)
 	return links, nil
+}
+
+// envelopeOf returns the stored envelope of a signed item and the item's number in it,
+// nil if it was erased in this moment.
+func (n *Node) envelopeOf(item crypto.ItemID) (*crypto.Envelope, int, error) {
+	raw, index, err := n.store.Envelope(item)
+	if errors.Is(err, store.ErrUnknown) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	e, err := crypto.ParseEnvelope(raw)
+	if err != nil {
+		return nil, 0, fmt.Errorf("stored envelope of %s: %w", item, err)
+	}
+	return e, index, nil
 }
 
 // RegionFile implements api.Node.

@@ -225,14 +225,15 @@ after it was reported. --wait says how long to wait for that.`,
 			if err != nil {
 				return err
 			}
-			f, err := proof.Parse(raw)
+			f, err := saveProof(to, raw)
 			if err != nil {
-				return fmt.Errorf("the node's answer: %w", err)
-			}
-			if err := writeNew(to, raw); err != nil {
 				return err
 			}
-			return showReceipt(cmd, args[0], to, len(raw), f)
+			v, err := c.Ledger(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return showReceipt(cmd, args[0], to, len(raw), f, &v)
 		}),
 	}
 	c.Flags().StringVar(&to, "out", "", "the file to write")
@@ -241,7 +242,7 @@ after it was reported. --wait says how long to wait for that.`,
 	return c
 }
 
-func showReceipt(cmd *cobra.Command, id, to string, bytes int, f *proof.File) error {
+func showReceipt(cmd *cobra.Command, id, to string, bytes int, f *proof.File, now *api.LedgerView) error {
 	tlp := notice.TLP(f.Envelope.Header.TLP)
 	if f.Receipt == nil {
 		return errors.New("the node's answer has no receipt")
@@ -250,9 +251,13 @@ func showReceipt(cmd *cobra.Command, id, to string, bytes int, f *proof.File) er
 	if err != nil {
 		return err
 	}
+	split := now.Split && now.Origin == cp.Origin
 	if jsonFlag(cmd) {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"file": to, "id": id, "tlp": tlp.String(), "bytes": bytes,
-			"origin": cp.Origin, "index": f.Receipt.Index, "size": cp.Size})
+			"origin": cp.Origin, "index": f.Receipt.Index, "size": cp.Size, "split": split})
+	}
+	if split {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: a signer of this ledger has signed another one too, so the receipt counts as unwitnessed, which the file does not say: give %s along with it\n", plain(now.Evidence))
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Wrote %s: in the ledger at %s, under a checkpoint over %s. It is TLP:%s: %s.\nTo check it, anywhere: watchward verify %s\n",
 		to, thousands(int64(f.Receipt.Index)), entries(cp.Size), tlp, handling[tlp], to)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/ledger/verify"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
@@ -30,11 +31,8 @@ func writeProof(cmd *cobra.Command, c *client.Client, id, to string) error {
 	if err != nil {
 		return err
 	}
-	f, err := proof.Parse(raw)
+	f, err := saveProof(to, raw)
 	if err != nil {
-		return fmt.Errorf("the node's answer: %w", err)
-	}
-	if err := writeNew(to, raw); err != nil {
 		return err
 	}
 	tlp := notice.TLP(f.Envelope.Header.TLP)
@@ -43,6 +41,15 @@ func writeProof(cmd *cobra.Command, c *client.Client, id, to string) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Wrote %s. It is TLP:%s: %s.\nTo check it, anywhere: watchward verify %s\n", to, tlp, handling[tlp], to)
 	return nil
+}
+
+// saveProof writes a proof that a node has answered, if it is one.
+func saveProof(to string, raw []byte) (*proof.File, error) {
+	f, err := proof.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	}
+	return f, writeNew(to, raw)
 }
 
 // writeRegion asks the node, which knows what came later; the admission in its
@@ -90,6 +97,10 @@ no directory, and trusts nobody who kept or carried the file. A receipt, which
 watchward ledger receipt wrote, is such a file too: it says also where the notice is
 in the region's ledger, and which coordinators and witnesses signed that.
 
+It checks the proof that somebody signed two ledgers which contradict each other, too:
+watchward ledger status names the file on a node that has one. That takes --region
+with the file that watchward region show --out FILE --members wrote.
+
 A region is named by the hash of its first charter. Without --region that name must
 be compared by other means, such as a phone call to somebody whose voice you know.
 With --region it is compared here: with 64 hexadecimal digits, or with the file that
@@ -106,6 +117,9 @@ watchward region show --out wrote, whose records count as well.`,
 				return err
 			}
 			f, err := proof.Parse(raw)
+			if split, bad := verify.ParseEquivocation(raw); bad == nil {
+				return verifySplit(cmd, split, region)
+			}
 			var p *proof.Proven
 			if err == nil {
 				p, err = proof.Verify(f, known)
@@ -158,8 +172,10 @@ func readKnown(region string) (known proof.Known, err error) {
 	return proof.Known{Region: &r.Region, Records: r.Records}, nil
 }
 
-// stepFile is the step at which no proof could be read.
-const stepFile = proof.Step("file")
+const (
+	stepFile  = proof.Step("file")  // no proof could be read
+	stepSplit = proof.Step("split") // it is of two ledgers, and shows no contradiction
+)
 
 // unproven is what a step that failed means.
 var unproven = map[proof.Step]string{
@@ -174,6 +190,7 @@ var unproven = map[proof.Step]string{
 	proof.StepItem:       "this is not what the author signed",
 	proof.StepNotice:     "what was signed is no notice",
 	proof.StepRevocation: "the author's key was revoked",
+	stepSplit:            "nobody is shown to have signed two ledgers",
 	proof.StepLedger:     "the region's ledger does not show it",
 }
 

@@ -34,11 +34,8 @@ func receiptFile(t *testing.T, r *testkit.Region, names ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	members := map[string]*testkit.Member{}
-	for _, m := range r.Members {
-		members[m.Credential.Name] = m
-	}
-	e := members["anna"].Envelope(t, crypto.Header{Time: receiptSaid}, nil, item)
+	anna := membersOf(r)["anna"]
+	e := anna.Envelope(t, crypto.Header{Time: receiptSaid}, nil, item)
 	var leaves []crypto.Hash
 	word := entry.Encode(entry.Envelope, crypto.Hash(e.ID))
 	for i := range 1300 {
@@ -60,25 +57,9 @@ func receiptFile(t *testing.T, r *testkit.Region, names ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var notes [][]byte
-	for _, name := range names {
-		m, role := members[name], tlog.Voter
-		if strings.HasPrefix(name, "w") {
-			role = tlog.Witness
-		}
-		note, err := tlog.Sign(tlog.Checkpoint{Origin: tlog.Origin(r.ID, 1), Size: 1300, Root: root}, tlog.Cosigner(r.ID, m.ID),
-			crypto.NewLedgerKey(m.Signing), role, time.UnixMilli(receiptSaid+5000))
-		if err != nil {
-			t.Fatal(err)
-		}
-		notes = append(notes, note)
-	}
-	note, err := tlog.Merge(notes...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	note := signedNote(t, r, tlog.Checkpoint{Origin: tlog.Origin(r.ID, 1), Size: 1300, Root: root}, names...)
 	roster := r.Roster(t)
-	f, err := proof.New(e, 0, roster.Proof(r.ID, members["anna"].ID, 1, crypto.AudienceRegion, verify.Members(roster, r.ID, 1)...))
+	f, err := proof.New(e, 0, roster.Proof(r.ID, anna.ID, 1, crypto.AudienceRegion, verify.Members(roster, r.ID, 1)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +73,37 @@ func receiptFile(t *testing.T, r *testkit.Region, names ...string) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+func membersOf(r *testkit.Region) map[string]*testkit.Member {
+	members := map[string]*testkit.Member{}
+	for _, m := range r.Members {
+		members[m.Credential.Name] = m
+	}
+	return members
+}
+
+// signedNote is a checkpoint with the lines of some members: those with a w are witnesses.
+func signedNote(t *testing.T, r *testkit.Region, c tlog.Checkpoint, names ...string) []byte {
+	t.Helper()
+	members := membersOf(r)
+	var notes [][]byte
+	for _, name := range names {
+		m, role := members[name], tlog.Voter
+		if strings.HasPrefix(name, "w") {
+			role = tlog.Witness
+		}
+		note, err := tlog.Sign(c, tlog.Cosigner(r.ID, m.ID), crypto.NewLedgerKey(m.Signing), role, time.UnixMilli(receiptSaid+5000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes = append(notes, note)
+	}
+	note, err := tlog.Merge(notes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return note
 }
 
 // A receipt says where a notice is in the ledger and who signed that.

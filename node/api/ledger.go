@@ -27,6 +27,7 @@ type LedgerView struct {
 	Voters     []LedgerVoter     `json:"voters" doc:"By the charter and by Raft's configuration"`
 	Witnesses  []LedgerWitness   `json:"witnesses" doc:"By the charter"`
 	Split      bool              `json:"split" doc:"Two checkpoints contradict each other: a proof is kept, and nothing counts as witnessed until a new epoch"`
+	Evidence   string            `json:"evidence,omitempty" doc:"The file on this node's disk that proves it: watchward verify FILE"`
 	Warnings   []string          `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }
 
@@ -162,7 +163,8 @@ func (s *Server) registerLedger() {
 		"and 503 no-quorum says that too few voters can be reached."
 	add(s, read, entry, s.ledgerEntry)
 	receipt := answering(get("get-receipt", "/v1/ledger/receipts/{id}", "A notice in a file that also proves its place in the ledger"), ProofType, binary())
-	receipt.Description = "As the notice's proof, and with it the ledger's inclusion proof and signed checkpoint. 409 not-yet: ask again."
+	receipt.Description = "As the notice's proof, and with it the ledger's inclusion proof and signed checkpoint. 409 not-yet: ask again. " +
+		"Where split of ledger-status is true the receipt holds what its signers said, and they have said another thing elsewhere."
 	add(s, read, receipt, s.ledgerReceipt)
 	transfer := post[LedgerTransferRequest](s, "transfer-ledger", "/v1/ledger/transfer", "Let another voter lead; the leader's node only")
 	add(s, route{need: token.Admin, body: true}, transfer, s.ledgerTransfer)
