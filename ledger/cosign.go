@@ -30,7 +30,7 @@ type markState struct {
 	mark
 }
 
-// open reads the mark. One that is damaged is not trusted until peers were asked.
+// open reads the mark. One that is damaged is a lower bound: peers are asked in any case.
 func (m *markState) open(dir, origin string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -50,7 +50,7 @@ func (m *markState) raise(dir string, c tlog.Checkpoint) (bool, error) {
 
 // set writes the mark down. It needs the lock.
 func (m *markState) set(dir string, c tlog.Checkpoint) error {
-	next := mark{Origin: c.Origin, Size: c.Size, Root: c.Root}
+	next := mark{run: m.run + 1, Origin: c.Origin, Size: c.Size, Root: c.Root}
 	if err := writeMark(dir, next); err != nil {
 		return fmt.Errorf("write down what is signed: %w", err)
 	}
