@@ -91,6 +91,7 @@ func (f *follower) newTrack(e *epoch) (*track, error) {
 		wake:  func() { poke(f.kick) },
 		grown: f.checkpointGrew,
 	}
+	t.shown.path, t.proven.path = t.checkpointPath(), filepath.Join(t.dir, witnessedFile)
 	t.marks.open(t.dir, t.origin)
 	if t.marks.broken != nil {
 		f.log.Warn("how much this member has signed is asked of peers", "origin", t.origin, "reason", t.marks.broken)
@@ -134,7 +135,7 @@ func (f *follower) stop() {
 	f.loops.Wait()
 	f.work.Wait()
 	for _, t := range f.tracks() {
-		if err := t.save(); err != nil {
+		if err := t.save(true); err != nil {
 			f.log.Error("signatures of the ledger are not kept", "origin", t.origin, "reason", err)
 		}
 	}

@@ -274,6 +274,52 @@ func TestMirrorResumes(t *testing.T) {
 	}
 }
 
+// A checkpoint's file is whole and seldom written: the newest is there when it is due, and
+// at the end.
+func TestKeptCheckpointIsWrittenSeldom(t *testing.T) {
+	r := newTestRegion(t, 1, 1, 1)
+	dir := t.TempDir()
+	h := r.node("h1", dir)
+	tr := h.track()
+	grow := func(size int) []byte {
+		t.Helper()
+		h.grow(testEntries("a", size-10, size)...)
+		raw := r.signedBy(tr.tree, uint64(size), 1, "v1", "w1")
+		if _, news, err := tr.take(raw, ""); err != nil || !news || !h.holdsCheckpoint(uint64(size)) {
+			t.Fatalf("a checkpoint of %d: %v, %v", size, news, err)
+		}
+		return raw
+	}
+	onDisk := func(what string, want []byte) {
+		t.Helper()
+		for _, path := range []string{tr.shown.path, tr.proven.path} {
+			raw, err := os.ReadFile(path)
+			if err != nil || !bytes.Equal(raw, want) {
+				t.Errorf("%s: %s has %d bytes, %v", what, filepath.Base(path), len(raw), err)
+			}
+		}
+	}
+	first := grow(10)
+	onDisk("the first", first)
+	due := func(at time.Time) { tr.shown.written, tr.proven.written = at, at }
+	due(time.Now().Add(time.Hour))
+	second := grow(20)
+	if err := tr.save(false); err != nil {
+		t.Fatal(err)
+	}
+	onDisk("before the second is due", first)
+	due(time.Time{})
+	if err := tr.save(false); err != nil {
+		t.Fatal(err)
+	}
+	onDisk("when it is due", second)
+	due(time.Now().Add(time.Hour))
+	third := grow(30)
+	onDisk("before the end", second)
+	h.close()
+	onDisk("at the end", third)
+}
+
 func TestVoterSignsNoSmallerTree(t *testing.T) {
 	r := newTestRegion(t, 3, 0, 0)
 	dir := t.TempDir()

@@ -89,6 +89,9 @@ type track struct {
 	unsaved   bool                       // signed has what no file has
 	loading   bool                       // what is taken now is from the files
 	damage    error                      // the tree here could not be read, for this reason
+	shown     kept                       // good, as its file
+	proven    kept                       // witnessed, as its file
+	lined     time.Time                  // when signed was written last
 
 	marks markState
 }
@@ -269,14 +272,14 @@ func (t *track) hold(s *stand) (news bool, err error) {
 		full = t.unite(w, full)
 	}
 	if t.good == nil || !bytes.Equal(better.raw, t.good.raw) {
-		if err := t.keep(t.checkpointPath(), better); err != nil {
+		if err := t.keep(&t.shown, better); err != nil {
 			return false, err
 		}
 		t.remember(better)
 		t.good, news = better, true
 	}
 	if w := t.witnessed; full.Witnessed && (w == nil || full.Size > w.Size || full.Size == w.Size && !bytes.Equal(full.raw, w.raw)) {
-		if err := t.keep(filepath.Join(t.dir, witnessedFile), full); err != nil {
+		if err := t.keep(&t.proven, full); err != nil {
 			return news, err
 		}
 		t.witnessed, news = full, true
@@ -290,8 +293,36 @@ func (t *track) hold(s *stand) (news bool, err error) {
 	return news, nil
 }
 
-func (t *track) keep(path string, s *stand) error {
+// keepEvery is how often a kept checkpoint is written at most. Most are replaced within
+// 100 ms, and each file is two syncs of the disk that everything else waits for. What a
+// crash takes is no promise: how much this member has signed is in its mark, who got a
+// receipt has the checkpoint, peers hold it too, and the leader has the tree signed again.
+const keepEvery = 10 * time.Second
+
+// A kept is a checkpoint's file: a whole one at any time, the newest or one of the last
+// keepEvery.
+type kept struct {
+	path    string
+	written time.Time
+	waits   *stand // newer than the file
+}
+
+// keep writes a checkpoint to its file, or has it written later.
+func (t *track) keep(k *kept, s *stand) error {
 	if t.loading {
+		return nil
+	}
+	k.waits = s
+	if time.Since(k.written) < keepEvery {
+		return nil
+	}
+	return t.write(k)
+}
+
+// write writes what waits.
+func (t *track) write(k *kept) error {
+	s := k.waits
+	if s == nil {
 		return nil
 	}
 	// A checkpoint must not outlive its tiles. A voter has them in its raft log, too.
@@ -300,9 +331,10 @@ func (t *track) keep(path string, s *stand) error {
 			return fmt.Errorf("keep a checkpoint: %w", err)
 		}
 	}
-	if err := writeDurably(path, s.raw); err != nil {
+	if err := writeDurably(k.path, s.raw); err != nil {
 		return fmt.Errorf("keep a checkpoint: %w", err)
 	}
+	k.waits, k.written = nil, time.Now()
 	return nil
 }
 
@@ -364,7 +396,7 @@ func (t *track) checkpointPath() string { return filepath.Join(t.dir, tilesDir, 
 func (t *track) load() error {
 	t.loading = true
 	defer func() { t.loading, t.unsaved = false, false }()
-	for _, path := range []string{t.checkpointPath(), filepath.Join(t.dir, witnessedFile)} {
+	for _, path := range []string{t.shown.path, t.proven.path} {
 		raw, err := readSmall(path, tlog.NoteSizeMax)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -409,10 +441,25 @@ func (t *track) restore(raw []byte) {
 	}
 }
 
-// save writes down the newest line of each voter, as far as no file has it.
-func (t *track) save() error {
+// save writes down what is due: the checkpoints to keep, and the newest line of each
+// voter as far as no checkpoint has it. At the end all is due.
+func (t *track) save(end bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var errs []error
+	for _, k := range []*kept{&t.shown, &t.proven} {
+		if end || time.Since(k.written) >= keepEvery {
+			errs = append(errs, t.write(k))
+		}
+	}
+	if end || time.Since(t.lined) >= keepEvery {
+		errs = append(errs, t.saveLines())
+	}
+	return errors.Join(errs...)
+}
+
+// saveLines needs the lock.
+func (t *track) saveLines() error {
 	if !t.unsaved {
 		return nil
 	}
@@ -431,6 +478,7 @@ func (t *track) save() error {
 	if err != nil {
 		return fmt.Errorf("encode signatures: %w", err)
 	}
+	t.lined = time.Now()
 	return writeDurably(filepath.Join(t.dir, linesFile), raw)
 }
 

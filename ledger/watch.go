@@ -23,7 +23,7 @@ func (f *follower) watch() {
 	for f.sleep(time.Second) {
 		f.asker.tidy()
 		for _, t := range f.tracks() {
-			if err := t.save(); err != nil {
+			if err := t.save(false); err != nil {
 				f.log.Error("signatures of the ledger are not kept", "origin", t.origin, "reason", err)
 			}
 		}
