@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 	walmetrics "github.com/hashicorp/raft-wal/metrics"
 	"github.com/hashicorp/raft-wal/verifier"
 
@@ -151,7 +150,7 @@ func (r *replica) open() error {
 	if err := os.MkdirAll(filepath.Join(r.dir(), "log"), 0o700); err != nil {
 		return err
 	}
-	log, err := wal.Open(filepath.Join(r.dir(), "log"), wal.WithSegmentSize(walSegment), wal.WithLogger(logger))
+	log, err := openWAL(filepath.Join(r.dir(), "log"), logger)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamagedLog, err)
 	}
