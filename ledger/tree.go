@@ -176,15 +176,17 @@ func (t *tree) load() error {
 }
 
 // places returns where the leaves of entries are that begin at an index, without those
-// that are known: the first place counts.
+// that are known: the first place counts. The caller holds apply, or is alone.
 func (t *tree) places(entries [][]byte, at uint64) (map[crypto.Hash]uint64, error) {
+	known := t.lookup()
+	defer known.close()
 	out := make(map[crypto.Hash]uint64, len(entries))
 	for i, e := range entries {
 		leaf := tlog.LeafHash(e)
 		if _, here := out[leaf]; here {
 			continue
 		}
-		_, before, err := t.index(leaf)
+		_, before, err := known.index(leaf)
 		if err != nil {
 			return nil, err
 		}
@@ -291,24 +293,56 @@ func (t *tree) index(leaf crypto.Hash) (uint64, bool, error) {
 	if ok {
 		return at, true, nil
 	}
+	txn := t.db.NewTransaction(false)
+	defer txn.Discard()
+	return stored(txn, leaf)
+}
+
+// stored returns what the index on disk says of a leaf hash.
+func stored(txn *badger.Txn, leaf crypto.Hash) (at uint64, ok bool, err error) {
 	var key [1 + len(leaf)]byte
 	key[0] = keyLeaf
 	copy(key[1:], leaf[:])
-	err := t.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(key[:])
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			at = binary.BigEndian.Uint64(v)
-			return nil
-		})
-	})
+	item, err := txn.Get(key[:])
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, false, nil
 	}
+	if err == nil {
+		err = item.Value(func(v []byte) error {
+			at = binary.BigEndian.Uint64(v)
+			return nil
+		})
+	}
 	return at, err == nil, err
 }
+
+// A lookup finds leaves as index does, many of them in one transaction, for who holds
+// apply: nobody else adds to fresh. The maps are taken before the transaction begins, so
+// what is written meanwhile is in the one or the other.
+type lookup struct {
+	fresh, writing map[crypto.Hash]uint64
+	txn            *badger.Txn
+}
+
+func (t *tree) lookup() *lookup {
+	t.mu.RLock()
+	l := &lookup{fresh: t.fresh, writing: t.writing}
+	t.mu.RUnlock()
+	l.txn = t.db.NewTransaction(false)
+	return l
+}
+
+func (l *lookup) index(leaf crypto.Hash) (uint64, bool, error) {
+	if at, ok := l.fresh[leaf]; ok {
+		return at, true, nil
+	}
+	if at, ok := l.writing[leaf]; ok {
+		return at, true, nil
+	}
+	return stored(l.txn, leaf)
+}
+
+func (l *lookup) close() { l.txn.Discard() }
 
 // add applies a pack: what is not there yet is appended, and the result says for each
 // entry where it is. applied is the pack's raft index, ms its leader's time.
@@ -316,25 +350,27 @@ func (t *tree) add(entries [][]byte, applied uint64, ms int64) ([]Appended, erro
 	t.apply.Lock()
 	defer t.apply.Unlock()
 	next := t.Size()
+	known := t.lookup()
+	defer known.close()
 	out := make([]Appended, len(entries))
 	more := make([][]byte, 0, len(entries))
 	places := make(map[crypto.Hash]uint64, len(entries)) // of this pack
 	for i, e := range entries {
 		leaf := tlog.LeafHash(e)
-		at, known := places[leaf]
-		if !known {
+		at, here := places[leaf]
+		if !here {
 			var err error
-			if at, known, err = t.index(leaf); err != nil {
+			if at, here, err = known.index(leaf); err != nil {
 				return nil, fmt.Errorf("look into the ledger's index: %w", err)
 			}
 		}
-		if !known {
+		if !here {
 			at = next
 			places[leaf] = at
 			more = append(more, e)
 			next++
 		}
-		out[i] = Appended{at, known}
+		out[i] = Appended{at, here}
 	}
 	return out, t.extend(more, places, applied, ms)
 }
