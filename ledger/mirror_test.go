@@ -277,14 +277,14 @@ func TestMirrorResumes(t *testing.T) {
 // A checkpoint's file is whole and seldom written: the newest is there when it is due, and
 // at the end.
 func TestKeptCheckpointIsWrittenSeldom(t *testing.T) {
-	r := newTestRegion(t, 1, 0, 1)
+	r := newTestRegion(t, 1, 1, 1)
 	dir := t.TempDir()
 	h := r.node("h1", dir)
 	tr := h.track()
 	grow := func(size int) []byte {
 		t.Helper()
 		h.grow(testEntries("a", size-10, size)...)
-		raw := r.signedBy(tr.tree, uint64(size), 1, "v1")
+		raw := r.signedBy(tr.tree, uint64(size), 1, "v1", "w1")
 		if _, news, err := tr.take(raw, ""); err != nil || !news || !h.holdsCheckpoint(uint64(size)) {
 			t.Fatalf("a checkpoint of %d: %v, %v", size, news, err)
 		}
