@@ -27,6 +27,7 @@ type markState struct {
 	mu     sync.Mutex
 	known  bool // it was read, and peers were asked what they have of us
 	broken error
+	slot   int // that is written next: not the one with the mark
 	mark
 }
 
@@ -35,6 +36,10 @@ func (m *markState) open(dir, origin string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mark, m.broken = readMark(dir, origin)
+	// Which slot has the mark is not remembered: it is written into both.
+	if m.Size > 0 {
+		m.broken = errors.Join(m.broken, writeMark(dir, m.mark, 0), writeMark(dir, m.mark, 1))
+	}
 }
 
 // raise sets the mark to a tree that this member has signed at some time. It reports
@@ -51,10 +56,10 @@ func (m *markState) raise(dir string, c tlog.Checkpoint) (bool, error) {
 // set writes the mark down. It needs the lock.
 func (m *markState) set(dir string, c tlog.Checkpoint) error {
 	next := mark{Origin: c.Origin, Size: c.Size, Root: c.Root}
-	if err := writeMark(dir, next); err != nil {
+	if err := writeMark(dir, next, m.slot); err != nil {
 		return fmt.Errorf("write down what is signed: %w", err)
 	}
-	m.mark = next
+	m.mark, m.slot = next, 1-m.slot
 	return nil
 }
 

@@ -368,7 +368,7 @@ func TestMarkComesFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range raw {
+	for i := range 2 * markSlot { // the other slot too, which is empty
 		bad := bytes.Clone(raw)
 		bad[i] ^= 1
 		if err := os.WriteFile(filepath.Join(dir, "1", markFile), bad, 0o600); err != nil {
@@ -587,8 +587,13 @@ func TestQuestionsAreBounded(t *testing.T) {
 	h := r.node("h1", "")
 	a := newAsker(h.c.Network)
 	defer a.close()
+	s := v.follow.server
+	if p := s.enter(h.peer()); p != nil {
+		p.all.SetLimit(1) // on a slow machine nobody asks as fast as may be asked
+		s.leave(p)
+	}
 	var later int
-	for range peerBurst + 50 {
+	for end := time.Now().Add(20 * time.Second); later == 0 && time.Now().Before(end); {
 		if _, err := ask[*note](t.Context(), a, v.peer(), &askNote{Origin: v.track().origin}); errors.Is(err, refusedLater) {
 			later++
 		} else if err != nil {
@@ -596,7 +601,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 		}
 	}
 	if later == 0 {
-		t.Errorf("%d questions at once are all answered", peerBurst+50)
+		t.Error("whatever is asked is answered")
 	}
 	if n := r.wires.asked[v.peer()]; n != 1 {
 		t.Errorf("%d streams for questions one after the other", n)

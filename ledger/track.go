@@ -294,11 +294,16 @@ func (t *track) keep(path string, s *stand) error {
 	if t.loading {
 		return nil
 	}
-	// A checkpoint must not outlive its tiles. A voter has them in its raft log, too.
-	if !t.votes() {
-		if err := t.tree.Sync(); err != nil {
+	// A voter keeps ten a second beside raft's log on the same disk: a power cut may take
+	// the newest, which others have. What it must not lose is the mark.
+	if t.votes() {
+		if err := replace(path, s.raw, false); err != nil {
 			return fmt.Errorf("keep a checkpoint: %w", err)
 		}
+		return nil
+	}
+	if err := t.tree.Sync(); err != nil { // a checkpoint must not outlive its tiles
+		return fmt.Errorf("keep a checkpoint: %w", err)
 	}
 	if err := writeDurably(path, s.raw); err != nil {
 		return fmt.Errorf("keep a checkpoint: %w", err)
