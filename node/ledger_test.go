@@ -465,6 +465,44 @@ func TestNextEpochHoldsAll(t *testing.T) {
 	}
 }
 
+// The ledgers of two regions that endorse each other keep checkpoints of one another.
+func TestNeighboursKeepEachOthersCheckpoints(t *testing.T) {
+	a, b := makeRegions(t, 1)
+	endorseAll(t, a, b)
+	a.run(t)
+	b.run(t)
+	one, two := a.hospitals[0], b.hospitals[0]
+	if err := one.Mesh().AddSeeds(two.MeshAddrs()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "they have met", func() bool { return len(one.Mesh().Peers()) == 1 && len(two.Mesh().Peers()) == 1 })
+	for _, r := range []*region{a, b} {
+		(&keeping{region: r}).amend(t, func(c *trust.Charter) {
+			c.Voters, c.Ledger = []crypto.MemberID{r.hospitals[0].member(t)}, 1
+		})
+	}
+	for _, h := range []*hospital{one, two} {
+		eventually(t, h.Name()+" has a ledger", func() bool { v, err := h.LedgerStatus(t.Context()); return err == nil && v.Checkpoint != nil })
+	}
+	// What is announced before the other knows the charter is not heard; a larger one
+	// is announced ten seconds later.
+	words := 0
+	eventuallyIn(t, 2*time.Minute, "each has a checkpoint of the other", func() bool {
+		for _, h := range []*hospital{one, two} {
+			if len(ids(h.entries(t, 1), entry.Checkpoint)) == 0 {
+				if words < 100 {
+					words++
+					one.submit(t, green, sighting(fmt.Sprintf("one%d.example", words), one.clock.now()))
+					two.submit(t, green, sighting(fmt.Sprintf("two%d.example", words), two.clock.now()))
+				}
+				return false
+			}
+		}
+		return true
+	})
+	once(t, one.entries(t, 1))
+}
+
 // A node that keeps no copy says so.
 func TestWithoutMirror(t *testing.T) {
 	k := startKeeping(t)
