@@ -297,15 +297,15 @@ func (r *round) answered(raw []byte) {
 
 // unite adds lines that verify, of the same text.
 func (r *round) unite(raw []byte) {
-	if _, err := r.t.check(raw); err != nil {
+	s, err := r.t.check(raw)
+	if err != nil {
 		r.f.log.Warn("a voter's signature is not taken", "origin", r.t.origin, "reason", err)
 		return
 	}
-	raw, err := tlog.Merge(r.raw, raw)
-	if err != nil {
+	if raw, err = tlog.Merge(r.raw, s.raw); err != nil {
 		return
 	}
-	s, _, err := r.t.take(raw, "")
+	s, _, err = r.t.take(raw, "")
 	if err != nil {
 		r.f.log.Error("a checkpoint is not kept", "origin", r.t.origin, "reason", err)
 		return

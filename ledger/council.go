@@ -40,7 +40,7 @@ type councils struct {
 	mu       sync.Mutex
 	changed  <-chan struct{} // of the roster that the rest is from; nil at first
 	now      *council
-	policies map[string]*verify.Policy // by origin, nil where there is none
+	policies map[string]*verify.Policy // by origin
 }
 
 func newCouncils(roster *trust.Roster, region crypto.Region) *councils {
@@ -100,13 +100,18 @@ func (c *councils) policy(origin string) *verify.Policy {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh()
-	p, known := c.policies[origin]
-	if !known && len(c.policies) < policiesMax {
-		if p, err = verify.PolicyOf(c.roster, region, epoch); err != nil {
-			p = nil
-		}
-		c.policies[origin] = p
+	p := c.policies[origin]
+	if p != nil {
+		return p
 	}
+	// Anybody can name an epoch that no charter has: it takes nobody's place.
+	if p, err = verify.PolicyOf(c.roster, region, epoch); err != nil {
+		return nil
+	}
+	if len(c.policies) >= policiesMax {
+		clear(c.policies)
+	}
+	c.policies[origin] = p
 	return p
 }
 

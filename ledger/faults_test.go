@@ -408,6 +408,7 @@ func TestDamagedRaftLogIsRefused(t *testing.T) {
 		t.Errorf("it does not say what to remove: %s", why)
 	}
 	c.append([]byte("goes on"))
+	c.wait("it copies meanwhile", func() bool { return bad.Status().Size == 1201 })
 	bad.stop()
 	if err := os.RemoveAll(raftDir(bad)); err != nil {
 		t.Fatal(err)

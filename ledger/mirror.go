@@ -87,7 +87,7 @@ func newFollower(l *Ledger) *follower {
 func (f *follower) newTrack(e *epoch) (*track, error) {
 	t := &track{
 		councils: f.councils, origin: e.origin, dir: e.dir, tree: e.tree, signed: map[crypto.MemberID]*stand{},
-		votes: func() bool { return f.l.replicaOf(e) != nil },
+		votes: func() bool { r := f.l.replicaOf(e); return r != nil && !r.aside.Load() },
 		wake:  func() { poke(f.kick) },
 		grown: f.checkpointGrew,
 	}

@@ -60,6 +60,7 @@ type replica struct {
 	ready   atomic.Bool // leads, and everything of earlier leaders is applied
 	joining atomic.Bool // joiningFile is there
 	hurt    sync.Once   // damaged
+	aside   atomic.Bool // raft does not run here, and will not: the tree is the mirror's
 	cut     bool        // by stalled; the watchdog's calls only
 
 	mu     sync.Mutex
@@ -105,6 +106,7 @@ func (r *replica) start() {
 	close(r.begun)
 	if err != nil && r.ctx.Err() == nil {
 		r.refuse(err)
+		r.stepAside()
 	}
 	if err != nil {
 		return
@@ -116,7 +118,7 @@ func (r *replica) start() {
 
 // refuse says that this voter does not take part, and what to do.
 func (r *replica) refuse(err error) {
-	text := fmt.Sprintf("This node does not vote on the ledger: %v. Stop the node, remove %s and start it again: it then gets the ledger's log from the other voters.", err, r.dir())
+	text := fmt.Sprintf("This node does not vote on the ledger: %v. Stop the node, remove %s and start it again: it then gets the ledger's log from the other voters. Until then it only copies the ledger.", err, r.dir())
 	r.mu.Lock()
 	r.why = text
 	r.mu.Unlock()
@@ -132,9 +134,18 @@ func (r *replica) damaged(err error) {
 			<-r.begun // raft reads the log while it starts
 			r.refuse(err)
 			r.lose(ErrClosed)
-			r.shutdown()
+			if end := r.shutdown(); end != nil {
+				end.Error()
+			}
+			r.stepAside()
 		})
 	})
+}
+
+// stepAside lets the ledger here go on as a mirror's, by signed checkpoints.
+func (r *replica) stepAside() {
+	r.aside.Store(true)
+	r.l.follow.opened()
 }
 
 func (r *replica) begin() error {

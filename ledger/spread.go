@@ -158,7 +158,7 @@ func (f *follower) notedForeign(origin string, raw []byte) (relay, blame bool) {
 	if !c.Good {
 		return false, false
 	}
-	s := &stand{raw, c}
+	s := &stand{policy.Trim(raw), c}
 	relay, contradicts := f.keepForeign(s)
 	if contradicts != nil {
 		f.accuseForeign(contradicts, s)

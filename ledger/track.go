@@ -96,7 +96,8 @@ type track struct {
 	marks markState
 }
 
-// check verifies a checkpoint's signatures.
+// check verifies a checkpoint's signatures. Lines of strangers are left out: a voter that
+// adds some would take the room of others' lines.
 func (t *track) check(raw []byte) (*stand, error) {
 	policy := t.councils.policy(t.origin)
 	if policy == nil {
@@ -105,6 +106,9 @@ func (t *track) check(raw []byte) (*stand, error) {
 	c, err := policy.Check(raw)
 	if err != nil {
 		return nil, err
+	}
+	if len(c.Foreign) > 0 {
+		raw = policy.Trim(raw)
 	}
 	return &stand{raw, c}, nil
 }

@@ -98,8 +98,9 @@ func (f *follower) askWitnesses(t *track, s *stand) bool {
 			ctx, cancel := context.WithTimeout(f.ctx, witnessMax)
 			defer cancel()
 			answer, err := ask[*note](ctx, f.asker, w.peer, &witness{Note: s.raw})
+			var signed *stand
 			if err == nil {
-				_, err = t.check(join(answer.Note, s.raw))
+				signed, err = t.check(join(answer.Note, s.raw))
 			}
 			if err != nil {
 				f.log.Debug("a witness did not sign", "origin", t.origin, "size", s.Size, "member", w.member, "reason", err)
@@ -107,7 +108,7 @@ func (f *follower) askWitnesses(t *track, s *stand) bool {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			raw, left = join(answer.Note, raw), left-1
+			raw, left = join(signed.raw, raw), left-1
 			if _, _, err := t.take(raw, ""); err != nil {
 				f.log.Error("a checkpoint is not kept", "origin", t.origin, "reason", err)
 			}

@@ -251,17 +251,28 @@ func (p *Policy) cosigned(n *tlog.Note) (names []string, err error) {
 }
 
 func (p *Policy) foreign(n *tlog.Note) (names []string) {
-next:
 	for _, l := range n.Lines {
-		if slices.ContainsFunc(p.outside, func(k *tlog.Key) bool { return k.Made(l) }) {
-			continue
+		if !p.knows(l) {
+			names = append(names, l.Name)
 		}
-		for i := range p.signers {
-			if s := &p.signers[i]; s.log.Made(l) || s.cosignature.Made(l) || s.mldsa.Made(l) {
-				continue next
-			}
-		}
-		names = append(names, l.Name)
 	}
 	return names
+}
+
+// knows reports whether a line names a key of the policy.
+func (p *Policy) knows(l tlog.Line) bool {
+	return slices.ContainsFunc(p.outside, func(k *tlog.Key) bool { return k.Made(l) }) || slices.ContainsFunc(p.signers, func(s signer) bool {
+		return s.log.Made(l) || s.cosignature.Made(l) || s.mldsa.Made(l)
+	})
+}
+
+// Trim returns a note without the lines that the policy does not know: whoever passes it
+// on would have no room for others' lines. A note without such is returned as it is.
+func (p *Policy) Trim(note []byte) []byte {
+	n, err := tlog.ParseNote(note)
+	if err != nil || len(p.foreign(n)) == 0 {
+		return note
+	}
+	n.Lines = slices.DeleteFunc(n.Lines, func(l tlog.Line) bool { return !p.knows(l) })
+	return n.Bytes()
 }

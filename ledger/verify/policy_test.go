@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -336,5 +337,19 @@ func TestKeys(t *testing.T) {
 		if _, err := k.Verify(n); err != nil {
 			t.Errorf("%s: %v", vkey, err)
 		}
+	}
+}
+
+// What a policy does not know is left out, and all else stays.
+func TestTrim(t *testing.T) {
+	w := newWorld(t)
+	cp := w.checkpoint(t, entries(3, 6))
+	p := w.policy(t)
+	known := w.sign(t, cp, "ada", "wim")
+	if got := p.Trim(w.sign(t, cp, "ada", "hal", "wim")); !bytes.Equal(got, known) {
+		t.Errorf("with a stranger's lines:\n%s", got)
+	}
+	if got := p.Trim(known); !bytes.Equal(got, known) {
+		t.Errorf("with none:\n%s", got)
 	}
 }
