@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +168,7 @@ type testNode struct {
 	member *testkit.Member
 	roster *trust.Roster
 	dir    string
+	lie    atomic.Pointer[func(peer string, question message) (message, bool)]
 
 	alarmed sync.Mutex
 	alarms  []Alarm
@@ -202,6 +204,15 @@ func (r *testRegion) node(name, dir string, epochs ...uint32) *testNode {
 	}}
 	n.follow = newFollower(n.Ledger)
 	n.follow.markMax = 300 * time.Millisecond
+	honest := n.follow.server.answer
+	n.follow.server.answer = func(ctx context.Context, peer string, q message) (message, error) {
+		if lie := n.lie.Load(); lie != nil {
+			if m, ok := (*lie)(peer, q); ok {
+				return m, nil
+			}
+		}
+		return honest(ctx, peer, q)
+	}
 	for _, number := range epochs {
 		e := &epoch{number: number, origin: tlog.Origin(r.region.ID, number), dir: filepath.Join(dir, fmt.Sprint(number))}
 		var err error
@@ -323,15 +334,16 @@ func (n *testNode) raise(a Alarm) {
 	n.alarms = append(n.alarms, a)
 }
 
-// lies makes a node answer some questions otherwise, before it starts.
+// lies makes a node answer some questions otherwise from now on, on top of earlier lies.
 func (n *testNode) lies(lie func(peer string, question message) (message, bool)) {
-	honest := n.follow.server.answer
-	n.follow.server.answer = func(ctx context.Context, peer string, q message) (message, error) {
-		if m, ok := lie(peer, q); ok {
-			return m, nil
+	before := n.lie.Load()
+	both := func(peer string, q message) (message, bool) {
+		if m, ok := lie(peer, q); ok || before == nil {
+			return m, ok
 		}
-		return honest(ctx, peer, q)
+		return (*before)(peer, q)
 	}
+	n.lie.Store(&both)
 }
 
 // start puts a node on the network.
