@@ -168,6 +168,7 @@ type testNode struct {
 	member *testkit.Member
 	roster *trust.Roster
 	dir    string
+	honest func(ctx context.Context, peer string, question message) (message, error)
 	lie    atomic.Pointer[func(peer string, question message) (message, bool)]
 
 	alarmed sync.Mutex
@@ -204,14 +205,14 @@ func (r *testRegion) node(name, dir string, epochs ...uint32) *testNode {
 	}}
 	n.follow = newFollower(n.Ledger)
 	n.follow.markMax = 300 * time.Millisecond
-	honest := n.follow.server.answer
+	n.honest = n.follow.server.answer
 	n.follow.server.answer = func(ctx context.Context, peer string, q message) (message, error) {
 		if lie := n.lie.Load(); lie != nil {
 			if m, ok := (*lie)(peer, q); ok {
 				return m, nil
 			}
 		}
-		return honest(ctx, peer, q)
+		return n.honest(ctx, peer, q)
 	}
 	for _, number := range epochs {
 		e := &epoch{number: number, origin: tlog.Origin(r.region.ID, number), dir: filepath.Join(dir, fmt.Sprint(number))}

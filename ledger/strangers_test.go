@@ -19,12 +19,11 @@ func TestLinesOfStrangersTakeNoRoom(t *testing.T) {
 		voters = append(voters, v)
 	}
 	v, liar := voters[0], voters[1]
-	honest := liar.follow.server.answer
 	liar.lies(func(peer string, q message) (message, bool) {
 		if _, ok := q.(*cosign); !ok {
 			return nil, false
 		}
-		m, err := honest(context.Background(), peer, q)
+		m, err := liar.honest(context.Background(), peer, q)
 		if err != nil {
 			return nil, false
 		}
