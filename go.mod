@@ -28,6 +28,7 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the OASIS schemas of STIX
 	github.com/sethvargo/go-diceware v0.6.0 // the EFF's large word list, for comparing keys by phone
 	github.com/spf13/cobra v1.10.2 // commands, help and completion
+	go.etcd.io/bbolt v1.3.6 // in which raft-wal keeps term and vote: read whole before it is trusted
 	go.uber.org/fx v1.24.0 // tests: the option type by which libp2p takes a QUIC connection manager on a simulated network
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/mod v0.42.0 // Merkle tree hashes and proofs (sumdb/tlog)
@@ -135,7 +136,6 @@ require (
 	github.com/stretchr/testify v1.12.1 // indirect
 	github.com/wlynxg/anet v0.0.5 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
-	go.etcd.io/bbolt v1.3.6 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.41.0 // indirect
 	go.opentelemetry.io/otel/metric v1.41.0 // indirect

@@ -2,18 +2,24 @@ package ledger
 
 import (
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/metadb"
 	walsegment "github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+	"go.etcd.io/bbolt"
 )
 
 const (
@@ -44,12 +50,44 @@ type walLog struct {
 }
 
 func openWAL(dir string, logger hclog.Logger) (*walLog, error) {
+	if err := checkMeta(dir); err != nil {
+		return nil, err
+	}
 	files := &segments{}
 	log, err := wal.Open(dir, wal.WithSegmentSize(walSegment), wal.WithSegmentFiler(walsegment.NewFiler(dir, files)), wal.WithLogger(logger))
 	if err != nil {
 		return nil, err
 	}
 	return &walLog{log, files}, nil
+}
+
+// checkMeta reads all of the log's small database, in which raft keeps its term and vote.
+// The library maps that file and believes it: of one that was cut off, or leads nowhere,
+// it would end the process, with gossip and lookup in it.
+func checkMeta(dir string) (err error) {
+	path := filepath.Join(dir, metadb.FileName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // a new log
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s is damaged: %v", path, r)
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+			return b.ForEach(func(_, v []byte) error {
+				_ = crc32.ChecksumIEEE(v) // reads it
+				return nil
+			})
+		})
+	})
+	return errors.Join(err, db.Close())
 }
 
 func (l *walLog) Close() error { return errors.Join(l.WAL.Close(), l.files.close()) }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/ledger/tlog"
@@ -91,12 +93,13 @@ func openTree(dir string, log *slog.Logger) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(indexOptions(filepath.Join(dir, "index")))
-	if err != nil {
-		return nil, errors.Join(indexError(filepath.Join(dir, "index"), err), tiles.Close())
+	index := filepath.Join(dir, "index")
+	if err := checkTables(index); err != nil {
+		return nil, errors.Join(indexError(index, err), tiles.Close())
 	}
-	if err := verifyIndex(db); err != nil {
-		return nil, errors.Join(indexError(filepath.Join(dir, "index"), err), db.Close(), tiles.Close())
+	db, err := badger.Open(indexOptions(index))
+	if err != nil {
+		return nil, errors.Join(indexError(index, err), tiles.Close())
 	}
 	t := &tree{
 		log: tiles, db: db, slog: log,
@@ -323,15 +326,38 @@ func stored(txn *badger.Txn, leaf crypto.Hash) (at uint64, ok bool, err error) {
 	return at, err == nil, err
 }
 
-// verifyIndex reads all of the index: a key that a flipped bit hides would come in twice,
-// and Badger says of a key in a damaged block that there is none, or panics.
-func verifyIndex(db *badger.DB) (err error) {
+// checkTables reads all tables of the index before Badger does: a key that a flipped bit
+// hides would come in twice, and Badger says of a key in a damaged block that there is
+// none, or ends the process.
+func checkTables(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := checkTable(file); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
+	}
+	return nil
+}
+
+func checkTable(file string) (err error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a damaged table: %v", p)
+		if p := recover(); p != nil { // what Badger has for an error
+			err = fmt.Errorf("a damaged table: %.200v", p)
 		}
 	}()
-	return db.VerifyChecksum()
+	o := indexOptions("")
+	t, err := table.OpenInMemoryTable(raw, 0, &table.Options{BlockSize: o.BlockSize, Compression: o.Compression})
+	if err != nil {
+		return err
+	}
+	return t.VerifyChecksum()
 }
 
 func indexError(dir string, err error) error {
