@@ -164,3 +164,9 @@ func (n *Node) keepers() (ids []crypto.MemberID) {
 	}
 	return ids
 }
+
+// Votes reports whether the charter that was in force when the node was opened has it
+// vote on the region's ledger.
+func (n *Node) Votes() bool {
+	return n.roster != nil && n.o.Settings.Coordinator.Vote && slices.Contains(n.roster.Charter().Voters, n.member)
+}

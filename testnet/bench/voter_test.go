@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -83,6 +84,10 @@ func runVoter(path string, in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	defer n.close()
+	if s.Voter && os.Getenv("GOGC") == "" { // as the daemon does
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(256 << 20)
+	}
 	l, err := ledger.Open(ledger.Config{
 		Dir: s.Dir, Region: s.Region, Self: crypto.NewMemberID(id.Signing.Public()), Key: crypto.NewLedgerKey(id.Signing),
 		Roster: roster, Network: n, Vote: s.Voter, Mirror: true, Heartbeat: heartbeat(),
