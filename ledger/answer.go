@@ -19,7 +19,9 @@ func (f *follower) answer(ctx context.Context, peer string, question message) (m
 		if t == nil {
 			return nil, refusedUnknown
 		}
-		return &note{Note: t.mine(q.Member)}, nil
+		out := &note{Note: t.mine(q.Member)}
+		f.say(t, out)
+		return out, nil
 	case *askTile:
 		data, err := f.tile(ctx, q.Origin, q.Path)
 		if err != nil {
@@ -52,13 +54,19 @@ func (f *follower) answerNote(q *askNote) (message, error) {
 	if s := t.newest(); s != nil {
 		out.Note = s.raw
 	}
-	if t.votes() && t == f.current() {
-		out.Leader, _ = f.l.Leader()
-		if since := f.l.noQuorumSince(); !since.IsZero() {
-			out.NoQuorum = max(since.UnixMilli(), 1)
-		}
-	}
+	f.say(t, out)
 	return out, nil
+}
+
+// say adds what a voter knows of the present ledger.
+func (f *follower) say(t *track, out *note) {
+	if !t.votes() || t != f.current() {
+		return
+	}
+	out.Leader, _ = f.l.Leader()
+	if since := f.l.noQuorumSince(); !since.IsZero() {
+		out.NoQuorum = max(since.UnixMilli(), 1)
+	}
 }
 
 // told takes a checkpoint that a peer has sent at once.
@@ -155,13 +163,16 @@ func (f *follower) askFind(ctx context.Context, leader crypto.MemberID, entry []
 	return Found{}, ErrNoQuorum
 }
 
-// saidLeader returns who leads by what a voter said last.
+// saidLeader returns who leads by what a voter said last, nobody when none is heard.
 func (f *follower) saidLeader() (leader crypto.MemberID, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.lost.IsZero() {
+		return leader, false
+	}
 	var last time.Time
 	for _, v := range f.said {
-		if v.leader != (crypto.MemberID{}) && f.now().Sub(v.at) < 2*pollEvery && v.at.After(last) {
+		if v.leader != (crypto.MemberID{}) && f.now().Sub(v.at) <= voiceFor && v.at.After(last) {
 			leader, last, ok = v.leader, v.at, true
 		}
 	}

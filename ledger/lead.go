@@ -165,6 +165,9 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 
 // tend keeps the configuration in step with the charter, as long as this node may append.
 func (r *replica) tend(ctx context.Context, node *raft.Raft) {
+	r.mu.Lock()
+	r.silent = nil // of an earlier reign
+	r.mu.Unlock()
 	beat := max(r.l.c.Heartbeat, 100*time.Millisecond)
 	pilot := autopilot.New(node, delegate{r},
 		autopilot.WithUpdateInterval(beat), autopilot.WithReconcileInterval(2*beat), autopilot.WithLogger(raftLogger(r.log)))

@@ -54,12 +54,15 @@ type follower struct {
 	better  chan struct{}             // closed and replaced with each better checkpoint
 	marking map[string]bool           // origins whose marks are looked for or known
 	said    map[crypto.MemberID]voice // what voters said last
-	from    crypto.MemberID           // who gave the last entries
-	failing map[string]time.Time      // by origin: since when no peer shows a checkpoint's tree
-	foreign map[string]*foreign       // by origin
-	splits  map[string]bool           // origins whose voters are proven to have signed two ledgers
-	raised  map[string]bool           // alarms that last, by Dedup
-	linked  map[string]crypto.Hash    // by origin: the checkpoint that it continues, once seen
+	lost    time.Time                 // since when no voter is connected, zero while one is
+	epochAt time.Time                 // since when the voters of epochOf are watched
+	epochOf string
+	from    crypto.MemberID        // who gave the last entries
+	failing map[string]time.Time   // by origin: since when no peer shows a checkpoint's tree
+	foreign map[string]*foreign    // by origin
+	splits  map[string]bool        // origins whose voters are proven to have signed two ledgers
+	raised  map[string]bool        // alarms that last, by Dedup
+	linked  map[string]crypto.Hash // by origin: the checkpoint that it continues, once seen
 }
 
 // A voice is what a voter said of the ledger.
@@ -120,6 +123,7 @@ func (f *follower) start() {
 	f.loops.Go(f.haveWitnessed)
 	f.loops.Go(f.spread)
 	f.loops.Go(f.watch)
+	f.loops.Go(f.listen)
 	f.loops.Go(f.scrub)
 	f.opened()
 }

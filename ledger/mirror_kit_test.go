@@ -349,11 +349,14 @@ func (n *testNode) lies(lie func(peer string, question message) (message, bool))
 
 // start puts a node on the network.
 func (n *testNode) start() {
-	network := n.c.Network.(*testNet)
-	n.r.wires.mu.Lock()
-	n.r.wires.nodes[network.peer] = network
-	n.r.wires.mu.Unlock()
+	n.c.Network.(*testNet).join()
 	n.follow.start()
+}
+
+func (n *testNet) join() {
+	n.wires.mu.Lock()
+	defer n.wires.mu.Unlock()
+	n.wires.nodes[n.peer] = n
 }
 
 // signs waits until a voter or witness knows how much it has signed.

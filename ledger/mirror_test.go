@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -568,6 +569,101 @@ func TestQuorumPatience(t *testing.T) {
 	r.clock.add(quorumPatience)
 	if n := heard(&note{NoQuorum: lost}); n != 2 {
 		t.Errorf("%d alarms after the second loss", n)
+	}
+}
+
+// A member that does not vote says soon that no voter is left, or that none answers.
+func TestVotersLost(t *testing.T) {
+	for name, answers := range map[string]bool{"gone": false, "connected still": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newTestRegion(t, 3, 0, 1)
+			var voters []*testNode
+			leader, mute := r.member("v1").ID, atomic.Bool{}
+			for _, name := range []string{"v1", "v2", "v3"} {
+				v := r.node(name, "")
+				v.lies(func(_ string, q message) (message, bool) {
+					if mute.Load() {
+						return &refused{refusedLater}, true
+					}
+					_, mine := q.(*askMine)
+					return &note{Leader: leader}, mine
+				})
+				v.start()
+				voters = append(voters, v)
+			}
+			h := r.node("h1", "") // without its loops, for the clock is ours
+			h.c.Network.(*testNet).join()
+			status := func() (s Status) {
+				h.follow.watchVoters(h.track())
+				h.follow.watchQuorum(h.track())
+				h.follow.status(&s)
+				return s
+			}
+			h.follow.watchVoters(h.track())
+			h.follow.askVoters(h.track())
+			if s := status(); s.Leader != leader || !s.NoQuorumSince.IsZero() {
+				t.Fatalf("with all voters: %+v", s)
+			}
+			lost := r.clock.now()
+			for _, v := range voters {
+				v.cut(!answers)
+			}
+			mute.Store(true)
+			status()
+			for range 2 {
+				h.follow.askVoters(h.track())
+				r.clock.add(listenEvery + time.Second)
+			}
+			s := status()
+			if s.Leader != (crypto.MemberID{}) || !s.NoQuorumSince.Equal(lost) || !s.Unreached {
+				t.Errorf("without voters: leader %s, no quorum since %v, want %v, unreached %v", s.Leader, s.NoQuorumSince, lost, s.Unreached)
+			}
+			if a := h.raised("ledger-no-quorum"); len(a) != 1 || !strings.Contains(a[0].Text, "no coordinator that votes could be reached from here") {
+				t.Errorf("alarms: %+v", a)
+			}
+
+			// What a quorum signed meanwhile comes by others, and says enough for a while.
+			voters[0].growAll(testEntries("a", 0, 5))
+			h.growAll(testEntries("a", 0, 5))
+			raw := r.signedBy(voters[0].track().tree, 5, 1, "v1", "v2")
+			h.Note(r.region.ID, frameOf(t, &note{Note: raw}))
+			if s := status(); !s.NoQuorumSince.IsZero() {
+				t.Errorf("signed since: no quorum since %v", s.NoQuorumSince)
+			}
+			signed := r.clock.now()
+			r.clock.add(quorumSeen + time.Second)
+			if s := status(); s.NoQuorumSince.Unix() != signed.Unix() || !s.Unreached {
+				t.Errorf("signed long ago: no quorum since %v", s.NoQuorumSince)
+			}
+
+			for _, v := range voters {
+				v.cut(false)
+			}
+			mute.Store(false)
+			status()
+			h.follow.askVoters(h.track())
+			if s := status(); s.Leader != leader || !s.NoQuorumSince.IsZero() {
+				t.Errorf("with all voters again: %+v", s)
+			}
+		})
+	}
+}
+
+// A busy ledger's last checkpoint does not outlive its voters.
+func TestLastCheckpointIsNoQuorum(t *testing.T) {
+	r := newTestRegion(t, 1, 0, 1)
+	h := r.node("h1", "")
+	h.follow.watchVoters(h.track())
+	h.follow.hear(string(r.member("v1").Credential.Peer), &note{Leader: r.member("v1").ID})
+	r.clock.add(time.Second)
+	h.growAll(testEntries("a", 0, 5))
+	h.Note(r.region.ID, frameOf(t, &note{Note: r.signedBy(h.track().tree, 5, 1, "v1")}))
+	if h.track().newest() == nil {
+		t.Fatal("its checkpoint was not taken")
+	}
+	r.clock.add(voiceFor)
+	if since, unreached := h.follow.noQuorumSince(h.track()); since.IsZero() || !unreached {
+		t.Errorf("no quorum since %v, unreached %v", since, unreached)
 	}
 }
 

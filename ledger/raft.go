@@ -67,9 +67,10 @@ type replica struct {
 	raft   *raft.Raft // nil until it has started
 	ending raft.Future
 	gate   *gate
-	why    string                   // it is fenced, or does not start
-	since  time.Time                // no leader; zero: there is one
-	health map[raft.ServerID]health // what the others said last, while this node leads
+	why    string                      // it is fenced, or does not start
+	since  time.Time                   // no leader; zero: there is one
+	health map[raft.ServerID]health    // what the others said last, while this node leads
+	silent map[raft.ServerID]time.Time // since when others do not answer, while this node leads
 	logs   *verifier.LogStore
 }
 

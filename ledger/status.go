@@ -36,6 +36,7 @@ type Status struct {
 	Checkpoint    CheckpointStatus
 	Voters        []VoterStatus // by name; beside what the charter says only the leader knows them
 	NoQuorumSince time.Time
+	Unreached     bool   // NoQuorumSince is since when no voter can be reached from here: they may have a quorum
 	Split         bool   // two checkpoints of the origin contradict each other
 	Evidence      string // the file that proves it, of verify.Equivocation; empty: there is none
 	Mirror        MirrorStatus
@@ -62,6 +63,8 @@ type VoterStatus struct {
 	Lag         uint64        // raft entries that it lacks of the leader's
 	LastContact time.Duration // since it heard from the leader
 	Healthy     bool
+	Known       bool      // this node leads: Size, Lag, LastContact and Healthy say something
+	SilentSince time.Time // since when it does not answer the leader; zero: it does
 }
 
 // MirrorStatus is about the copy of a member that is no voter.
@@ -121,13 +124,14 @@ func (r *replica) status(s *Status) {
 func (l *Ledger) voterStatus(e *epoch, r *replica) []VoterStatus {
 	var now []raft.Server
 	var said map[raft.ServerID]health
+	var silent map[raft.ServerID]time.Time
 	var node *raft.Raft
 	if r != nil {
 		if node = r.node(); node != nil {
 			now = servers(node)
 		}
 		r.mu.Lock()
-		said = r.health
+		said, silent = r.health, r.silent
 		r.mu.Unlock()
 	}
 	leader, _ := l.Leader()
@@ -152,7 +156,10 @@ func (l *Ledger) voterStatus(e *epoch, r *replica) []VoterStatus {
 		case i >= 0:
 			v.State = "joining"
 		}
-		if h, ok := said[serverID(m)]; ok && l.Leads() {
+		if v.Known = l.Leads(); v.Known {
+			v.SilentSince = silent[serverID(m)]
+		}
+		if h, ok := said[serverID(m)]; ok && v.Known {
 			v.Size, v.LastContact = h.Size, time.Duration(h.ContactMS)*time.Millisecond
 			if last := node.LastIndex(); h.LastIndex < last {
 				v.Lag = last - h.LastIndex

@@ -304,9 +304,19 @@ func (d delegate) FetchServerStats(ctx context.Context, known map[raft.ServerID]
 		}
 		out[serverID(m)] = s
 	}
+	silent := map[raft.ServerID]time.Time{}
 	d.r.mu.Lock()
-	d.r.health = heard
-	d.r.mu.Unlock()
+	defer d.r.mu.Unlock()
+	for id := range known {
+		if _, ok := heard[id]; ok {
+			continue
+		}
+		silent[id] = d.r.l.now()
+		if since, ok := d.r.silent[id]; ok {
+			silent[id] = since
+		}
+	}
+	d.r.health, d.r.silent = heard, silent
 	return out
 }
 

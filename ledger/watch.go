@@ -1,8 +1,11 @@
 package ledger
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/watchward/watchward/crypto"
@@ -10,9 +13,13 @@ import (
 	"github.com/watchward/watchward/ledger/tlog"
 )
 
-// quorumSeen is how long a good checkpoint says that there is a quorum: leaders have one
-// signed each minute.
-const quorumSeen = 2*idleEvery + 30*time.Second
+// How a member that does not vote hears whether there is a quorum.
+const (
+	listenEvery = 10 * time.Second             // connected voters are asked
+	voiceFor    = 20 * time.Second             // an answer counts
+	lostFor     = 10 * time.Second             // no voter is connected, before that says anything
+	quorumSeen  = 2*idleEvery + 30*time.Second // a checkpoint counts where no voter is heard: leaders have one signed each minute
+)
 
 // quorumPatience is how long there may be no quorum before a person hears of it: when a
 // leader dies the next one is elected within a second.
@@ -28,6 +35,7 @@ func (f *follower) watch() {
 			}
 		}
 		if t := f.current(); t != nil {
+			f.watchVoters(t)
 			f.watchAge(t)
 			f.watchQuorum(t)
 		}
@@ -52,7 +60,7 @@ func (f *follower) watchAge(t *track) {
 
 func (f *follower) watchQuorum(t *track) {
 	dedup := "ledger-no-quorum/" + t.origin
-	since := f.noQuorumSince(t)
+	since, unreached := f.noQuorumSince(t)
 	if since.IsZero() {
 		f.over(dedup)
 		return
@@ -60,44 +68,124 @@ func (f *follower) watchQuorum(t *track) {
 	if f.now().Sub(since) < quorumPatience {
 		return
 	}
+	// The text stands when it is over, too.
+	what := "from %s on the ledger had no quorum of coordinators"
+	if unreached {
+		what = "from %s on no coordinator that votes could be reached from here"
+	}
 	f.alarm(Alarm{Kind: "ledger-no-quorum", Severity: "warning", Dedup: dedup,
-		Text: fmt.Sprintf("the ledger has had no quorum of coordinators since %s: what is reported waits for it, and everything else goes on; see which of them run (watchward ledger voters)", since.UTC().Format(time.RFC3339))})
+		Text: fmt.Sprintf(what+": until that is over (watchward ledger status) what is reported waits, and everything else goes on; see which of them run (watchward ledger voters)", since.UTC().Format(time.RFC3339))})
+}
+
+// watchVoters notes whether any voter is connected. It asks nobody.
+func (f *follower) watchVoters(t *track) {
+	connected := len(f.votersHere()) > 0
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.epochOf != t.origin {
+		if f.epochOf != "" {
+			clear(f.said) // of the epoch before
+		}
+		f.epochOf, f.epochAt = t.origin, f.now()
+	}
+	switch {
+	case connected:
+		f.lost = time.Time{}
+	case f.lost.IsZero():
+		f.lost = f.now()
+	}
+}
+
+// votersHere returns the connected voters of the charter.
+func (f *follower) votersHere() (peers []string) {
+	council := f.councils.get()
+	for _, p := range f.peers() {
+		if slices.ContainsFunc(council.voters, func(s seat) bool { return s.peer == p }) {
+			peers = append(peers, p)
+		}
+	}
+	return peers
+}
+
+// listen asks the voters all the time who leads, where this node is none of them.
+func (f *follower) listen() {
+	for {
+		if t := f.current(); t != nil && !t.votes() {
+			f.askVoters(t)
+		}
+		if !f.sleep(listenEvery) {
+			return
+		}
+	}
+}
+
+func (f *follower) askVoters(t *track) {
+	ctx, cancel := context.WithTimeout(f.ctx, pollFor)
+	defer cancel()
+	var wait sync.WaitGroup
+	for _, p := range f.votersHere() {
+		wait.Go(func() {
+			if answer, err := ask[*note](ctx, f.asker, p, &askMine{Origin: t.origin}); err == nil {
+				f.hear(p, answer)
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // noQuorumSince returns since when the ledger has no quorum, zero while it has one: as a
-// voter this node's own word, else what the voters say, or their silence.
-func (f *follower) noQuorumSince(t *track) time.Time {
+// voter this node's own word, else what the voters say, or their silence, which is
+// unreached.
+func (f *follower) noQuorumSince(t *track) (since time.Time, unreached bool) {
 	if t.votes() {
-		return f.l.noQuorumSince()
+		return f.l.noQuorumSince(), false
 	}
 	now := f.now()
-	var since time.Time
 	f.mu.Lock()
-	heard := false
+	last, patience := f.started, idleEvery+lostFor // it may never be connected to a voter
+	if f.epochAt.After(last) {
+		last = f.epochAt
+	}
+	lost, said, quorum := f.lost, time.Time{}, false
+	var newest voice
 	for _, v := range f.said {
-		if now.Sub(v.at) > quorumSeen {
-			continue
+		if v.at.After(newest.at) {
+			newest = v
 		}
-		if v.noQuorum.IsZero() {
-			f.mu.Unlock()
-			return time.Time{}
-		}
-		if heard = true; since.IsZero() || v.noQuorum.Before(since) {
-			since = v.noQuorum
+		switch {
+		case !lost.IsZero() || now.Sub(v.at) > voiceFor:
+		case v.noQuorum.IsZero():
+			quorum = true
+		case said.IsZero() || v.noQuorum.Before(said):
+			said = v.noQuorum
 		}
 	}
 	f.mu.Unlock()
-	if heard {
-		return since
+	if quorum {
+		return time.Time{}, false
 	}
-	last := f.started
-	if s := t.newest(); s != nil && s.signedAt().After(last) {
-		last = s.signedAt()
+	if !said.IsZero() {
+		return said, false
 	}
-	if now.Sub(last) > quorumSeen {
-		return last
+	if !newest.at.IsZero() && !newest.at.Before(last) {
+		last, patience = newest.at, voiceFor
+		if lost.After(last) {
+			last = lost
+		}
+		if !lost.IsZero() {
+			patience = lostFor
+		}
 	}
-	return time.Time{}
+	// What voters signed well after they were heard last, they signed with a quorum.
+	if s := t.newest(); s != nil && s.signedAt().Sub(last) > patience {
+		last, patience = s.signedAt(), quorumSeen
+	} else if !newest.noQuorum.IsZero() {
+		return newest.noQuorum, true
+	}
+	if now.Sub(last) <= patience {
+		return time.Time{}, false
+	}
+	return last, true
 }
 
 // alarm tells a person, once until it is over.
@@ -207,7 +295,7 @@ func (f *follower) status(s *Status) {
 	if s.Split = f.convicted(t.origin); s.Split {
 		s.Evidence = f.evidencePath(t.origin)
 	}
-	s.NoQuorumSince = f.noQuorumSince(t)
+	s.NoQuorumSince, s.Unreached = f.noQuorumSince(t)
 	if t.votes() {
 		return
 	}

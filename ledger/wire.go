@@ -85,7 +85,8 @@ type askNote struct {
 func (m *askNote) check() error { return checkOrigin(m.Origin) }
 
 // askMine asks for the newest note with a line of one voter, so that a voter that
-// comes back from a backup learns how much it has signed.
+// comes back from a backup learns how much it has signed. Without a member it asks a
+// voter only who leads, and since when there is no quorum.
 type askMine struct {
 	Origin string          `cbor:"1,keyasint"`
 	Member crypto.MemberID `cbor:"2,keyasint"`

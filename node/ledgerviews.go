@@ -106,7 +106,13 @@ func (n *Node) sortedNames(ids []crypto.MemberID) []string {
 func (n *Node) voterViews(v *api.LedgerView, s ledger.Status) {
 	charter := n.roster.Charter()
 	for _, r := range s.Voters {
-		o := api.LedgerVoter{Member: r.Member.String(), Name: n.memberName(r.Member), Charter: slices.Contains(charter.Voters, r.Member), Lag: r.Lag, Healthy: r.Healthy}
+		o := api.LedgerVoter{Member: r.Member.String(), Name: n.memberName(r.Member), Charter: slices.Contains(charter.Voters, r.Member)}
+		if r.Known {
+			o.Healthy = &r.Healthy
+		}
+		if r.Known && r.SilentSince.IsZero() {
+			o.Lag = &r.Lag
+		}
 		if r.State != "named" {
 			o.State = r.State
 		}
@@ -159,11 +165,39 @@ func (n *Node) ledgerWarnings(s ledger.Status, pending int, more bool) (out []st
 	}
 	switch {
 	case !s.NoQuorumSince.IsZero() && n.now().Sub(s.NoQuorumSince) < quorumGrace: // an election
+	case s.Unreached:
+		out = append(out, fmt.Sprintf("no coordinator that votes can be reached from here since %s, %s: start their nodes again, or look at this node's network; words, lookups and alerts go on",
+			clockTime(s.NoQuorumSince, n.now()), waits(pending, more)))
 	case !s.NoQuorumSince.IsZero():
 		out = append(out, fmt.Sprintf("the ledger has had no quorum since %s, %s: start the coordinators' nodes again; words, lookups and alerts go on",
 			clockTime(s.NoQuorumSince, n.now()), waits(pending, more)))
 	case !s.Checkpoint.Time.IsZero() && n.now().Sub(s.Checkpoint.Time) > n.o.Settings.Ledger.Age():
 		out = append(out, fmt.Sprintf("the ledger's latest checkpoint is of %s: are the coordinators' nodes reachable?", clockTime(s.Checkpoint.Time, n.now())))
+	}
+	return append(out, n.silentVoters(s)...)
+}
+
+// silentVoters warns of voters that do not answer. Only the leader knows.
+func (n *Node) silentVoters(s ledger.Status) (out []string) {
+	votes, answer := 0, 0
+	var silent []ledger.VoterStatus
+	for _, v := range s.Voters {
+		if v.State != "leader" && v.State != "voter" && v.State != "leaving" {
+			continue
+		}
+		votes++
+		if v.SilentSince.IsZero() || n.now().Sub(v.SilentSince) < quorumGrace {
+			answer++
+			continue
+		}
+		silent = append(silent, v)
+	}
+	for _, v := range silent {
+		more := "the ledger goes on without it"
+		if answer <= votes/2+1 {
+			more = "one more and the ledger stops"
+		}
+		out = append(out, fmt.Sprintf("%s does not answer since %s: %s; start its node again", n.memberName(v.Member), clockTime(v.SilentSince, n.now()), more))
 	}
 	return out
 }
@@ -217,7 +251,11 @@ func (n *Node) notYet() error {
 	s := n.ledger.Status()
 	if !s.NoQuorumSince.IsZero() {
 		pending, more := n.scribe.pending()
-		return &api.NotYet{Reason: fmt.Sprintf("it is not in the ledger yet, which has had no quorum since %s: %s", clockTime(s.NoQuorumSince, n.now()), waits(pending, more)),
+		why := "which has had no quorum"
+		if s.Unreached {
+			why = "none of whose coordinators can be reached from here"
+		}
+		return &api.NotYet{Reason: fmt.Sprintf("it is not in the ledger yet, %s since %s: %s", why, clockTime(s.NoQuorumSince, n.now()), waits(pending, more)),
 			Fix: "start the coordinators' nodes again, then ask once more"}
 	}
 	return &api.NotYet{Reason: "it is not in the ledger yet", Fix: "ask again in a second"}

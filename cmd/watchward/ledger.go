@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,10 +86,24 @@ func showLedger(out io.Writer, v *api.LedgerView) {
 		return
 	}
 	line("checkpoint", "of %s over %s", ago(stamp(c.Time), now()), entries(c.Size))
-	line("signed", "%s", signedBy(c.Signers, len(v.Voters), "coordinator"))
+	line("signed", "%s%s", signedBy(c.Signers, len(v.Voters), "coordinator"), without(v, c.Signers))
 	if len(v.Witnesses) > 0 {
 		line("witnessed", "%s", signedBy(c.Witnesses, len(v.Witnesses), "witness"))
 	}
+}
+
+// without names the voters whose signatures a checkpoint lacks.
+func without(v *api.LedgerView, signers []string) string {
+	var missing []string
+	for _, o := range v.Voters {
+		if !slices.Contains(signers, o.Name) {
+			missing = append(missing, o.Name)
+		}
+	}
+	if len(missing) == 0 || len(signers) == 0 {
+		return ""
+	}
+	return "; not yet by " + strings.Join(missing, ", ")
 }
 
 func entries(n uint64) string {
@@ -156,7 +171,7 @@ knows best: ask it there. The charter changes with watchward region amend --vote
 func showVoters(out io.Writer, v *api.LedgerView) error {
 	t := table{header: []string{"NAME", "CHARTER", "RAFT", "BEHIND", "HEARD", "STATE"}}
 	for _, o := range v.Voters {
-		charter, raft, behind, heard, state := "no", o.State, "", "", ""
+		charter, raft, behind, heard, state := "no", o.State, "unknown", "unknown", "unknown"
 		if o.Charter {
 			charter = "voter"
 		}
@@ -166,9 +181,12 @@ func showVoters(out io.Writer, v *api.LedgerView) error {
 				raft = "not known here"
 			}
 		}
-		if v.Leads {
-			behind, state = strconv.FormatUint(o.Lag, 10), "lost"
-			if o.Healthy {
+		if o.Lag != nil {
+			behind = strconv.FormatUint(*o.Lag, 10)
+		}
+		if o.Healthy != nil {
+			heard, state = "", "lost"
+			if *o.Healthy {
 				state = "well"
 			}
 			if o.LastContact != 0 {

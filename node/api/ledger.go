@@ -22,7 +22,7 @@ type LedgerView struct {
 	Term       uint64            `json:"term,omitempty" doc:"Raft's term; of voters only"`
 	Size       uint64            `json:"size" doc:"Entries in this node's copy"`
 	Pending    int               `json:"pending" doc:"What belongs in the ledger, as far as this node knows, and is not in its copy yet"`
-	Since      Time              `json:"no_quorum_since,omitempty" doc:"Since when nothing can be added; left out while there is a quorum"`
+	Since      Time              `json:"no_quorum_since,omitempty" doc:"Since when nothing can be added, or no coordinator that votes can be reached from here; left out while there is a quorum"`
 	Checkpoint *LedgerCheckpoint `json:"checkpoint,omitempty" doc:"The latest that enough voters signed; left out before the first"`
 	Voters     []LedgerVoter     `json:"voters" doc:"By the charter and by Raft's configuration"`
 	Witnesses  []LedgerWitness   `json:"witnesses" doc:"By the charter"`
@@ -63,15 +63,15 @@ type LedgerCheckpoint struct {
 
 // LedgerVoter is one that orders the ledger, or should.
 type LedgerVoter struct {
-	Member      string `json:"member"`
-	Name        string `json:"name"`
-	Charter     bool   `json:"charter" doc:"The charter names it"`
-	State       string `json:"state,omitempty" doc:"In Raft's configuration: leader, voter, learner; empty: not in it, or not known here"`
-	Lag         uint64 `json:"lag" doc:"Entries that it has still to get, as the leader knows"`
-	LastContact Time   `json:"last_contact,omitempty" doc:"When the leader last heard it"`
-	Healthy     bool   `json:"healthy" doc:"It follows; known to the leader alone"`
-	LogKey      string `json:"log_key" doc:"Its Ed25519 key as other tools take it (C2SP signed-note verifier key): signs checkpoints as the log"`
-	CosignerKey string `json:"cosigner_key" doc:"Its ML-DSA-44 key in the same form: cosigns them"`
+	Member      string  `json:"member"`
+	Name        string  `json:"name"`
+	Charter     bool    `json:"charter" doc:"The charter names it"`
+	State       string  `json:"state,omitempty" doc:"In Raft's configuration: leader, voter, learner; empty: not in it, or not known here"`
+	Lag         *uint64 `json:"lag,omitempty" doc:"Entries that it has still to get; left out where it is not known, for only the leader knows"`
+	LastContact Time    `json:"last_contact,omitempty" doc:"When the leader last heard it"`
+	Healthy     *bool   `json:"healthy,omitempty" doc:"It follows; left out where it is not known, for only the leader knows"`
+	LogKey      string  `json:"log_key" doc:"Its Ed25519 key as other tools take it (C2SP signed-note verifier key): signs checkpoints as the log"`
+	CosignerKey string  `json:"cosigner_key" doc:"Its ML-DSA-44 key in the same form: cosigns them"`
 }
 
 // LedgerWitness is a hospital that signs checkpoints too.
