@@ -298,7 +298,7 @@ same signatures as any other charter: watchward region sign.
 
 When: most of the voters are lost for good, or the ledger was seen to tell two stories
 (watchward alerts). Not when they are only away: the ledger goes on when they are back,
-and nothing that waits is lost.
+and nothing that waits is lost. While the ledger is well it wants --yes.
 
 What it means: the ledger of before stays as it is, is served and checked as before,
 and grows no more. A voter never signs what contradicts what it has signed, so an old
