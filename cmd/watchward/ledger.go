@@ -307,6 +307,7 @@ is replaced within a second.`,
 func newLedgerRecover() *cobra.Command {
 	var f councilFlags
 	var who ledgerFlags
+	var yes bool
 	c := &cobra.Command{
 		Use:   "recover",
 		Short: "Begin the ledger anew, when most of its voters are lost or one has lied",
@@ -315,7 +316,7 @@ same signatures as any other charter: watchward region sign.
 
 When: most of the voters are lost for good, or the ledger was seen to tell two stories
 (watchward alerts). Not when they are only away: the ledger goes on when they are back,
-and nothing that waits is lost.
+and nothing that waits is lost. While the ledger is well it wants --yes.
 
 What it means: the ledger of before stays as it is, is served and checked as before,
 and grows no more. A voter never signs what contradicts what it has signed, so an old
@@ -336,11 +337,15 @@ Name those who keep it from now on with --voter, all of them, if they change.`,
 			if before.Ledger == 0 {
 				return usage("this region has no ledger yet: watchward region amend --voter NAME begins one")
 			}
+			if !yes && c.ledgerWell() {
+				return usage("the ledger is well, and this would end it for good and begin another: nothing needs it; say --yes if you mean it")
+			}
 			next := successor(before)
 			if err := who.apply(cmd, &next, c.among()); err != nil {
 				return err
 			}
 			next.Ledger++
+			fmt.Fprintf(cmd.ErrOrStderr(), "note: when this is decided, epoch %d of the ledger ends for good: it can be read and checked, and never grows again\n", before.Ledger)
 			st, _, err := trust.Amend(before, next)
 			if err != nil {
 				return fmt.Errorf("the charter is refused: %w", err)
@@ -354,5 +359,15 @@ Name those who keep it from now on with --voter, all of them, if they change.`,
 	}
 	f.add(c)
 	who.add(c, "name of a member")
+	c.Flags().BoolVar(&yes, "yes", false, "also if the ledger is well")
 	return c
+}
+
+// ledgerWell reports whether a node that runs says that the ledger is well.
+func (c *council) ledgerWell() bool {
+	if c.client == nil {
+		return false
+	}
+	v, err := c.client.Ledger(c.cmd.Context())
+	return err == nil && len(v.Warnings) == 0 && v.Checkpoint != nil
 }

@@ -32,7 +32,7 @@ signed it. It trusts nobody who keeps the ledger.
 
 DIR holds checkpoint and tile/: a copy of a node's ledger/epoch/N/tiles. URL is
 http://HOST/ledger/REGION/EPOCH, where the node asks for a token unless it has
-[ledger] public = true: --token FILE.
+[ledger] public = true: --token FILE, or that of the node in --dir if it is its URL.
 
 Whose signatures count, the region's records say: those in the file that watchward
 region show --out FILE --members wrote (--region FILE), or those of the node in --dir.
@@ -42,7 +42,7 @@ Ed25519 or ML-DSA-44 cosigner, once a key): then it must hold, and counts for no
   watchward ledger audit http://10.1.2.3:8460/ledger/REGION/1 --token token --dir A`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, err := auditSource(args[0], tokenFile)
+			src, err := auditSource(cmd, args[0], tokenFile)
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,7 @@ func cosignerKeys(vkeys []string) (keys []*tlog.Key, err error) {
 	return keys, nil
 }
 
-func auditSource(at, tokenFile string) (verify.Source, error) {
+func auditSource(cmd *cobra.Command, at, tokenFile string) (verify.Source, error) {
 	if !strings.HasPrefix(at, "http://") && !strings.HasPrefix(at, "https://") {
 		if tokenFile != "" {
 			return nil, usage("--token goes with a URL")
@@ -84,18 +84,48 @@ func auditSource(at, tokenFile string) (verify.Source, error) {
 		}
 		return verify.Dir(at), nil
 	}
-	token := ""
-	if tokenFile != "" {
-		var err error
-		if token, err = client.ReadToken(tokenFile); err != nil {
-			return nil, err
-		}
+	token, err := auditToken(cmd, at, tokenFile)
+	if err != nil {
+		return nil, err
 	}
 	src, err := verify.URL(at, token)
 	if err != nil {
 		return nil, usage("%w", err)
 	}
 	return src, nil
+}
+
+// auditToken is the token in the file, or the one of the node in --dir if the URL is its.
+func auditToken(cmd *cobra.Command, at, tokenFile string) (string, error) {
+	if tokenFile != "" {
+		token, err := client.ReadToken(tokenFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = &client.Error{Denied: true, Err: fmt.Errorf("--token: %w, or make one: watchward token create", fileError(tokenFile, fs.ErrNotExist))}
+		}
+		return token, err
+	}
+	dir, _ := cmd.Flags().GetString("dir")
+	if dir == "" {
+		return "", nil
+	}
+	c, err := client.Open(dir)
+	if err != nil {
+		return "", nil // who asks for a token will say so
+	}
+	defer c.Close()
+	return c.TokenFor(at), nil
+}
+
+// unread is the error for a file that could not be read from a URL, nil if an error is
+// another one.
+func unread(at string, err error) error {
+	switch {
+	case errors.Is(err, verify.ErrDenied):
+		return &client.Error{Denied: true, Err: fmt.Errorf("%s: %w", at, err)}
+	case errors.Is(err, verify.ErrUnreachable):
+		return client.Unreached(at, verify.RequestTimeout, err)
+	}
+	return nil
 }
 
 // auditRoster is who may sign, by a file or by a node.
@@ -147,6 +177,9 @@ func audit(cmd *cobra.Command, at string, src verify.Source, roster *trust.Roste
 	began := time.Now()
 	report, err := auditAll(cmd, at, src, roster, cosigners)
 	var fault *verify.Fault
+	if err := unread(at, err); err != nil && cmd.Context().Err() == nil {
+		return err
+	}
 	if err != nil && !errors.As(err, &fault) {
 		if cmd.Context().Err() != nil {
 			return stopped(cmd)
@@ -239,13 +272,13 @@ func epochOf(ctx context.Context, at string, src verify.Source, roster *trust.Ro
 	if err != nil { // nothing was seen of the ledger, so nothing is said of it
 		return 0, fmt.Errorf("%s/checkpoint: %w", at, err)
 	}
+	var c tlog.Checkpoint
 	n, err := tlog.ParseNote(raw)
-	if err != nil {
-		return 0, &verify.Fault{File: "checkpoint", Err: err}
+	if err == nil {
+		c, err = n.Checkpoint()
 	}
-	c, err := n.Checkpoint()
 	if err != nil {
-		return 0, &verify.Fault{File: "checkpoint", Err: err}
+		return 0, &verify.Fault{File: "checkpoint", Err: fmt.Errorf("%w: the checkpoint is damaged: get another copy, from another member's node", err)}
 	}
 	region, epoch, err := tlog.ParseOrigin(c.Origin)
 	if err == nil && region != roster.Region() {

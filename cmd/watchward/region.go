@@ -126,7 +126,7 @@ The file holds no secret.`,
 			if to != "" {
 				return writeRegion(cmd, dir, to, members)
 			}
-			council, err := openCouncil(cmd, "", nil, false)
+			council, err := openCouncil(cmd, "", nil, true) // who the members are says which proposals are moot
 			if err != nil {
 				return err
 			}
@@ -182,7 +182,7 @@ func viewRegion(roster *trust.Roster) regionView {
 	v := regionView{
 		Name: charter.Name, Region: region.String(), Number: charter.Number, Created: time.UnixMilli(charter.Created).UTC().Format(time.RFC3339),
 		Threshold: int(charter.Threshold), Coordinators: []coordinatorView{}, RegionRoles: []string{}, Endorses: []endorsedView{},
-		Proposals: len(roster.Proposals()), Forks: len(roster.CharterForks(region)),
+		Proposals: len(liveProposals(roster)), Forks: len(roster.CharterForks(region)),
 	}
 	for _, c := range charter.Coordinators {
 		v.Coordinators = append(v.Coordinators, coordinatorView{c.Name, words.Of(c.Key, nil, nil)})

@@ -201,7 +201,7 @@ func openProposals(cmd *cobra.Command, in string) ([]*trust.Proposal, *trust.Ros
 			return nil, nil, err
 		}
 		defer c.close()
-		return slices.DeleteFunc(c.roster.Proposals(), c.roster.Moot), c.roster, nil
+		return liveProposals(c.roster), c.roster, nil
 	}
 	a, err := readRegionFile(in)
 	if err != nil {
@@ -216,6 +216,11 @@ func openProposals(cmd *cobra.Command, in string) ([]*trust.Proposal, *trust.Ros
 		roster = nil
 	}
 	return proposals, roster, nil
+}
+
+// liveProposals returns the proposals that a signature can still serve.
+func liveProposals(roster *trust.Roster) []*trust.Proposal {
+	return slices.DeleteFunc(roster.Proposals(), roster.Moot)
 }
 
 // pick returns the proposal whose id begins so.

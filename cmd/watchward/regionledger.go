@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ type ledgerFlags struct {
 }
 
 func (f *ledgerFlags) add(c *cobra.Command, whose string) {
-	c.Flags().StringArrayVar(&f.voters, "voter", nil, whose+" that keeps the ledger: name all of them, one, three or five")
+	c.Flags().StringArrayVar(&f.voters, "voter", nil, whose+" that keeps the ledger: name all of them, three or five; most of them must run, of two both")
 	c.Flags().StringArrayVar(&f.witnesses, "witness", nil, whose+" that cosigns the ledger: name all of them, three at most; none: --witness none")
 }
 
@@ -35,6 +36,9 @@ func (f *ledgerFlags) apply(cmd *cobra.Command, next *trust.Charter, find func(n
 			return err
 		}
 	}
+	if cmd.Flags().Changed("voter") {
+		warnFew(cmd.ErrOrStderr(), len(next.Voters))
+	}
 	if len(next.Voters) > 0 {
 		next.Ledger = max(next.Ledger, 1)
 	}
@@ -45,6 +49,16 @@ func (f *ledgerFlags) apply(cmd *cobra.Command, next *trust.Charter, find func(n
 		}
 	}
 	return nil
+}
+
+// warnFew says what it means that one or two keep the ledger.
+func warnFew(errOut io.Writer, voters int) {
+	switch voters {
+	case 1:
+		fmt.Fprintln(errOut, "note: one node alone then decides what is in the ledger, and nothing of it goes on without that node: three or five voters are safer")
+	case 2:
+		fmt.Fprintln(errOut, "note: of two voters both must be there: the ledger stands still while either is away; three or five voters are safer")
+	}
 }
 
 func named(flag string, names []string, find func(name string) (crypto.MemberID, error)) (out []crypto.MemberID, err error) {

@@ -92,8 +92,9 @@ func newVerify() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "Check a notice in a file, with no node and no network",
 		Long: `Check a notice that watchward show ID --out wrote: who said it, when, in which
-region, and that nothing of it was changed since. It needs no node, no network and
-no directory, and trusts nobody who kept or carried the file. A receipt, which
+region, and that nothing of the notice was changed since. It needs no node, no network
+and no directory, and trusts nobody who kept or carried the file. What the proof does not
+need, such as one signature more than enough, may be damaged in the file. A receipt, which
 watchward ledger receipt wrote, is such a file too: it says also where the notice is
 in the region's ledger, and which coordinators and witnesses signed that.
 
@@ -216,7 +217,7 @@ func showProven(out io.Writer, p *proof.Proven, compared bool) {
 		}
 	}
 	v, h := noticeOf(p), &p.Header
-	fmt.Fprintf(out, "%s: %s said this, and nothing of it was changed since.\n\n", paint(out, "32", "PROVEN"), plain(p.Author.Name))
+	fmt.Fprintf(out, "%s: %s said this, and nothing of this notice was changed since.\n\n", paint(out, "32", "PROVEN"), plain(p.Author.Name))
 	showSubject(line, v)
 	showContent(line, v)
 	line("said", v.Created.String()+", by its author's clock")

@@ -88,7 +88,7 @@ func parseLine(text string) (Line, error) {
 	sig, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	switch {
 	case err != nil:
-		return Line{}, err
+		return Line{}, errors.New("what follows the name is no base64")
 	case len(sig) < 5:
 		return Line{}, errors.New("no signature")
 	}

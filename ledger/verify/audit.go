@@ -17,7 +17,7 @@ const checkpointFile = "checkpoint"
 
 // A Fault is what an audit found, in one file.
 type Fault struct {
-	File string // below the source
+	File string // below the source; of a Dir by the name that it has there
 	Err  error  // what is wrong with it, and what to do
 }
 
@@ -52,13 +52,15 @@ func Audit(ctx context.Context, src Source, policy *Policy, progress func(done, 
 	if err != nil {
 		return a.report, &Fault{checkpointFile, advise(err)}
 	}
-	if err := a.tree(ctx); err != nil {
-		return a.report, err
+	err = a.tree(ctx)
+	dir, ok := src.(Dir)
+	if err == nil && ok {
+		err = a.strays(ctx, dir)
 	}
-	if dir, ok := src.(Dir); ok {
-		return a.report, a.strays(ctx, dir)
+	if fault := (*Fault)(nil); ok && errors.As(err, &fault) {
+		fault.File = dir.onDisk(fault.File)
 	}
-	return a.report, nil
+	return a.report, err
 }
 
 // strict refuses also what Check ignores: in a ledger's own checkpoint there is no line
@@ -109,10 +111,18 @@ func (a *audit) read(ctx context.Context, path string, max int) ([]byte, error) 
 		return nil, ctx.Err()
 	case errors.Is(err, fs.ErrNotExist) && path == checkpointFile:
 		err = errors.New("it is missing, so this is no ledger, or not the whole of it: give the directory, or the address, that has it")
+	case errors.Is(err, fs.ErrNotExist) && a.lies(path):
+		err = fmt.Errorf("it holds less than the checkpoint speaks of (%w): if this is a copy of a node that ran, copy again; else fetch it from another member's node", fs.ErrNotExist)
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("it is missing (%w): fetch it from another member's node", fs.ErrNotExist)
 	}
 	return nil, &Fault{path, err}
+}
+
+// lies reports whether a directory has a file for a path under another name.
+func (a *audit) lies(path string) bool {
+	dir, ok := a.src.(Dir)
+	return ok && dir.onDisk(path) != path
 }
 
 // tile reads a tile or bundle. Of a partial one that is gone since the tile was filled,

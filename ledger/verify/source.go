@@ -26,6 +26,9 @@ type Source interface {
 	Parallel() int
 }
 
+// openSuffix ends the name of a tile that a node has not full yet.
+const openSuffix = ".open"
+
 // A Dir is a directory with a ledger: a copy of what a node serves, or the one in which
 // a node keeps it, also while it runs. Audit finds what does not belong into it.
 type Dir string
@@ -40,6 +43,20 @@ func (d Dir) Read(ctx context.Context, path string, max int) ([]byte, error) {
 		raw, err = tlog.ReadTile(string(d), path) // a node keeps the newest entries in its own way
 	}
 	return raw, err
+}
+
+// onDisk returns the name under which a directory has a file, or its path if it has none.
+func (d Dir) onDisk(path string) string {
+	full, _, partial := strings.Cut(path, ".p/")
+	if _, err := os.Lstat(filepath.Join(string(d), filepath.FromSlash(path))); !partial || err == nil {
+		return path
+	}
+	for _, name := range []string{full + openSuffix, full} {
+		if _, err := os.Lstat(filepath.Join(string(d), filepath.FromSlash(name))); err == nil {
+			return name
+		}
+	}
+	return path
 }
 
 func (d Dir) file(path string, max int) ([]byte, error) {
@@ -64,9 +81,16 @@ func readAll(r io.Reader, max int) ([]byte, error) {
 
 // What a web source bears.
 const (
-	requestTimeout = 30 * time.Second
+	// RequestTimeout is how long a web source waits for one file.
+	RequestTimeout = 30 * time.Second
 	triesMax       = 3
 	parallelWeb    = 8
+)
+
+// What a web source did not get says nothing of the ledger.
+var (
+	ErrDenied      = errors.New("the node asks for a reader token") // none was given, or a bad one
+	ErrUnreachable = errors.New("no answer")                        // the cause is wrapped too
 )
 
 type web struct {
@@ -85,9 +109,9 @@ func URL(base, token string) (Source, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = parallelWeb, parallelWeb
 	transport.DisableCompression = true // hashes do not shrink, and limits are of what is read
-	transport.ResponseHeaderTimeout = requestTimeout
+	transport.ResponseHeaderTimeout = RequestTimeout
 	return &web{base: strings.TrimSuffix(base, "/") + "/", token: token, client: &http.Client{
-		Transport: transport, Timeout: requestTimeout,
+		Transport: transport, Timeout: RequestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this host
 	}}, nil
 }
@@ -123,7 +147,7 @@ func (w *web) get(ctx context.Context, path string, max int) (raw []byte, again 
 	}
 	response, err := w.client.Do(request)
 	if err != nil {
-		return nil, ctx.Err() == nil, err
+		return nil, ctx.Err() == nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer response.Body.Close()
 	switch s := response.StatusCode; {
@@ -133,8 +157,15 @@ func (w *web) get(ctx context.Context, path string, max int) (raw []byte, again 
 	case s == http.StatusNotFound || s == http.StatusGone:
 		return nil, false, fs.ErrNotExist
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
-		return nil, false, errors.New("the node asks for a reader token: make one there with watchward token create, and give it with --token")
+		return nil, false, fmt.Errorf("%w%s: make one there with watchward token create, and give it with --token", ErrDenied, w.refused())
 	default:
 		return nil, s >= 500 || s == http.StatusTooManyRequests, fmt.Errorf("the node answers %s", response.Status)
 	}
+}
+
+func (w *web) refused() string {
+	if w.token == "" {
+		return ""
+	}
+	return ", and takes the one that was given for none"
 }

@@ -43,7 +43,7 @@ func private(path string) bool {
 	case checkpointFile, checkpointFile + ".tmp", "edge.0", "edge.1":
 		return true
 	}
-	full, open := strings.CutSuffix(path, ".open")
+	full, open := strings.CutSuffix(path, openSuffix)
 	t, err := tlog.ParsePath(full)
 	return open && err == nil && t.Width == tlog.TileWidth
 }

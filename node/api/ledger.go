@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/ledger/tlog"
 	"github.com/watchward/watchward/node/api/token"
 )
 
@@ -293,6 +294,10 @@ func (s *Server) serveLedger(ctx context.Context, of string, epoch uint32, path 
 	region, err := hex.DecodeString(of)
 	if err != nil || len(region) != len(crypto.Region{}) || len(path) > tilePathBytes {
 		return nil, missing.at("path.region", of)
+	}
+	if _, err := tlog.ParsePath(path); err != nil && path != "checkpoint" {
+		return nil, problem(http.StatusNotFound, "no-such-path", "No such path", "a ledger has no such path",
+			"there are checkpoint, tile/LEVEL/N and tile/entries/N, or either tile with .p/WIDTH, as c2sp.org/tlog-tiles has them: tile/0/x001/234, tile/entries/000.p/5").at("path", path)
 	}
 	tile, found, err := s.c.Node.LedgerTile(ctx, crypto.Region(region), epoch, path)
 	if err != nil {

@@ -69,6 +69,11 @@ func TestLedgerTiles(t *testing.T) {
 				t.Errorf("public %t, %s: %d %s", public, path, a.StatusCode, a.body)
 			}
 		}
+		for _, path := range []string{"0/000.open", "0/0", "entries/000.p/256", "64/000"} {
+			if a := s.ask(t, who, "GET", base+"tile/"+path, ""); a.StatusCode != 404 || !strings.Contains(a.problem(t).Fix, "tile/entries/N") {
+				t.Errorf("public %t, %s: %d %s", public, path, a.StatusCode, a.body)
+			}
+		}
 		// Tiles alone are for all.
 		if a := s.ask(t, "", "GET", "/v1/ledger/status", ""); a.StatusCode != 401 {
 			t.Errorf("public %t: the status is shown to nobody in particular: %d", public, a.StatusCode)

@@ -264,6 +264,21 @@ func (c *Client) unreachable(err error) error {
 	return &Error{Unreachable: true, Err: fmt.Errorf("cannot reach the node at %s: %w: %s", where, c.meaning(err), fix)}
 }
 
+// Unreached is the error of another program's request that got no answer from a node at
+// a URL within a time, in the words of this client's own.
+func Unreached(at string, within time.Duration, err error) error {
+	return (&Client{base: at, c: Config{Timeout: within}}).unreachable(err)
+}
+
+// TokenFor returns the client's token if a URL is one of its node, else nothing: a token
+// goes to no other.
+func (c *Client) TokenFor(url string) string {
+	if !strings.HasPrefix(url, strings.TrimSuffix(c.base, "/")+"/") {
+		return ""
+	}
+	return c.c.Token
+}
+
 // unanswered is why there is no answer, in words for people; Unwrap returns what the
 // system said.
 type unanswered struct {
