@@ -112,12 +112,21 @@ func (a *audit) read(ctx context.Context, path string, max int) ([]byte, error) 
 	case errors.Is(err, fs.ErrNotExist) && path == checkpointFile:
 		err = errors.New("it is missing, so this is no ledger, or not the whole of it: give the directory, or the address, that has it")
 	case errors.Is(err, fs.ErrNotExist) && a.lies(path):
-		err = fmt.Errorf("it holds less than the checkpoint speaks of (%w): if this is a copy of a node that ran, copy again; else fetch it from another member's node", fs.ErrNotExist)
+		err = tooShort{}
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("it is missing (%w): fetch it from another member's node", fs.ErrNotExist)
 	}
 	return nil, &Fault{path, err}
 }
+
+// tooShort says that a file is there and not all that should be in it.
+type tooShort struct{}
+
+func (tooShort) Error() string {
+	return "it holds less than the checkpoint speaks of: if this is a copy of a node that ran, copy again; else fetch it from another member's node"
+}
+
+func (tooShort) Is(target error) bool { return target == fs.ErrNotExist }
 
 // lies reports whether a directory has a file for a path under another name.
 func (a *audit) lies(path string) bool {
