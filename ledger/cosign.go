@@ -16,6 +16,7 @@ import (
 const (
 	roundEvery  = 100 * time.Millisecond // at most, while the ledger grows
 	idleEvery   = time.Minute            // while it does not, so that its age says something
+	lackEvery   = 15 * time.Second       // … and a voter that can be reached has not signed
 	roundMax    = 2 * time.Second        // for a voter's answer
 	applyMax    = time.Second            // until a voter has applied what it is to sign
 	askMarkMax  = 3 * time.Second        // until a voter that starts goes by its own mark
@@ -172,7 +173,10 @@ func (f *follower) lead() {
 		pause := idleEvery
 		if t != nil && f.l.Leads() {
 			size, good := t.tree.Size(), t.newest()
-			due := size > 0 && (good == nil || good.Size < size || time.Since(last) >= idleEvery)
+			if f.lacks(good) {
+				pause = lackEvery
+			}
+			due := size > 0 && (good == nil || good.Size < size || time.Since(last) >= pause)
 			if wait := roundEvery - time.Since(last); due && wait > 0 {
 				pause, grown = wait, nil
 			} else if due {
@@ -183,13 +187,22 @@ func (f *follower) lead() {
 					continue
 				}
 			} else {
-				pause = idleEvery - time.Since(last)
+				pause -= time.Since(last)
 			}
 		}
-		if !f.sleep(pause, grown, leads) {
+		if !f.sleep(min(pause, lackEvery), grown, leads) { // a voter may come back meanwhile
 			return
 		}
 	}
+}
+
+// lacks reports whether a voter that can be reached has not signed: it has just started,
+// and may know by now how much it has signed.
+func (f *follower) lacks(s *stand) bool {
+	reachable := f.peers()
+	return s != nil && slices.ContainsFunc(f.councils.get().voters, func(v seat) bool {
+		return slices.Contains(reachable, v.peer) && !s.by(v.member)
+	})
 }
 
 // sleep waits for one of several things and reports false at the end.

@@ -74,6 +74,10 @@ func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
 	c.wait("b is missed", func() bool {
 		return !slices.ContainsFunc(leader.Status().Voters, func(v ledger.VoterStatus) bool { return v.Member == down && v.Healthy })
 	})
+	c.wait("b is said to be silent, alone", func() bool {
+		voters := leader.Status().Voters
+		return len(voters) == 3 && !slices.ContainsFunc(voters, func(v ledger.VoterStatus) bool { return !v.Known || v.SilentSince.IsZero() == (v.Member == down) })
+	})
 	// b is down: without c or a the remaining quorum of two would have one.
 	c.amend(func(ch *trust.Charter) { ch.Voters = c.ids("b", leader.member.Credential.Name) })
 	for range 20 { // five looks at the charter
@@ -87,6 +91,14 @@ func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
 	c.voters(2)
 	c.append([]byte("y"))
 	c.same(3, "b", leader.member.Credential.Name)
+	c.wait("b is silent no more", func() bool {
+		return !slices.ContainsFunc(c.leader().Status().Voters, func(v ledger.VoterStatus) bool { return !v.SilentSince.IsZero() })
+	})
+	for _, v := range c.nodes["c"].Status().Voters {
+		if v.Known && c.leader() != c.nodes["c"] {
+			t.Errorf("who does not lead knows how %s is: %+v", v.Name, v)
+		}
+	}
 }
 
 func TestSnapshotUnderLoad(t *testing.T) {

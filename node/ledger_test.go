@@ -350,6 +350,7 @@ func TestLedgerOutlivesItsVoters(t *testing.T) {
 	}
 	leader := k.leader(t)
 	say(3)
+	silent := leader.Name()
 	leader.stop(t)
 	say(3)
 	next := k.leader(t)
@@ -357,6 +358,13 @@ func TestLedgerOutlivesItsVoters(t *testing.T) {
 		k.proves(t, h.receipt(t, id))
 	}
 	once(t, next.entries(t, 1))
+	eventually(t, "the leader names who is silent", func() bool {
+		all := strings.Join(next.ledger(t).Warnings, "\n")
+		return strings.Count(all, "does not answer") == 1 && strings.Contains(all, silent+" does not answer since ") && strings.Contains(all, "one more and the ledger stops")
+	})
+	if v := h.ledger(t); len(v.Warnings) > 0 || slices.ContainsFunc(v.Voters, func(o api.LedgerVoter) bool { return o.Healthy != nil || o.Lag != nil }) {
+		t.Errorf("a hospital, with two of three voters: %+v", v)
+	}
 
 	// One of three is left.
 	next.stop(t)
@@ -408,6 +416,11 @@ func TestLedgerOutlivesItsVoters(t *testing.T) {
 	if !h.knows(t, "w0.example") {
 		t.Error("lookups stopped")
 	}
+	eventually(t, "a hospital says that it reaches no voter", func() bool {
+		v := h.ledger(t)
+		return v.Since != 0 && v.LeaderName == "" && strings.Contains(strings.Join(v.Warnings, "\n"), "no coordinator that votes can be reached from here since") &&
+			metric(t, h, "watchward_ledger_no_quorum_seconds") > 0
+	})
 
 	// Back again.
 	for _, v := range k.voters[:2] {
