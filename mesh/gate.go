@@ -80,8 +80,10 @@ func (g *gate) seed(id peer.ID) bool {
 	return g.seeds[id]
 }
 
-// InterceptPeerDial implements connmgr.ConnectionGater.
-func (g *gate) InterceptPeerDial(id peer.ID) bool { return g.seed(id) || g.member(id) }
+// InterceptPeerDial implements connmgr.ConnectionGater. A mesh that ends dials nobody.
+func (g *gate) InterceptPeerDial(id peer.ID) bool {
+	return g.m.ctx.Err() == nil && (g.seed(id) || g.member(id))
+}
 
 // InterceptAddrDial implements connmgr.ConnectionGater.
 func (g *gate) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }

@@ -296,6 +296,10 @@ func (m *Mesh) Close() error {
 		m.mu.Lock() // after this no handler counts itself in any more
 		m.cancel()
 		m.mu.Unlock()
+		// A dial that has begun ends by itself now, but go-libp2p 0.51 does not wait for it,
+		// and ends the process if it meets a closed host while it chooses addresses
+		// (swarm.nonProxyAddr has no transport then).
+		time.Sleep(dialsEnd)
 		if m.relay != nil {
 			err = m.relay.Close()
 		}
@@ -305,6 +309,9 @@ func (m *Mesh) Close() error {
 	})
 	return err
 }
+
+// dialsEnd is what dials that have begun get to end in, when the mesh ends.
+const dialsEnd = 50 * time.Millisecond
 
 // begin runs a task that Close waits for, unless the mesh has ended.
 func (m *Mesh) begin(task func()) {
