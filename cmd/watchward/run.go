@@ -23,9 +23,8 @@ import (
 const memoryLimit = 256 << 20
 
 // voterGC is after how much growth, in percent, the collector runs in a node that votes
-// on the ledger: its heap is small and its appends make much garbage, so that with Go's
-// 100 the collections were most of what the slowest append in a hundred waited for.
-// memoryLimit still holds. GOGC in the environment replaces it.
+// on the ledger: its heap is small and its appends make much garbage, and each collection
+// makes appends wait. memoryLimit still holds. GOGC in the environment replaces it.
 const voterGC = 400
 
 // defaultMeshPort is the port that firewalls are asked to open.
