@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/watchward/watchward/crypto"
@@ -102,6 +103,12 @@ func TestSplitView(t *testing.T) {
 			fork := r.signedBy(l.fork, uint64(x.second), 1, "v1", "v3")
 			h1, h2, h3 := r.node("h1", ""), r.node("h2", ""), r.node("h3", "")
 			l.notes[h2.peer()] = fork
+			var alone atomic.Bool // the liar tells h2 nothing of the first
+			alone.Store(true)
+			h2.lies(func(peer string, q message) (message, bool) {
+				_, told := q.(*note)
+				return &taken{}, told && peer == l.node.peer() && alone.Load()
+			})
 			l.node.start()
 			if _, _, err := l.node.track().take(good, ""); err != nil {
 				t.Fatal(err)
@@ -116,6 +123,7 @@ func TestSplitView(t *testing.T) {
 			if n := len(h1.raised("ledger-split-view")) + len(h2.raised("ledger-split-view")); n != 0 {
 				t.Fatalf("%d alarms before they have met", n)
 			}
+			alone.Store(false)
 			h1.cut(false)
 			h3.start()
 			for _, h := range []*testNode{h1, h2, h3} {
