@@ -168,6 +168,9 @@ func reapDisks() error {
 // attachMax bounds how long strace may take to hold a process.
 const attachMax = 10 * time.Second
 
+// detachMax bounds how long it may take to let it go.
+const detachMax = 5 * time.Second
+
 // ErrNoTrace says that system calls cannot be made to fail here.
 var ErrNoTrace = errors.New("system calls cannot be made to fail: that needs Linux, the right to trace, and strace (apt-get install strace)")
 
@@ -206,7 +209,7 @@ func (n *Node) Inject(calls, how, path string, once bool) (*Injection, error) {
 				close(attached)
 			}
 			if once && strings.Contains(lines.Text(), "INJECTED") {
-				_ = c.Process.Signal(os.Interrupt)
+				_ = letGo(c)
 			}
 		}
 		said <- text.String()
@@ -226,10 +229,17 @@ func (n *Node) Inject(calls, how, path string, once bool) (*Injection, error) {
 	}
 }
 
+// letGo has strace detach. Now and then it waits for ever for a process whose first thread
+// has just ended, and holds the others: it is killed then, which lets them go too.
+func letGo(strace *exec.Cmd) error {
+	time.AfterFunc(detachMax, func() { _ = strace.Process.Kill() })
+	return strace.Process.Signal(os.Interrupt)
+}
+
 // Close lets the node go and returns what strace saw. It may have ended with
 // the node already.
 func (i *Injection) Close() (string, error) {
-	if err := i.strace.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := letGo(i.strace); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return "", fmt.Errorf("end strace: %w", err)
 	}
 	text := <-i.said
