@@ -82,7 +82,7 @@ func (g *gate) seed(id peer.ID) bool {
 
 // InterceptPeerDial implements connmgr.ConnectionGater. A mesh that ends dials nobody.
 func (g *gate) InterceptPeerDial(id peer.ID) bool {
-	return g.m.ctx.Err() == nil && (g.seed(id) || g.member(id))
+	return !g.m.ending.Load() && (g.seed(id) || g.member(id))
 }
 
 // InterceptAddrDial implements connmgr.ConnectionGater.

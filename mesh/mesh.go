@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -146,6 +147,7 @@ type Mesh struct {
 	refused *lru.Cache[copied, error]
 	redial  chan struct{}
 
+	ending atomic.Bool // it dials nobody any more
 	ctx    context.Context
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -293,13 +295,11 @@ func (m *Mesh) Start() error {
 func (m *Mesh) Close() error {
 	var err error
 	m.closed.Do(func() {
+		m.ending.Store(true)
+		time.Sleep(dialsEnd)
 		m.mu.Lock() // after this no handler counts itself in any more
 		m.cancel()
 		m.mu.Unlock()
-		// A dial that has begun ends by itself now, but go-libp2p 0.51 does not wait for it,
-		// and ends the process if it meets a closed host while it chooses addresses
-		// (swarm.nonProxyAddr has no transport then).
-		time.Sleep(dialsEnd)
 		if m.relay != nil {
 			err = m.relay.Close()
 		}
@@ -310,7 +310,9 @@ func (m *Mesh) Close() error {
 	return err
 }
 
-// dialsEnd is what dials that have begun get to end in, when the mesh ends.
+// dialsEnd is how long a mesh that ends dials nobody before its host is closed. go-libp2p
+// 0.51 does not wait for dials, and ends the process if one that has just begun to choose
+// addresses meets a closed host (swarm.nonProxyAddr has no transport then).
 const dialsEnd = 50 * time.Millisecond
 
 // begin runs a task that Close waits for, unless the mesh has ended.
