@@ -36,27 +36,13 @@ func receiptFile(t *testing.T, r *testkit.Region, names ...string) string {
 	}
 	anna := membersOf(r)["anna"]
 	e := anna.Envelope(t, crypto.Header{Time: receiptSaid}, nil, item)
-	var leaves []crypto.Hash
 	word := entry.Encode(entry.Envelope, crypto.Hash(e.ID))
+	var entries [][]byte
 	for i := range 1300 {
-		raw := entry.Encode(entry.Record, crypto.Hash{byte(i), byte(i >> 8)})
-		if i == 1234 {
-			raw = word
-		}
-		leaves = append(leaves, crypto.LeafHash(raw))
+		entries = append(entries, entry.Encode(entry.Record, crypto.Hash{byte(i), byte(i >> 8)}))
 	}
-	tree, err := crypto.NewTree(leaves)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := tree.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tree.Prove(1234)
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries[1234] = word
+	root, path := testkit.Prove(t, entries, 1234)
 	note := signedNote(t, r, tlog.Checkpoint{Origin: tlog.Origin(r.ID, 1), Size: 1300, Root: root}, names...)
 	roster := r.Roster(t)
 	f, err := proof.New(e, 0, roster.Proof(r.ID, anna.ID, 1, crypto.AudienceRegion, verify.Members(roster, r.ID, 1)...))

@@ -50,22 +50,7 @@ func (k *kept) member(name string) *testkit.Member {
 // signed.
 func (k *kept) receipt(t testing.TB, index int, origin string, names ...string) *verify.Receipt {
 	t.Helper()
-	var leaves []crypto.Hash
-	for _, e := range k.entries {
-		leaves = append(leaves, crypto.LeafHash(e))
-	}
-	tree, err := crypto.NewTree(leaves)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := tree.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tree.Prove(index)
-	if err != nil {
-		t.Fatal(err)
-	}
+	root, path := testkit.Prove(t, k.entries, index)
 	var notes [][]byte
 	for i, name := range names {
 		role := tlog.Voter
@@ -73,7 +58,7 @@ func (k *kept) receipt(t testing.TB, index int, origin string, names ...string) 
 			role = tlog.Witness
 		}
 		m := k.member(name)
-		note, err := tlog.Sign(tlog.Checkpoint{Origin: origin, Size: uint64(len(leaves)), Root: root}, tlog.Cosigner(k.region.ID, m.ID),
+		note, err := tlog.Sign(tlog.Checkpoint{Origin: origin, Size: uint64(len(k.entries)), Root: root}, tlog.Cosigner(k.region.ID, m.ID),
 			crypto.NewLedgerKey(m.Signing), role, time.UnixMilli(later).Add(time.Duration(i)*time.Second))
 		if err != nil {
 			t.Fatal(err)
