@@ -211,12 +211,7 @@ func TestDamagedDirectoryDoesNotOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "copy")
-			if err := os.CopyFS(dir, os.DirFS(a)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(filepath.Join(dir, "identity.key"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			copyNode(t, dir, a)
 			damage(t, dir)
 			settings, err := config.Load(filepath.Join(dir, node.ConfigFile))
 			if err != nil {

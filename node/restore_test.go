@@ -28,9 +28,7 @@ func TestRestoredBackup(t *testing.T) {
 	said := []string{say("one.example"), say("two.example")}
 	a.stop(t)
 	backup := filepath.Join(t.TempDir(), "backup")
-	if err := os.CopyFS(backup, os.DirFS(a.dir)); err != nil {
-		t.Fatal(err)
-	}
+	copyNode(t, backup, a.dir)
 	a.open(t)
 	a.start(t, nil)
 	r.awaitPeers(t)
@@ -41,12 +39,7 @@ func TestRestoredBackup(t *testing.T) {
 	if err := os.RemoveAll(a.dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(a.dir, os.DirFS(backup)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(filepath.Join(a.dir, "identity.key"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	copyNode(t, a.dir, backup)
 	r.clock.settle()
 	a.open(t)
 	if a.knows(t, "three.example") {
@@ -100,9 +93,7 @@ func TestRestoredBackupSpeaksAlone(t *testing.T) {
 			say(a, "one.example", false)
 			a.stop(t)
 			backup := filepath.Join(t.TempDir(), "backup")
-			if err := os.CopyFS(backup, os.DirFS(a.dir)); err != nil {
-				t.Fatal(err)
-			}
+			copyNode(t, backup, a.dir)
 			a.open(t)
 			a.start(t, nil)
 			r.awaitPeers(t)
@@ -119,12 +110,7 @@ func TestRestoredBackupSpeaksAlone(t *testing.T) {
 			if err := os.RemoveAll(a.dir); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.CopyFS(a.dir, os.DirFS(backup)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(filepath.Join(a.dir, "identity.key"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			copyNode(t, a.dir, backup)
 
 			r.clock.settle()
 			a.open(t)

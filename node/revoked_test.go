@@ -331,7 +331,15 @@ func TestRevokedMemberIsCutOff(t *testing.T) {
 	if err != nil || len(cuts) != 1 {
 		t.Fatal(cuts, err)
 	}
-	// The thief goes on where the victim is, and in its place.
+	// The thief has a copy of everything.
+	stolenDir := t.TempDir()
+	two.stop(t)
+	copyNode(t, stolenDir, two.dir)
+	two.open(t)
+	two.start(t, nil)
+	r.meet(t)
+
+	// It goes on where the victim is, and in its place.
 	key, err := keyfile.Load(filepath.Join(two.dir, "identity.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -384,9 +392,20 @@ func TestRevokedMemberIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Nobody tells it that it is revoked before it has spoken.
+	for _, h := range r.hospitals {
+		h.stop(t)
+	}
+	two.dir = stolenDir
+	two.open(t)
+	two.alone(t)
 	again := two.submit(t, green, sighting("again.example", r.clock.now()))[0]
 	eventually(t, "the thief has signed", func() bool { return len(two.held(t, victim)) == 2 })
-	if err := two.Meet(r.seeds()); err != nil { // whom it meets tells it that it is revoked: it signs no more
+	for _, h := range []*hospital{one, three} {
+		h.open(t)
+		h.start(t, two.MeshAddrs())
+	}
+	if err := errors.Join(two.Meet(r.seeds()), three.Meet(r.seeds())); err != nil {
 		t.Fatal(err)
 	}
 	mark := one.submit(t, green, sighting("after.example", r.clock.now()))[0]

@@ -185,6 +185,14 @@ func makeNode(t testing.TB, dir, name string) {
 	}
 }
 
+// copyNode copies the directory of a stopped node, with the rights its key needs.
+func copyNode(t testing.TB, to, from string) {
+	t.Helper()
+	if err := errors.Join(os.CopyFS(to, os.DirFS(from)), os.Chmod(filepath.Join(to, "identity.key"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (h *hospital) open(t testing.TB) {
 	t.Helper()
 	settings, err := config.Load(filepath.Join(h.dir, node.ConfigFile))
