@@ -3,6 +3,7 @@ package notice
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -393,4 +394,31 @@ func checkLine(field, s string, limit int) error {
 		return fieldErrorf(field, "write it in Unicode's NFC", "%s is not", show(s))
 	}
 	return nil
+}
+
+// Texts yields what is written freely in the notice.
+func (n *Notice) Texts(yield func(string) bool) {
+	texts := []string{n.Reason}
+	switch {
+	case n.Question != nil:
+		texts = append(texts, n.Question.Text)
+	case n.Profile != nil:
+		p := n.Profile
+		texts = append(texts, p.Name, p.City, p.Country)
+		texts = slices.Concat(texts, p.Contact, p.Departments, p.Suppliers)
+	case n.Mayday != nil:
+		texts = append(texts, n.Mayday.Text)
+	case n.Service != nil:
+		texts = append(texts, n.Service.Department, n.Service.Text)
+	case n.Assistance != nil:
+		texts = append(texts, n.Assistance.What, n.Assistance.Unit)
+	case n.Link != nil:
+		l := n.Link
+		texts = append(texts, l.Supplier, l.Link, l.Reason, l.Criteria, l.AttestedBy)
+	}
+	for _, t := range texts {
+		if t != "" && !yield(t) {
+			return
+		}
+	}
 }
