@@ -62,6 +62,7 @@ type Node struct {
 	registrar  *registrar // nil with mesh
 	outbox     *outbox    // nil with mesh
 	courier    *courier   // nil with mesh
+	heed       *heed      // nil with mesh
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
@@ -129,6 +130,9 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.mu.Unlock()
 	}
 	n.said(h, len(e.Envelope.Raw), e.Flags&store.ClockOff != 0)
+	if n.heed != nil {
+		n.heed.hear(e.Items)
+	}
 	if a.Fork {
 		n.forked(ctx, h)
 	}

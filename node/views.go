@@ -293,7 +293,7 @@ func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
 func WordView(w *notice.Notice) api.NoticeView {
 	v := api.NoticeView{
 		Kind: w.Kind.String(), Created: api.Time(w.Created), FirstSeen: api.Time(w.FirstSeen), LastSeen: api.Time(w.LastSeen),
-		Count: w.Count, ValidUntil: api.Time(w.ValidUntil), Reason: w.Reason,
+		Count: w.Count, ValidUntil: api.Time(w.ValidUntil), Reason: w.Reason, Parts: partsOf(w),
 	}
 	if w.Indicator != nil {
 		v.Indicator = &api.Indicator{Type: w.Indicator.Type.String(), Value: w.Indicator.Value}

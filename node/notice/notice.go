@@ -209,6 +209,18 @@ func (n *Notice) Check(now int64) error {
 	return nil
 }
 
+// FitsHeader refuses what a notice may not say in its envelope. It asks the header's
+// time, not the reader's, so that all who hear it agree.
+func (n *Notice) FitsHeader(h *crypto.Header) error {
+	switch {
+	case n.Kind == KindMayday && h.Exercise:
+		return fieldErrorf("exercise", "send it without", "a mayday is never part of a drill")
+	case n.linkAt() > h.Time+skewMax.Milliseconds():
+		return fieldErrorf("link.at", "give a time up to now", "%s is in the future", showTime(n.linkAt()))
+	}
+	return nil
+}
+
 func (n *Notice) linkAt() int64 {
 	if n.Link == nil {
 		return 0
