@@ -67,7 +67,7 @@ takes the place of the one before.`,
 				return usage("--in is the whole profile: leave out the other flags, or --in")
 			case in != "":
 				if text, err = readProfile(in); err != nil {
-					return err
+					return usage("%w", err)
 				}
 			case !byFlag:
 				if text, err = editProfile(text); err != nil {
@@ -155,7 +155,7 @@ func editProfile(text profileText) (profileText, error) {
 	}
 	edited, err := readProfile(path)
 	if err != nil {
-		return text, fmt.Errorf("%w\nPut it right there, then: watchward profile edit --in %s", err, path)
+		return text, usage("%w\nPut it right there, then: watchward profile edit --in %s", err, path)
 	}
 	return edited, os.RemoveAll(dir)
 }
@@ -164,12 +164,12 @@ func editProfile(text profileText) (profileText, error) {
 func readProfile(path string) (text profileText, err error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return text, usage("%w", err)
+		return text, err
 	}
 	if len(raw) > profileTextMax {
-		return text, usage("%s has %d bytes, and a profile is short: at most %d", path, len(raw), profileTextMax)
+		return text, fmt.Errorf("%s has %d bytes, and a profile is short: at most %d", path, len(raw), profileTextMax)
 	}
-	at := func(line int, err error) error { return usage("%s:%d: %w", path, line, err) }
+	at := func(line int, err error) error { return fmt.Errorf("%s:%d: %w", path, line, err) }
 	d := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields()
 	err = d.Decode(&text)
 	var wrong *toml.DecodeError
