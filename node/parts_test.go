@@ -240,7 +240,7 @@ func TestAssistanceIsRefused(t *testing.T) {
 	asked := b.word(notice.KindAssistance, 1, func(n *notice.Notice) {
 		n.Assistance = &notice.Assistance{Act: notice.ActRequest, What: "beds", Quantity: 9, Until: b.clock.now() + day}
 	})
-	theirs, e := b.told(t, b.author, crypto.Header{}, nil, asked)
+	theirs, e := b.told(t, b.author, crypto.Header{Expiry: b.clock.now() + 300*day}, nil, asked)
 	question, e := b.told(t, b.author, crypto.Header{}, e, b.word(notice.KindQuestion, 2, func(n *notice.Notice) {
 		n.Indicator = &notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}
 	}))

@@ -209,7 +209,7 @@ func (b *batch) forget(it *item, n *notice.Notice, content [20]byte) error {
 	if it.evidence != nil {
 		b.meta.notices[it.evidence.tlp]--
 	}
-	if it.about != nil && n.Kind != notice.KindDispute && !n.Kind.HasPart() && it.flags&itemSpokenOf != 0 {
+	if it.about != nil && n.Kind != notice.KindDispute && it.flags&itemSpokenOf != 0 {
 		if err := b.hushDisputes(it); err != nil {
 			return err
 		}
