@@ -66,7 +66,10 @@ func heeded(n *notice.Notice) bool {
 func (h *heed) run() {
 	for {
 		if err := h.round(); err != nil && h.n.ctx.Err() == nil {
-			h.n.log.Error("what was heard is not heeded", slog.Any("err", err))
+			h.n.log.Error("what was heard is not heeded yet", slog.Any("err", err))
+			h.mu.Lock()
+			h.all = true // with the next one
+			h.mu.Unlock()
 		}
 		select {
 		case <-h.n.ctx.Done():
@@ -133,13 +136,15 @@ func (h *heed) one(r store.Record) error {
 }
 
 // alarm raises the highest alert of a mayday in the region; of one in another region
-// an alert only where something ties that hospital to this one.
+// an alert only where something ties that hospital to this one. Who calls again within
+// ten minutes alerts nobody again.
 func (n *Node) alarm(r store.Record) error {
 	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil ||
 		r.Author != n.member && n.floods.muted(r.Author, false, n.now()) {
 		return nil
 	}
-	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID}, Dedup: "mayday/" + r.ID.String()}
+	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID},
+		Dedup: fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())}
 	who := n.memberName(r.Author)
 	if who == "" {
 		who = "member " + r.Author.String()[:16]

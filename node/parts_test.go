@@ -124,6 +124,7 @@ func TestMaydaysAreUrgentAndFew(t *testing.T) {
 // clock says, and also where this node did not run when it came.
 func TestMaydayAlerts(t *testing.T) {
 	b := newBench(t)
+	b.clock.advance(time.Duration(10*minute-b.clock.now()%(10*minute)) * time.Millisecond) // ten minutes begin
 	_, e := b.told(t, b.author, crypto.Header{}, nil, b.word(notice.KindProfile, 1, func(n *notice.Notice) {
 		n.Profile = &notice.Profile{Name: "Author", Contact: []string{"+353 1 555 0100"}}
 	}))
@@ -131,11 +132,18 @@ func TestMaydayAlerts(t *testing.T) {
 		n.Profile = &notice.Profile{Name: "Author", Contact: []string{"+353 1 555 0199", "duty@author.example"}}
 	}))
 	call := b.word(notice.KindMayday, 3, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "ransom note."} })
-	id, _ := b.told(t, b.author, crypto.Header{Urgent: true, Time: b.clock.now() + 3*day, Expiry: b.clock.now() + 300*day}, e, call)
+	id, last := b.told(t, b.author, crypto.Header{Urgent: true, Time: b.clock.now() + 3*day, Expiry: b.clock.now() + 300*day}, e, call)
 	alerts := b.heeded(t)
 	want := "MAYDAY: author is under attack and says: ransom note. Contact: +353 1 555 0199; duty@author.example. Call back: a stolen key can lie. Its clock is off."
 	if len(alerts) != 1 || alerts[0].Severity != "critical" || alerts[0].Text != want || !slices.Equal(alerts[0].Refs, []crypto.ItemID{id, newer}) || alerts[0].TLP != notice.TLPAmber {
 		t.Fatalf("alerts: %+v\nwant %s", alerts, want)
+	}
+	for i := range byte(5) {
+		again := b.word(notice.KindMayday, 10+i, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "again"} })
+		_, last = b.told(t, b.author, crypto.Header{Time: last.Header.Time, Expiry: last.Header.Expiry, Urgent: true}, last, again)
+	}
+	if alerts = b.heeded(t); len(alerts) != 1 {
+		t.Errorf("%d alerts of one caller within ten minutes", len(alerts))
 	}
 	b.told(t, b.other, crypto.Header{Urgent: true}, nil, b.word(notice.KindMayday, 4, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "we too"} }))
 	b.stop(t) // before it was heeded
