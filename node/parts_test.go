@@ -138,7 +138,7 @@ func TestMaydayAlerts(t *testing.T) {
 	if len(alerts) != 1 || alerts[0].Severity != "critical" || alerts[0].Text != want || !slices.Equal(alerts[0].Refs, []crypto.ItemID{id, newer}) || alerts[0].TLP != notice.TLPAmber {
 		t.Fatalf("alerts: %+v\nwant %s", alerts, want)
 	}
-	for i := range byte(5) {
+	for i := range byte(3) { // more would be a flood
 		again := b.word(notice.KindMayday, 10+i, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "again"} })
 		_, last = b.told(t, b.author, crypto.Header{Time: last.Header.Time, Expiry: last.Header.Expiry, Urgent: true}, last, again)
 	}
@@ -318,5 +318,41 @@ func TestPartsAreNoIntelligence(t *testing.T) {
 		if err != nil || len(views) != 0 {
 			t.Errorf("%s under a ceiling of CLEAR: %+v, %v", kind, views, err)
 		}
+	}
+}
+
+// A mayday of an endorsed region alerts only where a supplier or something that both
+// have seen ties that hospital to this one, and not as its own region's does.
+func TestMaydayOfAnotherRegion(t *testing.T) {
+	b := newBench(t)
+	third := testkit.NewRegionNamed(t, "third", "nobody's", "customer", "witness")
+	b.adds(t, [][]byte{b.region.Endorse(t, nil, third)})
+	third.Endorse(t, nil, b.region)
+	b.adds(t, third.Records)
+	b.submit(t, api.SubmitOptions{TLP: notice.TLPAmber}, sighting("evil.example", b.clock.now()),
+		api.Submission{Kind: "profile", Parts: api.Parts{Profile: &api.Profile{Name: "here", Contact: []string{"x"}, Suppliers: []string{"LIS GmbH"}}}})
+	community := crypto.Header{Audience: crypto.AudienceCommunity, TLP: uint8(notice.TLPGreen)}
+	before := map[string]*crypto.Envelope{}
+	_, before["customer"] = b.told(t, third.Members[1], community, nil, b.word(notice.KindProfile, 1, func(n *notice.Notice) {
+		n.Profile = &notice.Profile{Name: "customer", Contact: []string{"y"}, Suppliers: []string{"lis  GMBH"}}
+	}))
+	_, before["witness"] = b.told(t, third.Members[2], community, nil, b.sighting(t, "evil.example"))
+	for i, m := range third.Members {
+		b.told(t, m, community, before[m.Credential.Name], b.word(notice.KindMayday, byte(i), func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "help"} }))
+	}
+	got := map[string]string{}
+	for _, a := range b.heeded(t) {
+		got[a.Text] = a.Severity
+	}
+	for _, want := range []string{
+		"MAYDAY: customer is under attack and says: help. It is of another region; it has the supplier lis  GMBH too. Contact: y. Call back: a stolen key can lie.",
+		"MAYDAY: witness is under attack and says: help. It is of another region; both have seen evil.example. It has told no contact. Call back: a stolen key can lie.",
+	} {
+		if got[want] != "warning" {
+			t.Errorf("no warning %q", want)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("alerts: %q", got)
 	}
 }
