@@ -66,6 +66,7 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 	tlp := strictest(r)
 	switch {
 	case r.Exercise, // outside nobody could tell a drill from the real thing
+		r.Notice.Kind.HasPart(), // other programs have no form for it
 		q.Kind != 0 && r.Notice.Kind != q.Kind:
 		return s, false, nil
 	case goesOut(r, q):
@@ -87,6 +88,9 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 		target, found, err := n.store.Record(*r.Notice.Ref)
 		if err != nil {
 			return s, false, err
+		}
+		if found && target.Notice.Kind.HasPart() {
+			return s, false, nil
 		}
 		if found && goesOut(target, q) {
 			s.RefKind = target.Notice.Kind

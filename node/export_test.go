@@ -115,3 +115,6 @@ func (s Scribe) Pending() (int, bool) { return s.pending() }
 
 // Saved is the durable cursor of an epoch.
 func (s Scribe) Saved(epoch uint32) (uint64, error) { return s.n.store.Cursor(cursorOf(epoch)) }
+
+// Heed does what follows on what was heard, also on what was heard before a start.
+func (n *Node) Heed() error { return n.heed.round() }

@@ -287,6 +287,7 @@ func (n *Node) openMesh() error {
 		Now: n.o.Now, Log: n.log, Registerer: n.registry, Reached: n.reached, Notes: notes{n},
 	}
 	n.courier = newCourier(n)
+	n.heed = newHeed(n)
 	if lab := n.o.Lab; lab != nil {
 		c.BookPath, c.Transports, c.Path = "", lab.Transports, lab.Path(c.Path)
 	}
@@ -326,6 +327,7 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.outbox.run(n.ctx) })
 		n.wait.Go(n.release)
 		n.wait.Go(func() { n.courier.run(n.ctx) })
+		n.wait.Go(n.heed.run)
 	}
 	if n.ledger != nil {
 		if err := n.ledger.Start(); err != nil {

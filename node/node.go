@@ -65,6 +65,7 @@ type Node struct {
 	courier    *courier       // nil with mesh
 	ledger     *ledger.Ledger // nil with mesh, and in a lab
 	scribe     *scribe        // nil with ledger
+	heed       *heed          // nil with mesh
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
@@ -132,6 +133,9 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.mu.Unlock()
 	}
 	n.said(h, len(e.Envelope.Raw), e.Flags&store.ClockOff != 0)
+	if n.heed != nil {
+		n.heed.hear(e.Items)
+	}
 	if a.Fork {
 		n.forked(ctx, h)
 	}

@@ -243,6 +243,9 @@ func decode(c *mesh.Checked) store.Entry {
 	for i, raw := range c.Items {
 		item := store.Item{Index: i, ID: crypto.NewItemID(c.Envelope.Header.Author, crypto.LeafHash(raw))}
 		n, err := notice.Decode(raw)
+		if err == nil {
+			err = n.FitsHeader(&c.Envelope.Header)
+		}
 		if err != nil {
 			item.Err = err.Error()
 		} else {

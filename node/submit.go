@@ -156,6 +156,9 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	if err != nil {
 		return store.LocalItem{}, err
 	}
+	if err := n.fitsRef(word); err != nil {
+		return store.LocalItem{}, err
+	}
 	if _, err := rand.Read(word.Salt[:]); err != nil {
 		return store.LocalItem{}, fmt.Errorf("draw salt: %w", err)
 	}
@@ -166,11 +169,16 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	if err != nil {
 		return store.LocalItem{}, err
 	}
+	content, err := n.contentOf(word)
+	if err != nil {
+		return store.LocalItem{}, err
+	}
+	urgent := s.Urgent || word.Kind == notice.KindMayday
 	return store.LocalItem{
 		Raw: raw, Notice: word, TLP: m.tlp, Audience: m.audience, To: m.to, Author: n.member,
-		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: notice.ContentKey(n.member, word),
+		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: content,
 		Again:  o.Again,
-		Urgent: s.Urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
+		Urgent: urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
 	}, nil
 }
 
@@ -200,6 +208,14 @@ func (n *Node) word(s api.Submission, o api.SubmitOptions, now int64) (*notice.N
 			return nil, &notice.FieldError{Field: "ref", Reason: err.Error(), Fix: "copy the id from watchward list"}
 		}
 		w.Ref = &ref
+	}
+	if err := n.part(w, &s.Parts, now); err != nil {
+		return nil, err
+	}
+	if w.Ref == nil {
+		if err := n.replaces(w); err != nil {
+			return nil, err
+		}
 	}
 	if kind == notice.KindSighting {
 		w.Count = max(w.Count, 1)
@@ -260,17 +276,23 @@ func (n *Node) mark(s api.Submission, o api.SubmitOptions, w *notice.Notice) (ma
 		return none, &notice.FieldError{Field: "tlp", Reason: fmt.Sprintf("its origin marked it TLP:%s, which TLP:%s would loosen", origin, tlp),
 			Fix: fmt.Sprintf("share it as TLP:%s or stricter", origin)}
 	}
-	if w.Ref != nil {
+	if w.Ref != nil && w.Kind != notice.KindMayday {
 		if len(s.To) > 0 {
 			return none, &notice.FieldError{Field: toField, Reason: "a word about a notice goes to those who heard the notice", Fix: "leave the members out"}
 		}
 		return n.markReference(w, o, tlp)
+	}
+	if o.Local && w.Kind == notice.KindMayday {
+		return none, &notice.FieldError{Field: "kind", Reason: "a mayday that stays on this node calls nobody", Fix: "leave out --local (in the API: share=false)"}
 	}
 	if o.Local {
 		if len(s.To) > 0 {
 			return none, &notice.FieldError{Field: toField, Reason: "it cannot stay on this node and go to others", Fix: "leave out the members, or --local"}
 		}
 		return marking{tlp: tlp}, nil
+	}
+	if tlp == 0 && w.Kind.HasPart() { // what a hospital says of itself is for its region, unless it says otherwise
+		tlp = notice.TLPAmber
 	}
 	if origin == 0 && w.Indicator != nil && !o.KnownElsewhere {
 		var err error

@@ -19,7 +19,7 @@ const (
 	PageMax          = 1_000  // notices or alerts of one page
 	countMax         = 999_999_999
 	recipientsMax    = 32 // of one notice
-	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, to, notice, urgent"
+	submissionFields = "kind, value, type, tlp, first_seen, last_seen, count, valid_until, context, origin, ref, reason, to, notice, urgent, " + partFields
 	submissionHelp   = "see /openapi.json, Submission, for the fields"
 )
 
@@ -279,6 +279,9 @@ func (n *Submission) decode(r *jsonReader) error {
 			n.Origin = &Origin{}
 			return n.Origin.decode(r)
 		}
+		if known, err := n.Parts.decode(r, key); known {
+			return err
+		}
 		return r.unknown(key, submissionFields)
 	})
 }
@@ -313,7 +316,7 @@ func canonicalTLP(s string) (string, error) {
 }
 
 type noticesInput struct {
-	Kind   string `query:"kind" enum:"indicator,sighting,retraction,dispute" doc:"Only this kind"`
+	Kind   string `query:"kind" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,response" doc:"Only this kind"`
 	Author string `query:"author" enum:"me" doc:"me: only this node's own"`
 	Search string `query:"search" maxLength:"256" doc:"Part of a value"`
 	Since  string `query:"since" format:"date-time" doc:"What arrived here since then"`

@@ -78,32 +78,37 @@ const (
 	StateSent    = "sent"    // own and signed, and a peer has said since the start that it holds it
 )
 
+// MarkReplaced is among the marks of a profile or mayday after which its author said
+// a later one.
+const MarkReplaced = "replaced by a later one"
+
 // NoticeView is a notice as the API and every command show it.
 type NoticeView struct {
-	ID         string          `json:"id" doc:"40 hexadecimal digits"`
-	Kind       string          `json:"kind" doc:"indicator, sighting, retraction or dispute"`
-	Indicator  *Indicator      `json:"indicator,omitempty"`
-	TLP        string          `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
-	Audience   string          `json:"audience" doc:"local, named, region or community"`
-	Author     string          `json:"author" doc:"Member id of the author"`
-	AuthorName string          `json:"author_name,omitempty"`
-	Created    Time            `json:"created" doc:"By the author's clock"`
-	Received   Time            `json:"received" doc:"By this node's clock"`
-	FirstSeen  Time            `json:"first_seen,omitempty"`
-	LastSeen   Time            `json:"last_seen,omitempty"`
-	Count      uint64          `json:"count,omitempty" doc:"How often it was seen"`
-	ValidUntil Time            `json:"valid_until,omitempty"`
-	Context    *Context        `json:"context,omitempty"`
-	Origin     *Origin         `json:"origin,omitempty"`
-	Ref        string          `json:"ref,omitempty" doc:"Id of the notice this one is about"`
-	Reason     string          `json:"reason,omitempty"`
-	State      string          `json:"state" doc:"local, waiting, signed or, of this node's own, sent: signed, and another member has said that it holds it"`
-	Marks      []string        `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
-	To         []RecipientView `json:"to,omitempty" doc:"Of the named audience: whom it is for"`
-	Exercise   bool            `json:"exercise,omitempty" doc:"Part of a drill"`
-	Known      bool            `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
-	Promoted   bool            `json:"promoted,omitempty" doc:"In the answer to a POST: was known and local, and is shared from now on"`
-	Leaves     *Leaving        `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
+	ID         string     `json:"id" doc:"40 hexadecimal digits"`
+	Kind       string     `json:"kind" doc:"indicator, sighting, retraction, dispute, question, profile, mayday, service, assistance, link or response"`
+	Indicator  *Indicator `json:"indicator,omitempty"`
+	TLP        string     `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
+	Audience   string     `json:"audience" doc:"local, named, region or community"`
+	Author     string     `json:"author" doc:"Member id of the author"`
+	AuthorName string     `json:"author_name,omitempty"`
+	Created    Time       `json:"created" doc:"By the author's clock"`
+	Received   Time       `json:"received" doc:"By this node's clock"`
+	FirstSeen  Time       `json:"first_seen,omitempty"`
+	LastSeen   Time       `json:"last_seen,omitempty"`
+	Count      uint64     `json:"count,omitempty" doc:"How often it was seen"`
+	ValidUntil Time       `json:"valid_until,omitempty"`
+	Context    *Context   `json:"context,omitempty"`
+	Origin     *Origin    `json:"origin,omitempty"`
+	Ref        string     `json:"ref,omitempty" doc:"Id of the notice this one is about"`
+	Reason     string     `json:"reason,omitempty"`
+	Parts
+	State    string          `json:"state" doc:"local, waiting, signed or, of this node's own, sent: signed, and another member has said that it holds it"`
+	Marks    []string        `json:"marks,omitempty" doc:"What a reader should know: retracted, disputed, clock off …"`
+	To       []RecipientView `json:"to,omitempty" doc:"Of the named audience: whom it is for"`
+	Exercise bool            `json:"exercise,omitempty" doc:"Part of a drill"`
+	Known    bool            `json:"known,omitempty" doc:"In the answer to a POST: was stated before, nothing was added"`
+	Promoted bool            `json:"promoted,omitempty" doc:"In the answer to a POST: was known and local, and is shared from now on"`
+	Leaves   *Leaving        `json:"leaves,omitempty" doc:"In the answer to a dry run: what would leave this node; missing if nothing would"`
 }
 
 // States of a delivery.
@@ -158,7 +163,7 @@ type Proof struct {
 // place in the request and not part of the JSON.
 type Submission struct {
 	Index      int      `json:"-"`
-	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others"`
+	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,response" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others; the kinds from question on have a field of their name"`
 	Value      string   `json:"value,omitempty" maxLength:"2048" doc:"What was seen; defanged is fine (hxxp://evil[.]example)"`
 	Type       string   `json:"type,omitempty" doc:"Type of value; detected when left out"`
 	TLP        string   `json:"tlp,omitempty" doc:"Marking; needed to share"`
@@ -168,11 +173,12 @@ type Submission struct {
 	ValidUntil Time     `json:"valid_until,omitempty"`
 	Context    *Context `json:"context,omitempty"`
 	Origin     *Origin  `json:"origin,omitempty"`
-	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract or dispute; a retraction with a value and an origin instead takes back what this node stated of the value from there"`
+	Ref        string   `json:"ref,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id of the notice to retract, dispute or answer, of the request or offer that an assistance speaks of, or of the claim that it confirms; a retraction with a value and an origin instead takes back what this node stated of the value from there"`
 	Reason     string   `json:"reason,omitempty" maxLength:"500" doc:"Why it is retracted or disputed"`
-	To         []string `json:"to,omitempty" maxItems:"32" doc:"Members that alone get it, sealed for them: names, ids or the beginnings of ids. Needed to share AMBER+STRICT and RED"`
-	Notice     string   `json:"notice,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id by which an export of this mesh names what is stated; where that notice of the same value is held and visible to the caller, it is the answer, marked known, and nothing is stored"`
-	Urgent     bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary"`
+	Parts
+	To     []string `json:"to,omitempty" maxItems:"32" doc:"Members that alone get it, sealed for them: names, ids or the beginnings of ids. Needed to share AMBER+STRICT and RED"`
+	Notice string   `json:"notice,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id by which an export of this mesh names what is stated; where that notice of the same value is held and visible to the caller, it is the answer, marked known, and nothing is stored"`
+	Urgent bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary. A mayday always asks for it"`
 }
 
 // Refused names one thing that was not taken.

@@ -42,13 +42,48 @@ var said = map[string]Field{
 	"12.2": {Name: "origin.id", Says: "the source's own id of it"},
 	"12.3": {Name: "origin.tlp", Says: "the source's marking"},
 	"13":   {Name: "reason", Says: "why it is retracted or disputed, as it was written"},
+	"14":   {Name: "question", Says: "what is asked beside the value"},
+	"14.1": {Name: "question.text", Says: "the question, as it was written"},
+	"15":   {Name: "profile", Says: "what this hospital says of itself"},
+	"15.1": {Name: "profile.name", Says: "its name"},
+	"15.2": {Name: "profile.contact", Says: "how to reach somebody there at any hour"},
+	"15.3": {Name: "profile.departments", Says: "its departments"},
+	"15.4": {Name: "profile.suppliers", Says: "the suppliers it names"},
+	"15.5": {Name: "profile.city", Says: "its city"},
+	"15.6": {Name: "profile.country", Says: "its country"},
+	"16":   {Name: "mayday", Says: "that this hospital is under attack"},
+	"16.1": {Name: "mayday.text", Says: "the call, as it was written"},
+	"17":   {Name: "service", Says: "how a department works"},
+	"17.1": {Name: "service.department", Says: "which department, or all"},
+	"17.2": {Name: "service.state", Says: "whether it is open, diverted or closed"},
+	"17.3": {Name: "service.until", Says: "until when that is expected to last"},
+	"17.4": {Name: "service.text", Says: "more about it, as it was written"},
+	"18":   {Name: "assistance", Says: "help that is asked for, offered, taken, confirmed or no longer open"},
+	"18.1": {Name: "assistance.act", Says: "which of these it is"},
+	"18.2": {Name: "assistance.what", Says: "what is needed or offered, as it was written"},
+	"18.3": {Name: "assistance.quantity", Says: "how many of it"},
+	"18.4": {Name: "assistance.unit", Says: "of what unit"},
+	"18.5": {Name: "assistance.until", Says: "until when it is needed or offered"},
+	"19":   {Name: "link", Says: "a connection to a supplier"},
+	"19.1": {Name: "link.supplier", Says: "the supplier"},
+	"19.2": {Name: "link.link", Says: "which connection to it"},
+	"19.3": {Name: "link.direction", Says: "which way, seen from this hospital"},
+	"19.4": {Name: "link.state", Says: "whether it was cut or restored"},
+	"19.5": {Name: "link.at", Says: "when that was"},
+	"19.6": {Name: "link.reason", Says: "why, as it was written"},
+	"19.7": {Name: "link.criteria", Says: "what must hold before it is connected again"},
+	"19.8": {Name: "link.attested_by", Says: "who vouches for that"},
+	"21":   {Name: "response", Says: "an answer to the notice it speaks of"},
+	"21.1": {Name: "response.answer", Says: "the answer: seen, not-seen or unknown"},
 }
 
 // Fields returns every field of an item in the order of the keys. One that was
 // forgotten in said has no name.
 func Fields() []Field {
 	var out []Field
-	walk("", reflect.ValueOf(wire{Context: &wireContext{}, Origin: &wireOrigin{}}), func(key string, _ reflect.Value) {
+	walk("", reflect.ValueOf(wire{Context: &wireContext{}, Origin: &wireOrigin{}, wireParts: wireParts{
+		&wireQuestion{}, &wireProfile{}, &wireMayday{}, &wireService{}, &wireAssistance{}, &wireLink{}, &wireResponse{},
+	}}), func(key string, _ reflect.Value) {
 		f := said[key]
 		f.Key = key
 		out = append(out, f)
@@ -84,6 +119,10 @@ func Contents(item []byte) ([]Content, error) {
 // those inside it.
 func walk(prefix string, v reflect.Value, visit func(key string, v reflect.Value)) {
 	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			walk(prefix, v.Field(i), visit)
+			continue
+		}
 		number, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("cbor"), ",")
 		key, field := prefix+number, v.Field(i)
 		if field.Kind() != reflect.Pointer {
@@ -104,6 +143,16 @@ func text(key string, v reflect.Value) string {
 		return fmt.Sprintf("%d (%s)", v.Uint(), Type(v.Uint()))
 	case "12.3":
 		return fmt.Sprintf("%d (%s)", v.Uint(), TLP(v.Uint()))
+	case "17.2":
+		return fmt.Sprintf("%d (%s)", v.Uint(), ServiceState(v.Uint()))
+	case "18.1":
+		return fmt.Sprintf("%d (%s)", v.Uint(), Act(v.Uint()))
+	case "19.3":
+		return fmt.Sprintf("%d (%s)", v.Uint(), Direction(v.Uint()))
+	case "19.4":
+		return fmt.Sprintf("%d (%s)", v.Uint(), LinkState(v.Uint()))
+	case "21.1":
+		return fmt.Sprintf("%d (%s)", v.Uint(), Answer(v.Uint()))
 	}
 	switch v.Kind() {
 	case reflect.Int64: // all of them are times
@@ -111,6 +160,9 @@ func text(key string, v reflect.Value) string {
 	case reflect.Uint64:
 		return strconv.FormatUint(v.Uint(), 10)
 	case reflect.Slice:
+		if lines, ok := v.Interface().([]string); ok {
+			return strings.Join(lines, "; ")
+		}
 		return hex.EncodeToString(v.Bytes())
 	}
 	return v.String()

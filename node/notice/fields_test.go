@@ -45,7 +45,7 @@ func TestContentsAreAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		for key, v := range top {
-			if key != 11 && key != 12 {
+			if key != 11 && key != 12 && key < 14 {
 				want = append(want, num(key))
 				continue
 			}
@@ -76,7 +76,7 @@ func num(n uint64) string { return strconv.FormatUint(n, 10) }
 // anyNotice draws a valid notice of any kind with any of the fields it may have.
 func anyNotice() *rapid.Generator[*notice.Notice] {
 	return rapid.Custom(func(t *rapid.T) *notice.Notice {
-		n := &notice.Notice{Kind: rapid.SampledFrom([]notice.Kind{notice.KindIndicator, notice.KindSighting, notice.KindRetraction, notice.KindDispute}).Draw(t, "kind"),
+		n := &notice.Notice{Kind: rapid.SampledFrom(notice.Kinds()).Draw(t, "kind"),
 			Salt: [16]byte{1}, Created: now}
 		maybe := func(what string) bool { return rapid.Bool().Draw(t, what) }
 		id := crypto.ItemID{7}
@@ -97,6 +97,8 @@ func anyNotice() *rapid.Generator[*notice.Notice] {
 			if maybe("valid until") {
 				n.ValidUntil = now + 1
 			}
+		default:
+			return anyPart(t, n)
 		}
 		n.Indicator = &value
 		if maybe("context") {

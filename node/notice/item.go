@@ -32,6 +32,7 @@ type wire struct {
 	Context    *wireContext `cbor:"11,keyasint,omitempty"`
 	Origin     *wireOrigin  `cbor:"12,keyasint,omitempty"`
 	Reason     string       `cbor:"13,keyasint,omitempty"`
+	wireParts
 }
 
 type wireContext struct {
@@ -73,6 +74,9 @@ func (n *Notice) wire() *wire {
 	}
 	if n.Origin != nil {
 		w.Origin = &wireOrigin{Source: n.Origin.Source, ID: n.Origin.ID, TLP: uint64(n.Origin.TLP)}
+	}
+	if n.Kind.HasPart() {
+		w.wireParts = n.wireParts()
 	}
 	return w
 }
@@ -130,13 +134,16 @@ func decodeOpen(item []byte, w *wire) error {
 	if err := canon.Unmarshal(fields[1], &kind); err != nil {
 		return fmt.Errorf("key 1: %w", err)
 	}
-	if kind == 0 || kind > uint64(KindDispute) {
+	if !knownKind(kind) {
 		return fmt.Errorf("kind %d: %w", kind, ErrCritical)
 	}
-	if err := stripUnknown(fields, 13); err != nil {
+	if _, ok := fields[keptKey]; ok {
+		return fmt.Errorf("key %d: %w", keptKey, ErrCritical)
+	}
+	if err := stripUnknown(fields, 21); err != nil {
 		return err
 	}
-	for key, last := range map[uint64]uint64{11: 4, 12: 3} {
+	for key, last := range map[uint64]uint64{11: 4, 12: 3, 14: 1, 15: 6, 16: 1, 17: 4, 18: 5, 19: 8, 21: 1} {
 		if err := stripInner(fields, key, last); err != nil {
 			return fmt.Errorf("key %d: %w", key, err)
 		}
@@ -148,6 +155,11 @@ func decodeOpen(item []byte, w *wire) error {
 	*w = wire{}
 	return canon.Unmarshal(known, w)
 }
+
+// keptKey is for a part of a later version, among those of this one.
+const keptKey = 20
+
+func knownKind(k uint64) bool { return k <= uint64(kindLast) && Kind(k).known() }
 
 // stripInner does for the map under key what stripUnknown does at the top.
 func stripInner(fields map[uint64]canon.Raw, key, last uint64) error {
@@ -183,7 +195,7 @@ func stripUnknown(fields map[uint64]canon.Raw, last uint64) error {
 
 // notice converts the decoded fields without judging their content.
 func (w *wire) notice() (*Notice, error) {
-	if w.Kind == 0 || w.Kind > uint64(KindDispute) {
+	if !knownKind(w.Kind) {
 		return nil, fmt.Errorf("kind %d: %w", w.Kind, ErrCritical)
 	}
 	// One allocation for what a sighting always has.
@@ -219,6 +231,11 @@ func (w *wire) notice() (*Notice, error) {
 			return nil, fieldErrorf("origin.tlp", "choose "+tlpChoices, "%d is not a marking", w.Origin.TLP)
 		}
 		n.Origin = &Origin{Source: w.Origin.Source, ID: w.Origin.ID, TLP: TLP(w.Origin.TLP)}
+	}
+	if w.wireParts != (wireParts{}) {
+		if err := w.wireParts.into(n); err != nil {
+			return nil, err
+		}
 	}
 	return n, nil
 }

@@ -20,6 +20,19 @@
 //	11 context      map    1 family, 2 tool, 3 technique, 4 CVE (all text)
 //	12 origin       map    1 source, 2 id (text), 3 TLP (uint)
 //	13 reason       text   ≤ 500 bytes        (retraction, dispute)
+//	14 question     map    1 text (may be missing)
+//	15 profile      map    1 name, 2 contact (array), 3 departments (array), 4 suppliers (array), 5 city, 6 country
+//	16 mayday       map    1 text
+//	17 service      map    1 department, 2 state (uint), 3 until (uint, ms), 4 text
+//	18 assistance   map    1 act (uint), 2 what, 3 quantity (uint), 4 unit, 5 until (uint, ms)
+//	19 link         map    1 supplier, 2 link, 3 direction (uint), 4 state (uint), 5 at (uint, ms),
+//	                       6 reason, 7 criteria, 8 attested by
+//	21 response     map    1 answer (uint)
+//
+// Keys 14 to 21 are the parts: each belongs to the kind of its name, and is text but
+// for what is said otherwise; 20 and kind 11 are kept for advisories. A question has
+// keys 4 and 5, a response key 6; a mayday may have key 6 (the one it replaces), and so
+// must or may an assistance, as Assistance says.
 //
 // Empty fields are left out. The rule for unknown keys holds in the maps too.
 package notice
@@ -52,16 +65,50 @@ const (
 type Kind uint8
 
 const (
-	KindIndicator  Kind = 1 // known bad, reported from elsewhere
-	KindSighting   Kind = 2 // observed here
-	KindRetraction Kind = 3 // the author takes a notice back
-	KindDispute    Kind = 4 // anybody says: false positive
+	KindIndicator  Kind = 1  // known bad, reported from elsewhere
+	KindSighting   Kind = 2  // observed here
+	KindRetraction Kind = 3  // the author takes a notice back
+	KindDispute    Kind = 4  // anybody says: false positive
+	KindQuestion   Kind = 5  // have you seen this?
+	KindProfile    Kind = 6  // who the author is, and how to reach it
+	KindMayday     Kind = 7  // the author is under attack
+	KindService    Kind = 8  // a department is open, diverted or closed
+	KindAssistance Kind = 9  // help that is asked for, offered, taken
+	KindLink       Kind = 10 // a connection to a supplier was cut or restored
+	KindResponse   Kind = 12 // an answer to a notice
+
+	kindLast = KindResponse
 )
 
 var kindNames = [...]string{KindIndicator: "indicator", KindSighting: "sighting",
-	KindRetraction: "retraction", KindDispute: "dispute"}
+	KindRetraction: "retraction", KindDispute: "dispute", KindQuestion: "question",
+	KindProfile: "profile", KindMayday: "mayday", KindService: "service",
+	KindAssistance: "assistance", KindLink: "link", KindResponse: "response"}
 
-func (k Kind) known() bool { return k >= KindIndicator && k <= KindDispute }
+func (k Kind) known() bool { return k <= kindLast && kindNames[k] != "" }
+
+// HasPart reports whether a notice of the kind speaks of its author or answers
+// somebody, and so is no word about whether an indicator is bad.
+func (k Kind) HasPart() bool { return k.known() && k >= KindQuestion }
+
+// Kinds returns the kinds that this version knows, in the order of their numbers.
+func Kinds() []Kind {
+	var all []Kind
+	for k := KindIndicator; k <= kindLast; k++ {
+		if k.known() {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+func kindChoices() string {
+	var names []string
+	for _, k := range Kinds() {
+		names = append(names, k.String())
+	}
+	return strings.Join(names, ", ")
+}
 
 func (k Kind) String() string {
 	if k.known() {
@@ -72,12 +119,12 @@ func (k Kind) String() string {
 
 // ParseKind is the inverse of String for the kinds this version knows.
 func ParseKind(s string) (Kind, error) {
-	for k := KindIndicator; k <= KindDispute; k++ {
+	for _, k := range Kinds() {
 		if strings.EqualFold(s, kindNames[k]) {
 			return k, nil
 		}
 	}
-	return 0, fieldErrorf("kind", "choose "+strings.Join(kindNames[1:], ", "), "%s is not a kind of notice", show(s))
+	return 0, fieldErrorf("kind", "choose "+kindChoices(), "%s is not a kind of notice", show(s))
 }
 
 // A FieldError names the field, what is wrong with it and how to put it right.
@@ -108,6 +155,15 @@ type Notice struct {
 	Context    *Context
 	Origin     *Origin
 	Reason     string
+
+	// Parts: at most the one of the kind.
+	Question   *Question
+	Profile    *Profile
+	Mayday     *Mayday
+	Service    *Service
+	Assistance *Assistance
+	Link       *Link
+	Response   *Response
 }
 
 // A Context says what an indicator belongs to. Empty fields are unknown.
@@ -138,7 +194,7 @@ func (n *Notice) Check(now int64) error {
 	for _, f := range []struct {
 		name string
 		time int64
-	}{{"created", n.Created}, {"first_seen", n.FirstSeen}, {"last_seen", n.LastSeen}} {
+	}{{"created", n.Created}, {"first_seen", n.FirstSeen}, {"last_seen", n.LastSeen}, {"link.at", n.linkAt()}} {
 		if f.time > latest {
 			return fieldErrorf(f.name, "give a time up to now, and check this machine's clock",
 				"%s is in the future", showTime(f.time))
@@ -147,18 +203,52 @@ func (n *Notice) Check(now int64) error {
 	if n.ValidUntil != 0 && n.ValidUntil <= now {
 		return fieldErrorf("valid_until", "give a later time, or leave it out", "%s has passed", showTime(n.ValidUntil))
 	}
+	if field, until := n.until(); until != 0 && until <= now {
+		return fieldErrorf(field, "give a later time, or leave it out", "%s has passed", showTime(until))
+	}
 	return nil
+}
+
+// FitsHeader refuses what a notice may not say in its envelope. It asks the header's
+// time, not the reader's, so that all who hear it agree.
+func (n *Notice) FitsHeader(h *crypto.Header) error {
+	switch {
+	case n.Kind == KindMayday && h.Exercise:
+		return fieldErrorf("exercise", "send it without", "a mayday is never part of a drill")
+	case n.linkAt() > h.Time+skewMax.Milliseconds():
+		return fieldErrorf("link.at", "give a time up to now", "%s is in the future", showTime(n.linkAt()))
+	}
+	return nil
+}
+
+func (n *Notice) linkAt() int64 {
+	if n.Link == nil {
+		return 0
+	}
+	return n.Link.At
+}
+
+// until returns until when the author expects what its part says to hold.
+func (n *Notice) until() (field string, until int64) {
+	switch {
+	case n.Service != nil:
+		return "service.until", n.Service.Until
+	case n.Assistance != nil:
+		return "assistance.until", n.Assistance.Until
+	}
+	return "", 0
 }
 
 // DefaultExpiry returns the time (ms) at which the notice stops counting:
 // addresses change hands, so 90 days after Created for ipv4, ipv6 and cidr;
 // 365 days for other values; a retraction or dispute lives as long as anything
-// it may speak of, 400 days. ValidUntil shortens it and never lengthens it.
+// it may speak of, and what an author says of itself until it says otherwise: 400
+// days. ValidUntil shortens it and never lengthens it.
 func (n *Notice) DefaultExpiry() int64 {
 	const day = 24 * time.Hour
 	life := 365 * day
 	switch {
-	case n.Kind == KindRetraction || n.Kind == KindDispute:
+	case n.Kind == KindRetraction || n.Kind == KindDispute || n.Kind.HasPart() && n.Kind != KindQuestion:
 		life = expiryMax
 	case n.Indicator != nil && n.Indicator.Type.address():
 		life = 90 * day
@@ -190,7 +280,7 @@ func ContentKey(author crypto.MemberID, n *Notice) [20]byte {
 // validate checks all that needs no clock; Decode and Check share it.
 func (n *Notice) validate() error {
 	if !n.Kind.known() {
-		return fieldErrorf("kind", "choose "+strings.Join(kindNames[1:], ", "), "%s is unknown", n.Kind)
+		return fieldErrorf("kind", "choose "+kindChoices(), "%s is unknown", n.Kind)
 	}
 	if n.Created <= 0 || n.Created > timeMax {
 		return fieldErrorf("created", "give ms since 1970", "%d is not a time", n.Created)
@@ -217,33 +307,42 @@ func (n *Notice) validate() error {
 // checkSubject checks what the notice speaks of, and that it has no field
 // which its kind does not know.
 func (n *Notice) checkSubject() error {
-	unwanted := func(field string) error {
-		return fieldErrorf(field, "leave it out", "%s has no such field", article(n.Kind))
-	}
-	about := n.Kind == KindIndicator || n.Kind == KindSighting
+	unwanted := func(field string) error { return unwanted(n.Kind, field) }
+	about := n.Kind == KindIndicator || n.Kind == KindSighting || n.Kind == KindQuestion
+	apart := n.Kind.HasPart()
 	switch {
 	case about && n.Indicator == nil:
 		return fieldErrorf("indicator", "give a value", "%s needs a value", article(n.Kind))
 	case n.Kind == KindRetraction && n.Ref == nil:
 		return fieldErrorf("ref", "give the id of the notice to take back", "a retraction needs one")
+	case apart && !about && n.Indicator != nil:
+		return unwanted("indicator")
 	case n.Kind == KindDispute && (n.Ref == nil) == (n.Indicator == nil):
 		return fieldErrorf("ref", "give the id of a notice or a value, one of them", "a dispute is of one thing")
 	case about && n.Ref != nil:
 		return unwanted("ref")
 	case n.Kind == KindRetraction && n.Indicator != nil:
 		return unwanted("indicator")
-	case about && n.Reason != "":
+	case (about || apart) && n.Reason != "":
 		return unwanted("reason")
-	case !about && n.Context != nil:
+	case (!about || apart) && n.Context != nil:
 		return unwanted("context")
-	case n.Kind == KindRetraction && n.Origin != nil:
+	case (n.Kind == KindRetraction || apart) && n.Origin != nil:
 		return unwanted("origin")
-	case !about && (n.FirstSeen != 0 || n.LastSeen != 0):
+	case (!about || apart) && (n.FirstSeen != 0 || n.LastSeen != 0):
 		return unwanted("first_seen")
 	case n.Kind != KindSighting && n.Count != 0:
 		return unwanted("count")
 	case n.Kind != KindIndicator && n.ValidUntil != 0:
 		return unwanted("valid_until")
+	}
+	if apart {
+		if err := n.checkRef(); err != nil {
+			return err
+		}
+	}
+	if err := n.checkPart(); err != nil {
+		return err
 	}
 	if n.Indicator != nil {
 		return n.Indicator.check()
@@ -399,8 +498,8 @@ func show(s string) string {
 func showTime(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 func article(k Kind) string {
-	if k == KindIndicator {
-		return "an indicator"
+	if k == KindIndicator || k == KindAssistance {
+		return "an " + k.String()
 	}
 	return "a " + k.String()
 }

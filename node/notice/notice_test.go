@@ -43,13 +43,16 @@ func full(kind notice.Kind) *notice.Notice {
 		n.Ref, n.Reason = &id, "our own scanner"
 		n.Origin = &notice.Origin{Source: "misp:Example", ID: "x", TLP: notice.TLPGreen}
 		return n
+	default:
+		fill(n)
+		return n
 	}
 	n.Context = &notice.Context{Family: "Spacecolon", Tool: "Cobalt Strike", Technique: "T1059.001", CVE: "CVE-2021-44228"}
 	n.Origin = &notice.Origin{Source: "misp:Example", ID: "event/attribute", TLP: notice.TLPAmberStrict}
 	return n
 }
 
-var kinds = []notice.Kind{notice.KindIndicator, notice.KindSighting, notice.KindRetraction, notice.KindDispute}
+var kinds = notice.Kinds()
 
 func TestEncodeDecodeIdentity(t *testing.T) {
 	for _, kind := range kinds {
@@ -133,9 +136,10 @@ func edit(t *testing.T, n *notice.Notice, f func(map[uint64]any)) []byte {
 
 func TestDecodeLeavesLaterVersionsAlone(t *testing.T) {
 	for name, f := range map[string]func(map[uint64]any){
-		"later kind":               func(m map[uint64]any) { m[1] = uint64(7) },
-		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(7), "help", true },
-		"later key":                func(m map[uint64]any) { m[14] = true },
+		"later kind":               func(m map[uint64]any) { m[1] = uint64(11) },
+		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(13), "help", true },
+		"later key":                func(m map[uint64]any) { m[22] = true },
+		"the key that is kept":     func(m map[uint64]any) { m[20] = true },
 		"last critical key":        func(m map[uint64]any) { m[63] = "x" },
 		"later indicator type":     func(m map[uint64]any) { m[4] = uint64(99) },
 		"later context key":        func(m map[uint64]any) { m[11].(map[any]any)[uint64(5)] = "x" },
@@ -336,7 +340,9 @@ func TestDefaultExpiry(t *testing.T) {
 	}{
 		"address": {address, now + 90*day}, "valid until lengthens nothing": {network, now + 90*day},
 		"domain": {full(notice.KindSighting), now + 365*day}, "capped": {capped, now + day},
-		"retraction": {full(notice.KindRetraction), now + 400*day}, "dispute": {full(notice.KindDispute), now + 400*day},
+		"question": {full(notice.KindQuestion), now + 365*day}, "mayday": {full(notice.KindMayday), now + 400*day},
+		"service outlives its until": {full(notice.KindService), now + 400*day},
+		"retraction":                 {full(notice.KindRetraction), now + 400*day}, "dispute": {full(notice.KindDispute), now + 400*day},
 	} {
 		if got := c.n.DefaultExpiry(); got != c.want {
 			t.Errorf("%s: got %d days", name, (got-now)/day)
@@ -397,7 +403,7 @@ func TestNamesParseBack(t *testing.T) {
 	if len(notice.Types()) != 18 {
 		t.Errorf("%d types", len(notice.Types()))
 	}
-	for _, s := range []string{"", "mayday", "kind(1)"} {
+	for _, s := range []string{"", "advisory", "kind(1)", "kind(11)"} {
 		if got, err := notice.ParseKind(s); err == nil {
 			t.Errorf("ParseKind(%q) = %v", s, got)
 		}

@@ -145,7 +145,7 @@ type word struct {
 	id       crypto.ItemID
 	index    int
 	notice   *notice.Notice
-	about    notice.Key // of notice.Indicator
+	about    notice.Key // subject of notice
 	evidence evidence   // without member
 }
 
@@ -184,10 +184,7 @@ func (f Flags) late(h *crypto.Header, received int64) int64 {
 }
 
 func newWord(id crypto.ItemID, index int, n *notice.Notice, tlp notice.TLP, exercise bool, expiry, late int64) word {
-	w := word{id: id, index: index, notice: n}
-	if n.Indicator != nil {
-		w.about = n.Indicator.Key()
-	}
+	w := word{id: id, index: index, notice: n, about: subject(n)}
 	w.evidence = evidence{
 		kind: n.Kind, tlp: tlp, exercise: exercise, count: n.Count,
 		first: n.FirstSeen, last: n.LastSeen, expiry: min(n.DefaultExpiry(), expiry) + late,

@@ -732,7 +732,7 @@ func preparedFrom(value []byte) (*prepared, error) {
 	}
 	e := Entry{Envelope: split.envelope, Received: receivedOf(value), Flags: Flags(value[1])}
 	for i, raw := range split.items {
-		if n, err := notice.Decode(raw); err == nil {
+		if n, err := notice.Decode(raw); err == nil && n.FitsHeader(&split.envelope.Header) == nil {
 			e.Items = append(e.Items, Item{Index: i, ID: crypto.NewItemID(split.envelope.Header.Author, crypto.LeafHash(raw)), Notice: n})
 		}
 	}

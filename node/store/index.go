@@ -23,7 +23,7 @@ func (b *batch) state(w *word, place itemState) (known bool, err error) {
 	it.itemState, it.here, it.dirty, it.silenced = place, true, true, false
 	b.meta.notices[w.evidence.tlp]++
 	it.target = w.notice.Ref
-	if w.notice.Indicator != nil {
+	if w.about != (notice.Key{}) {
 		about := w.about
 		it.about = &about
 	}
@@ -38,6 +38,12 @@ func (b *batch) state(w *word, place itemState) (known bool, err error) {
 		b.judge(it, spoken)
 	}
 	switch {
+	case w.notice.Kind.HasPart():
+		it.restated = true
+		if it.target != nil {
+			_, err = b.speakOf(it)
+		}
+		return false, err
 	case w.notice.Kind == notice.KindRetraction:
 		return false, b.retract(it)
 	case it.target != nil:
@@ -104,7 +110,8 @@ func (b *batch) retract(it *item) error {
 	return b.restate(target)
 }
 
-// dispute counts a dispute of a notice on that notice's indicator.
+// dispute counts a dispute of a notice on that notice's indicator, if it is about one:
+// what is said of a member counts nowhere.
 func (b *batch) dispute(it *item) error {
 	target, err := b.speakOf(it)
 	if err != nil || target.state == itemReferred {
@@ -113,7 +120,7 @@ func (b *batch) dispute(it *item) error {
 	if err := b.load(target); err != nil {
 		return err
 	}
-	if target.about == nil || target.evidence == nil || target.evidence.kind == notice.KindDispute {
+	if target.about == nil || target.evidence == nil || target.evidence.kind == notice.KindDispute || target.evidence.kind.HasPart() {
 		return nil
 	}
 	it.about, it.restated = target.about, true
@@ -239,8 +246,7 @@ func (b *batch) loadAs(it *item, n *notice.Notice) error {
 		return nil
 	}
 	it.target = n.Ref
-	if n.Indicator != nil {
-		about := n.Indicator.Key()
+	if about := subject(n); about != (notice.Key{}) {
 		it.about = &about
 	}
 	if n.Kind == notice.KindDispute && n.Ref != nil {
@@ -253,7 +259,7 @@ func (b *batch) loadAs(it *item, n *notice.Notice) error {
 			if err != nil {
 				return err
 			}
-			if about != nil && about.Kind != notice.KindDispute && about.Indicator != nil {
+			if about != nil && about.Kind != notice.KindDispute && !about.Kind.HasPart() && about.Indicator != nil {
 				key := about.Indicator.Key()
 				it.about = &key
 			}

@@ -33,7 +33,7 @@ const (
 	tableCursor    = 'u' // name → local
 	tableWithdrawn = 'w' // chain number, seq, envelope id, hour of expiry → entry
 	tableTally     = 'W' // member number, serial → what is withdrawn of it
-	tableEvidence  = 'x' // indicator, item id → evidence
+	tableEvidence  = 'x' // subject, item id → evidence
 	tableMeta      = 'z' // "" → meta
 )
 

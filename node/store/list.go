@@ -29,7 +29,7 @@ type Query struct {
 	Kind     notice.Kind      // 0 = every kind
 	Author   *crypto.MemberID // nil = every author
 	Ceiling  notice.TLP       // 0 = none
-	Search   string           // part of the value or the reason, in any case
+	Search   string           // part of the value, the reason or another text, in any case
 	Since    int64            // ms: received at or after
 	Limit    int              // 1 to ListMax; 0 = 100
 	Cursor   string           // where an earlier List stopped
@@ -52,6 +52,9 @@ func (s *Store) List(q Query) ([]Record, string, error) {
 	}
 	v := s.newView()
 	defer v.txn.Discard()
+	if q.Kind.HasPart() {
+		return v.listKind(&q, at)
+	}
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.Reverse, o.PrefetchValues = []byte{tableEntry}, true, false
 	it := v.txn.NewIterator(o)
@@ -150,7 +153,12 @@ func says(n *notice.Notice, part string) bool {
 	if n.Indicator != nil && strings.Contains(strings.ToLower(n.Indicator.Value), part) {
 		return true
 	}
-	return n.Reason != "" && strings.Contains(strings.ToLower(n.Reason), part)
+	for text := range n.Texts {
+		if strings.Contains(strings.ToLower(text), part) {
+			return true
+		}
+	}
+	return false
 }
 
 // belongs completes r and reports whether its entry is the one that carries

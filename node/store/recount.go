@@ -63,6 +63,9 @@ func (f *foldable) copy(old *fold, now int64) {
 
 // count adds an item's evidence to the summary of its indicator.
 func (b *batch) count(it *item, i notice.Indicator) error {
+	if ofKind(*it.about) {
+		return nil
+	}
 	f, err := b.foldable(*it.about)
 	if err != nil {
 		return err
@@ -79,6 +82,9 @@ func (b *batch) count(it *item, i notice.Indicator) error {
 
 // recount has the summary of an indicator summed again at the end of the batch.
 func (b *batch) recount(key notice.Key) error {
+	if ofKind(key) {
+		return nil
+	}
 	f, err := b.foldable(key)
 	if err == nil {
 		f.again, f.dirty = true, true

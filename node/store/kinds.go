@@ -1,0 +1,123 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// subject is under what the evidence of a notice is kept: the indicator it speaks of
+// or, of a kind that is no word about an indicator, the kind itself. So the notices of
+// such a kind are found without a look at all others, and neither a question nor what
+// a hospital says of itself makes a value known. It is zero for the others.
+func subject(n *notice.Notice) notice.Key {
+	switch {
+	case n.Kind.HasPart():
+		return kindKey(n.Kind)
+	case n.Indicator != nil:
+		return n.Indicator.Key()
+	}
+	return notice.Key{}
+}
+
+// kindKeys is where the keys of kinds begin: beyond the types of indicators.
+const kindKeys = 0x80
+
+func kindKey(k notice.Kind) notice.Key { return notice.Key{kindKeys | byte(k)} }
+
+func ofKind(k notice.Key) bool { return k[0] >= kindKeys }
+
+// listKind is List of a kind that has a part, by the index of the kind.
+func (v *reading) listKind(q *Query, at cursor) ([]Record, string, error) {
+	found, err := v.placesOf(q)
+	if err != nil {
+		return nil, "", fmt.Errorf("list: %w", err)
+	}
+	slices.SortFunc(found, func(a, b cursor) int {
+		return cmp.Or(cmp.Compare(b.local, a.local), cmp.Compare(b.index, a.index))
+	})
+	l := lister{v: v, q: q, now: v.s.now()}
+	for _, place := range found {
+		if place.local > at.local || place.local == at.local && place.index > at.index {
+			continue
+		}
+		if len(l.out) >= q.Limit || l.examined >= examinedMax {
+			return l.out, place.String(), nil
+		}
+		l.examined++
+		records, err := v.entry(place.local)
+		if err != nil {
+			return nil, "", fmt.Errorf("list: %w", err)
+		}
+		for i := range records {
+			if r := records[i]; r.Index == place.index && r.Received >= q.Since {
+				if err := l.take(&r); err != nil {
+					return nil, "", fmt.Errorf("list: %w", err)
+				}
+			}
+		}
+	}
+	return l.out, "", nil
+}
+
+// placesOf returns where the notices of a kind are that the query may select, as far
+// as the evidence tells.
+func (v *reading) placesOf(q *Query) ([]cursor, error) {
+	var out []cursor
+	now, prefix := v.s.now(), evidencePrefix(kindKey(q.Kind))
+	return out, scan(v.txn, prefix, func(key, value []byte) error {
+		e, err := decodeEvidence(value)
+		if err != nil || !Visible(e.tlp, q.Ceiling) || e.retracted && !q.Takeback || e.expiry <= now && !q.Lapsed ||
+			q.Author != nil && v.s.memberID(e.member) != *q.Author {
+			return err
+		}
+		st, err := getItem(v.txn, crypto.ItemID(key[len(prefix):]))
+		if errors.Is(err, ErrUnknown) {
+			return nil
+		}
+		out = append(out, cursor{st.local, int(st.index)})
+		return err
+	})
+}
+
+// spokenMax bounds what Spoken returns.
+const spokenMax = 1000
+
+// Spoken returns what is said of a notice: retractions, disputes, answers, and what
+// belongs to an assistance, in no particular order and up to 1,000, without the
+// expired and the retracted. The notice itself need not be here.
+func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
+	v := s.newView()
+	defer v.txn.Discard()
+	var ids []crypto.ItemID
+	now, prefix := s.now(), referencePrefix(id)
+	err := scan(v.txn, prefix, func(key, value []byte) error {
+		e, err := decodeEvidence(value)
+		if err == nil && !e.retracted && e.expiry > now && Visible(e.tlp, ceiling) {
+			ids = append(ids, crypto.ItemID(key[len(prefix):]))
+		}
+		if err == nil && len(ids) >= spokenMax {
+			return errStop
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("what is said of %s: %w", id, err)
+	}
+	out := make([]Record, 0, len(ids))
+	for _, from := range ids {
+		r, err := v.record(from)
+		if errors.Is(err, ErrUnknown) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("what is said of %s: %w", id, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
