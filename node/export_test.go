@@ -89,3 +89,6 @@ func (n *Node) CanName(name string) bool {
 	sealed := n.credentialOf(c.Member)
 	return sealed != nil && sealed.RecordID() == c.RecordID()
 }
+
+// Heed does what follows on what was heard, also on what was heard before a start.
+func (n *Node) Heed() error { return n.heed.round() }

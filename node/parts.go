@@ -249,3 +249,31 @@ func (n *Node) profile(member crypto.MemberID) (store.Record, bool, error) {
 	last, found := newest(records)
 	return last, found, nil
 }
+
+// markReplaced marks the profiles and maydays after which their author said a later
+// one, as far as a ceiling shows it.
+func (n *Node) markReplaced(views []api.NoticeView, records []store.Record, ceiling notice.TLP) error {
+	type of struct {
+		author crypto.MemberID
+		kind   notice.Kind
+	}
+	last := map[of]crypto.ItemID{}
+	for i, r := range records {
+		key := of{r.Author, r.Notice.Kind}
+		if r.Retracted || key.kind != notice.KindProfile && key.kind != notice.KindMayday {
+			continue
+		}
+		if _, asked := last[key]; !asked {
+			said, _, err := n.store.List(store.Query{Kind: key.kind, Author: &r.Author, Ceiling: ceiling, Limit: store.ListMax})
+			if err != nil {
+				return err
+			}
+			l, _ := newest(said)
+			last[key] = l.ID
+		}
+		if last[key] != r.ID && r.Expiry > n.now().UnixMilli() {
+			views[i].Marks = append(views[i].Marks, api.MarkReplaced)
+		}
+	}
+	return nil
+}

@@ -63,7 +63,11 @@ func (n *Node) Notice(_ context.Context, id string, ceiling notice.TLP) (api.Not
 	if err != nil || !store.Visible(r.TLP, ceiling) {
 		return api.NoticeView{}, nil, false, err
 	}
-	view := n.view(r, ceiling)
+	views := []api.NoticeView{n.view(r, ceiling)}
+	if err := n.markReplaced(views, []store.Record{r}, ceiling); err != nil {
+		return api.NoticeView{}, nil, false, err
+	}
+	view := views[0]
 	if r.State != store.Signed || r.Audience == crypto.AudienceNamed { // signed is the box, which only its recipients can open
 		return view, nil, true, nil
 	}
@@ -122,7 +126,7 @@ func (n *Node) Notices(_ context.Context, q api.Query) ([]api.NoticeView, string
 	for i, r := range records {
 		views[i] = n.view(r, q.Ceiling)
 	}
-	return views, next, nil
+	return views, next, n.markReplaced(views, records, q.Ceiling)
 }
 
 // toldMax bounds what a follower is remembered to have been told; beyond it

@@ -72,7 +72,7 @@ line that is listened to shows nothing, since every connection is encrypted.
 Each notice has these fields and no others. An empty field is not sent.
 
 | key | field | what it tells |`)
-	kinds := []notice.Kind{notice.KindIndicator, notice.KindSighting, notice.KindRetraction, notice.KindDispute}
+	kinds := notice.Kinds()
 	for _, k := range kinds {
 		fmt.Fprintf(&b, " %s |", k)
 	}
@@ -175,6 +175,7 @@ func full(k notice.Kind) []*notice.Notice {
 		func(n *notice.Notice) { n.Context = nil },
 		func(n *notice.Notice) { n.Origin = nil },
 		func(n *notice.Notice) { n.Reason = "" },
+		func(n *notice.Notice) { fillPart(n, now) },
 	}
 	var out []*notice.Notice
 	for set := range 1 << len(all) { // every combination
@@ -187,6 +188,26 @@ func full(k notice.Kind) []*notice.Notice {
 		out = append(out, &n)
 	}
 	return out
+}
+
+// fillPart gives a notice the part of its kind, with every field.
+func fillPart(n *notice.Notice, now int64) {
+	switch n.Kind {
+	case notice.KindQuestion:
+		n.Question = &notice.Question{Text: "t"}
+	case notice.KindProfile:
+		n.Profile = &notice.Profile{Name: "n", Contact: []string{"c"}, Departments: []string{"d"}, Suppliers: []string{"s"}, City: "c", Country: "c"}
+	case notice.KindMayday:
+		n.Mayday = &notice.Mayday{Text: "t"}
+	case notice.KindService:
+		n.Service = &notice.Service{Department: "d", State: notice.ServiceClosed, Until: now, Text: "t"}
+	case notice.KindAssistance:
+		n.Assistance = &notice.Assistance{Act: notice.ActOffer, What: "w", Quantity: 1, Unit: "u", Until: now}
+	case notice.KindLink:
+		n.Link = &notice.Link{Supplier: "s", Link: "l", Direction: notice.DirectionIn, State: notice.LinkCut, At: now, Reason: "r", Criteria: "c", AttestedBy: "a"}
+	case notice.KindResponse:
+		n.Response = &notice.Response{Answer: notice.AnswerSeen}
+	}
 }
 
 // keysOf are the keys of all items of a kind that can be encoded.
@@ -225,7 +246,7 @@ func lives() []life {
 	expiry := func(k notice.Kind, i *notice.Indicator) time.Duration {
 		return time.Duration((&notice.Notice{Kind: k, Created: 1, Indicator: i}).DefaultExpiry()-1) * time.Millisecond
 	}
-	for _, k := range []notice.Kind{notice.KindSighting, notice.KindIndicator} {
+	for _, k := range []notice.Kind{notice.KindSighting, notice.KindIndicator, notice.KindQuestion} {
 		byLife := map[time.Duration][]string{}
 		for _, typ := range notice.Types() {
 			d := expiry(k, &notice.Indicator{Type: typ})
@@ -240,7 +261,8 @@ func lives() []life {
 			out = append(out, life{fmt.Sprintf("%s of %s", k, strings.Join(byLife[d], ", ")), d})
 		}
 	}
-	for _, k := range []notice.Kind{notice.KindRetraction, notice.KindDispute} {
+	for _, k := range []notice.Kind{notice.KindRetraction, notice.KindDispute, notice.KindProfile, notice.KindMayday, notice.KindService,
+		notice.KindAssistance, notice.KindLink, notice.KindResponse} {
 		out = append(out, life{k.String(), expiry(k, nil)})
 	}
 	return out

@@ -213,7 +213,10 @@ func showLeaving(out io.Writer, v api.NoticeView) {
 
 // subject says in one cell what a notice speaks of.
 func subject(v api.NoticeView) string {
+	part := partSubject(v)
 	switch {
+	case part != "":
+		return part
 	case v.Indicator != nil:
 		return v.Indicator.Value
 	case v.Ref != "":

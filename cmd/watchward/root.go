@@ -33,9 +33,9 @@ Start with:  watchward dev`,
 		&cobra.Group{ID: "region", Title: "The region:"},
 	)
 	for id, commands := range map[string][]*cobra.Command{
-		"words":  {newReport(), newLookup(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts()},
+		"words":  {newMayday(), newReport(), newLookup(), newAsk(), newRespond(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts()},
 		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newToken(), newVersion()},
-		"region": {newRegion(), newJoin(), newMembers()},
+		"region": {newRegion(), newJoin(), newMembers(), newProfile(), newService(), newAssist(), newLink()},
 	} {
 		for _, c := range commands {
 			c.GroupID = id

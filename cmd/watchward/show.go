@@ -123,6 +123,7 @@ func showContent(line func(name, value string), v api.NoticeView) {
 		line("origin", strings.TrimSpace(v.Origin.Source+" "+v.Origin.ID+" "+v.Origin.TLP))
 	}
 	line("reason", v.Reason)
+	showPart(line, v)
 }
 
 // delivery says whom a named notice is for and what became of it there.

@@ -78,6 +78,10 @@ const (
 	StateSent    = "sent"    // own and signed, and a peer has said since the start that it holds it
 )
 
+// MarkReplaced is among the marks of a profile or mayday after which its author said
+// a later one.
+const MarkReplaced = "replaced by a later one"
+
 // NoticeView is a notice as the API and every command show it.
 type NoticeView struct {
 	ID         string     `json:"id" doc:"40 hexadecimal digits"`

@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -51,10 +52,13 @@ func (m *model) retracted(id crypto.ItemID) bool {
 
 // about returns what an item is evidence of.
 func (m *model) about(it *modelItem) *notice.Indicator {
+	if it.n.Kind.HasPart() {
+		return nil
+	}
 	if it.n.Indicator != nil || it.n.Kind == notice.KindRetraction {
 		return it.n.Indicator
 	}
-	if target, ok := m.items[*it.n.Ref]; ok && target.n.Kind != notice.KindDispute {
+	if target, ok := m.items[*it.n.Ref]; ok && target.n.Kind != notice.KindDispute && !target.n.Kind.HasPart() {
 		return target.n.Indicator
 	}
 	return nil
@@ -104,6 +108,28 @@ var values = []notice.Indicator{
 	{Type: notice.TypeDomain, Value: "evil.example"}, {Type: notice.TypeIPv4, Value: "198.51.100.7"}, {Type: notice.TypeFilename, Value: "invoice.exe"},
 }
 
+// kindsTold are what a story has, the parts less often than the others.
+var kindsTold = []notice.Kind{
+	notice.KindIndicator, notice.KindSighting, notice.KindRetraction, notice.KindDispute,
+	notice.KindIndicator, notice.KindSighting, notice.KindRetraction, notice.KindDispute,
+	notice.KindQuestion, notice.KindMayday, notice.KindAssistance,
+}
+
+// part makes a notice that has a part, and speaks of another where it may.
+func part(n *notice.Notice, i notice.Indicator, ids []crypto.ItemID, pick func(string, int) int) {
+	switch n.Kind {
+	case notice.KindQuestion: // makes nothing known
+		n.Indicator = &i
+	case notice.KindMayday:
+		n.Mayday = &notice.Mayday{Text: "help"}
+	case notice.KindAssistance:
+		n.Assistance = &notice.Assistance{Act: notice.ActOffer, What: "beds", Quantity: 1}
+	}
+	if n.Kind != notice.KindQuestion && len(ids) > 0 && pick("refers", 2) == 0 {
+		n.Ref = &ids[pick("ref", len(ids))]
+	}
+}
+
 // story draws envelopes of several authors that refer to each other.
 func story(t *rapid.T, tt testing.TB, authors []*writer) []store.Entry {
 	var ids []crypto.ItemID
@@ -114,8 +140,10 @@ func story(t *rapid.T, tt testing.TB, authors []*writer) []store.Entry {
 		author := pick("author", len(authors))
 		n := &notice.Notice{Salt: salt(uint64(k)), Created: start + int64(pick("created", 5))*hour}
 		i := values[pick("value", len(values))]
-		n.Kind = notice.Kind(pick("kind", 4) + 1)
+		n.Kind = kindsTold[pick("kind", len(kindsTold))]
 		switch {
+		case n.Kind.HasPart():
+			part(n, i, ids, pick)
 		case n.Kind == notice.KindSighting:
 			n.Indicator, n.Count = &i, uint64(pick("count", 9)+1)
 			n.FirstSeen = start - int64(pick("first", 10))*hour
@@ -172,6 +200,7 @@ func TestSummaryIsTheSumOfItsEvidence(t *testing.T) {
 		defer s.Close()
 		m := &model{items: map[crypto.ItemID]*modelItem{}}
 		check := func() {
+			checkKinds(rt, s)
 			for _, i := range values {
 				for _, ceiling := range []notice.TLP{notice.TLPClear, notice.TLPGreen, notice.TLPAmber, notice.TLPRed} {
 					got, _, err := s.Summary(i.Key(), ceiling)
@@ -204,6 +233,35 @@ func TestSummaryIsTheSumOfItsEvidence(t *testing.T) {
 			check()
 		}
 	})
+}
+
+// checkKinds: what the index of a kind tells is what a look at everything tells, in
+// the same order, page by page.
+func checkKinds(t *rapid.T, s *store.Store) {
+	for _, kind := range []notice.Kind{notice.KindQuestion, notice.KindMayday, notice.KindAssistance} {
+		for _, q := range []store.Query{{}, {Ceiling: notice.TLPGreen}, {Takeback: true}, {Lapsed: true}} {
+			q.Limit = store.ListMax
+			all, _, err := s.List(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = slices.DeleteFunc(all, func(r store.Record) bool { return r.Notice.Kind != kind })
+			var got []store.Record
+			for q.Kind, q.Limit = kind, 2; ; {
+				page, next, err := s.List(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, page...)
+				if q.Cursor = next; next == "" {
+					break
+				}
+			}
+			if !slices.EqualFunc(got, all, func(a, b store.Record) bool { return a.ID == b.ID && a.Retracted == b.Retracted }) {
+				t.Fatalf("%s by its index: %d, of all: %d, %+v", kind, len(got), len(all), q)
+			}
+		}
+	}
 }
 
 // appendAtOnce appends each entry by a caller of its own, so that batches are

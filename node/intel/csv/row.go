@@ -277,6 +277,8 @@ func (f *fields) check() string {
 		return "a dispute in a table is another's: if it is yours too, say watchward dispute"
 	case f.Notice.Kind == notice.KindRetraction:
 		return "a retraction cannot be imported: only its author makes one"
+	case f.Notice.Kind.HasPart():
+		return "a " + f.Notice.Kind.String() + " cannot be imported: a hospital says itself how it is"
 	}
 	return ""
 }

@@ -1,0 +1,81 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
+)
+
+// What is said of a notice is found by its id, also before the notice came, without
+// what was taken back, expired or is marked above the ceiling.
+func TestSpoken(t *testing.T) {
+	c := newClock()
+	s := open(t, store.Options{Now: c.Now})
+	ws := writers(t, 2)
+	request := &notice.Notice{Kind: notice.KindAssistance, Salt: salt(1), Created: start, Assistance: &notice.Assistance{Act: notice.ActRequest, What: "beds", Quantity: 2}}
+	id := crypto.NewItemID(ws[0].ID, crypto.LeafHash(raw(t, request)))
+	claim := func(n uint64) *notice.Notice {
+		return &notice.Notice{Kind: notice.KindAssistance, Salt: salt(n), Created: start, Ref: &id, Assistance: &notice.Assistance{Act: notice.ActClaim, Quantity: 1}}
+	}
+	first := ws[1].envelope(t, crypto.Header{TLP: uint8(notice.TLPGreen)}, claim(2))
+	strict := ws[1].envelope(t, crypto.Header{TLP: uint8(notice.TLPAmber)}, claim(3))
+	short := ws[1].envelope(t, crypto.Header{TLP: uint8(notice.TLPGreen), Expiry: start + day}, claim(4))
+	put(t, s, first, strict, short)
+	said := func(ceiling notice.TLP) int {
+		t.Helper()
+		records, err := s.Spoken(id, ceiling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(records)
+	}
+	if got := said(0); got != 3 {
+		t.Fatalf("before the request: %d, want 3", got)
+	}
+	put(t, s, ws[0].envelope(t, crypto.Header{TLP: uint8(notice.TLPGreen)}, request))
+	if all, green := said(0), said(notice.TLPGreen); all != 3 || green != 2 {
+		t.Errorf("all %d, under GREEN %d, want 3 and 2", all, green)
+	}
+	put(t, s, ws[1].envelope(t, crypto.Header{}, &notice.Notice{Kind: notice.KindRetraction, Salt: salt(5), Created: start, Ref: &first.Items[0].ID}))
+	c.ms.Store(start + 2*day)
+	if got := said(0); got != 1 {
+		t.Errorf("after a retraction and an expiry: %d, want 1", got)
+	}
+	for ceiling, want := range map[notice.TLP]int{0: 2, notice.TLPGreen: 1} { // the request, and the strict claim
+		list, _, err := s.List(store.Query{Kind: notice.KindAssistance, Ceiling: ceiling})
+		if err != nil || len(list) != want {
+			t.Errorf("listed under %s: %d, %v; want %d", ceiling, len(list), err, want)
+		}
+	}
+	if list, _, err := s.List(store.Query{Kind: notice.KindAssistance, Search: "BED", Author: &ws[0].ID}); err != nil || len(list) != 1 {
+		t.Errorf("searched: %d, %v", len(list), err)
+	}
+	// Erased and swept, nothing of it is left in the index.
+	if err := s.Erase(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := s.List(store.Query{Kind: notice.KindAssistance, Author: &ws[0].ID, Lapsed: true, Takeback: true}); err != nil || len(list) != 0 {
+		t.Errorf("after it was erased: %d, %v", len(list), err)
+	}
+}
+
+// A million sightings are no reason why an open mayday is found later than at once.
+func BenchmarkListMaydays(b *testing.B) {
+	s := open(b, store.Options{})
+	ws := writers(b, 2)
+	for n := range uint64(200) {
+		var notices []*notice.Notice
+		for i := range uint64(500) {
+			notices = append(notices, sighting(values[0], n*500+i, 1))
+		}
+		put(b, s, ws[0].envelope(b, crypto.Header{}, notices...))
+	}
+	put(b, s, ws[1].envelope(b, crypto.Header{}, &notice.Notice{Kind: notice.KindMayday, Salt: salt(1), Created: start, Mayday: &notice.Mayday{Text: "help"}}))
+	for b.Loop() {
+		if list, _, err := s.List(store.Query{Kind: notice.KindMayday, Limit: store.ListMax}); err != nil || len(list) != 1 {
+			b.Fatal(len(list), err)
+		}
+	}
+}
