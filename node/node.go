@@ -63,6 +63,7 @@ type Node struct {
 	outbox     *outbox    // nil with mesh
 	courier    *courier   // nil with mesh
 	heed       *heed      // nil with mesh
+	picture    *picture
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

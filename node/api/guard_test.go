@@ -39,6 +39,7 @@ var rights = map[string]struct {
 	"POST /v1/region/invitations": {"/v1/region/invitations", `{}`, [5]int{401, 401, 403, 403, 201}},
 	"GET /v1/region/requests":     {"/v1/region/requests", "", [5]int{401, 401, 403, 403, 200}},
 	"POST /v1/region/records":     {"/v1/region/records", "records", [5]int{401, 401, 403, 403, 200}},
+	"GET /v1/situation":           {"/v1/situation", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/tokens":              {"/v1/tokens", "", [5]int{401, 401, 403, 403, 200}},
 	"POST /v1/tokens":             {"/v1/tokens", `{"name":"new","role":"reader"}`, [5]int{401, 401, 403, 403, 201}},
 	"DELETE /v1/tokens/{id}":      {"/v1/tokens/absent", "", [5]int{401, 401, 403, 403, 404}},
