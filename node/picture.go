@@ -38,6 +38,7 @@ type picture struct {
 
 	// Of run alone.
 	local uint64 // up to where it followed
+	here  uint64 // the last that was stored when it began
 	saved time.Time
 	hour  int64
 	told  int // alerts in that hour
@@ -108,7 +109,7 @@ func (p *picture) follow(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	p.now, p.reading = fresh, false
+	p.now, p.reading = fresh, p.reading && p.here > p.local
 	p.mu.Unlock()
 	return p.n.store.Follow(ctx, p.local, 0, func(local uint64, records []store.Record) error {
 		now := p.n.now()
@@ -118,6 +119,11 @@ func (p *picture) follow(ctx context.Context) error {
 			}
 		}
 		p.local = local
+		if local >= p.here {
+			p.mu.Lock()
+			p.reading = false
+			p.mu.Unlock()
+		}
 		if now.Sub(p.saved).Abs() < pictureSaved {
 			return nil
 		}
@@ -133,7 +139,9 @@ func (p *picture) follow(ctx context.Context) error {
 // is made of everything, of sightings what may still count.
 func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	now := p.n.now()
+	p.here = 0
 	add := func(r store.Record) error {
+		p.here = max(p.here, r.Local)
 		into.Add(factOf(r), now.UnixMilli())
 		if r.Notice.Kind != notice.KindMayday && !r.Retracted {
 			return nil
@@ -154,6 +162,7 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	}
 	sightings := store.Query{Kind: notice.KindSighting, Takeback: true, Lapsed: true, Since: now.Add(-pictureBack).UnixMilli()}
 	return p.each(ctx, sightings, func(r store.Record) error {
+		p.here = max(p.here, r.Local)
 		if r.Local <= p.local {
 			into.Add(factOf(r), now.UnixMilli())
 		}

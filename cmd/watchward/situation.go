@@ -358,7 +358,7 @@ func (p *picture) health() {
 	h := &p.s.Health
 	p.title(bold, "HOW FAR TO TRUST THIS")
 	if others := h.Members - 1; others > 0 {
-		p.line("  %d of %s connected, last word in %s, last word out %s", h.Peers, plural(int64(others), "other member"),
+		p.line("  %d of %s connected; last heard from another: %s; last word sent: %s", h.Peers, plural(int64(others), "other member"),
 			ago(stamp(h.LastIn), p.now), ago(stamp(h.LastOut), p.now))
 	}
 	for _, w := range h.Warnings {

@@ -93,7 +93,7 @@ type subject struct {
 	more  map[uint32]*group
 	ranks *ranks // nil while one member saw it
 	ever  *ranks // with what was taken back; nil if nothing was
-	name  string // known when several members saw it
+	name  string // of an indicator known when several members saw it
 	at    int    // in several
 	told  int    // the loosest level at which it was told to spread, 0 = none
 }
@@ -352,6 +352,9 @@ func (b *subject) groups(yield func(*group) bool) {
 // note brings the ranks of a subject up to a new sighting.
 func (s *spread) note(n uint32, name string, g *sighting) {
 	sub := &s.subject[n]
+	if sub.name == "" && sub.key[0] == malware || name < sub.name {
+		sub.name = name // of several spellings always the same
+	}
 	if sub.ranks == nil {
 		others := false
 		for o := range sub.groups {
@@ -360,12 +363,14 @@ func (s *spread) note(n uint32, name string, g *sighting) {
 		if !others {
 			return
 		}
-		sub.at, sub.name = len(s.several), name
+		sub.at = len(s.several)
+		if sub.name == "" {
+			sub.name = name
+		}
 		s.several = append(s.several, n)
 		s.rank(sub)
 		return
 	}
-	sub.name = min(sub.name, name) // of several spellings always the same
 	if g.back != nil && sub.ever == nil {
 		s.rank(sub)
 		return
