@@ -36,7 +36,7 @@ func anyFacts(t *rapid.T) []situation.Fact {
 			if few {
 				value = "evil.example"
 			}
-			c := rapid.SampledFrom([]*notice.Context{nil, {Family: "Qakbot"}, {Tool: "Cobalt Strike"}, {Family: "Cobalt Strike", Tool: "Cobalt Strike"}}).Draw(t, "context")
+			c := rapid.SampledFrom([]*notice.Context{nil, {Family: "Qakbot"}, {Family: "cobalt  strike"}, {Tool: "Cobalt Strike"}, {Family: "Cobalt Strike", Tool: "Cobalt Strike"}}).Draw(t, "context")
 			f = sighting(id, member, at, value, c)
 			if rapid.Bool().Draw(t, "by a machine") {
 				f.Notice.Origin = &notice.Origin{Source: "logs"}

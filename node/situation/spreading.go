@@ -91,11 +91,12 @@ type subject struct {
 	key   notice.Key
 	one   group
 	more  map[uint32]*group
-	ranks *ranks // nil while one member saw it
-	ever  *ranks // with what was taken back; nil if nothing was
-	name  string // of an indicator known when several members saw it
-	at    int    // in several
-	told  int    // the loosest level at which it was told to spread, 0 = none
+	ranks *ranks          // nil while one member saw it
+	ever  *ranks          // with what was taken back; nil if nothing was
+	name  string          // of an indicator: known when several members saw it
+	names *[levels]string // of malware: as it is spelt, up to each level
+	at    int             // in several
+	told  int             // the loosest level at which it was told to spread, 0 = none
 }
 
 // A group is what one member saw under one marking, by hand or by machine.
@@ -246,6 +247,9 @@ func (s *spread) put(f *Fact, of seenSubject, w uint32, at int64, back *taken, n
 	i := s.allocate(sighting{id: f.ID, at: at, who: w, subject: n, twin: s.byID[f.ID], back: back})
 	s.byID[f.ID] = i
 	sub := &s.subject[n]
+	if of.key[0] == malware {
+		sub.spell(of.name, int(w>>1&7))
+	}
 	if sub.ranks.end(levels) <= now {
 		sub.told = 0
 	}
@@ -352,9 +356,6 @@ func (b *subject) groups(yield func(*group) bool) {
 // note brings the ranks of a subject up to a new sighting.
 func (s *spread) note(n uint32, name string, g *sighting) {
 	sub := &s.subject[n]
-	if sub.name == "" && sub.key[0] == malware || name < sub.name {
-		sub.name = name // of several spellings always the same
-	}
 	if sub.ranks == nil {
 		others := false
 		for o := range sub.groups {
@@ -364,7 +365,7 @@ func (s *spread) note(n uint32, name string, g *sighting) {
 			return
 		}
 		sub.at = len(s.several)
-		if sub.name == "" {
+		if sub.key[0] != malware {
 			sub.name = name
 		}
 		s.several = append(s.several, n)
@@ -448,15 +449,28 @@ func (s *spread) began(n uint32, trigger crypto.ItemID, now int64) *Started {
 	for level := 1; level <= levels && (sub.told == 0 || level < sub.told); level++ {
 		if sub.ranks.end(level) > now {
 			sub.told = level
-			return &Started{sub.what(), notice.TLP(level), trigger, s.timeLine(sub, level, now-windowMs)}
+			return &Started{sub.what(level), notice.TLP(level), trigger, s.timeLine(sub, level, now-windowMs)}
 		}
 	}
 	return nil
 }
 
-func (b *subject) what() What {
+// spell notes how a family or tool is spelt by a word of some level: of several
+// spellings each level has always the same, and none of a word beyond it.
+func (b *subject) spell(name string, level int) {
+	if b.names == nil {
+		b.names = &[levels]string{}
+	}
+	for ; level <= levels; level++ {
+		if at := &b.names[level-1]; *at == "" || name < *at {
+			*at = name
+		}
+	}
+}
+
+func (b *subject) what(level int) What {
 	if b.key[0] == malware {
-		return What{Kind: "malware", Value: b.name}
+		return What{Kind: "malware", Value: b.names[level-1]}
 	}
 	return What{Kind: "indicator", Type: notice.Type(b.key[0]).String(), Value: b.name}
 }

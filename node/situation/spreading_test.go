@@ -124,7 +124,7 @@ func TestSpreadingModel(t *testing.T) {
 			var got []string
 			for _, s := range p.View(a).Spreading {
 				if s.Active {
-					got = append(got, s.What.String())
+					got = append(got, notice.Fold(s.What.String()))
 				}
 			}
 			slices.Sort(got)
@@ -163,8 +163,8 @@ func spreads(facts []situation.Fact, ceiling notice.TLP) []string {
 		}
 		if c := f.Notice.Context; c != nil {
 			g.auto = false
-			for _, g.what = range slices.Compact([]string{c.Family, c.Tool}) {
-				if g.what != "" {
+			for _, name := range slices.Compact([]string{c.Family, c.Tool}) {
+				if g.what = notice.Fold(name); g.what != "" {
 					groups[g] = append(groups[g], f)
 				}
 			}

@@ -467,7 +467,7 @@ func (v *viewer) spreading() {
 	})
 	for _, f := range cut(v, "spreading", all, spreadingMax) {
 		sub := &s.subject[f.n]
-		out := Spreading{What: sub.what(), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
+		out := Spreading{What: sub.what(v.level), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
 		out.Seen = s.timeLine(sub, v.level, min(v.ask.Now, f.end)-windowMs)
 		ranks, need, seen := sub.ranks, organised, 0
 		if f.takenBack {
