@@ -27,7 +27,7 @@ func (v *viewer) changes() {
 		for _, e := range list {
 			if e.back == nil && e.Received >= v.ask.Since {
 				v.change(e)
-			} else if e.back != nil && e.back.at >= v.ask.Since && e.Received < v.ask.Since && v.within(e.back.tlp) {
+			} else if e.back != nil && e.back.at >= v.ask.Since && v.within(e.back.tlp) {
 				v.view.Changes = append(v.view.Changes, Change{e.back.at, e.Notice.Kind.String(), e.Author,
 					drill(e, "takes back: "+v.words(e)), ids(e.ID, e.back.id)})
 			}

@@ -312,3 +312,32 @@ func TestChanges(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestTooManyRequests: what one member says too much of pushes out its own, the oldest
+// first, and nobody else's.
+func TestTooManyRequests(t *testing.T) {
+	p := picture(assist(1, 2, ago(time.Hour), notice.ActRequest, 1, nil))
+	for i := range 10_000 {
+		p.Add(assist(2+i, 1, ago(time.Minute), notice.ActRequest, 1, nil), now)
+	}
+	count := map[crypto.MemberID]int{}
+	for _, h := range p.View(ask(2)).Assistance {
+		count[h.Member]++
+	}
+	if count[who(1)] != 256 || count[who(2)] != 1 {
+		t.Errorf("shown are %d and %d", count[who(1)], count[who(2)])
+	}
+}
+
+// TestWrongClock: nothing was said after it came; of a clock that is known to be wrong
+// it counts when it came.
+func TestWrongClock(t *testing.T) {
+	ahead := mayday(1, 1, now+72*hour, "ahead", nil)
+	ahead.Received = ago(time.Minute)
+	behind := mayday(2, 2, now-72*hour, "behind", nil)
+	behind.Received, behind.ClockOff = ago(time.Hour), true
+	v := picture(ahead, behind).View(ask(2))
+	if len(v.Maydays) != 2 || v.Maydays[0].At != ago(time.Minute) || v.Maydays[1].At != ago(time.Hour) || !v.Maydays[1].ClockOff {
+		t.Errorf("maydays: %+v", v.Maydays)
+	}
+}
