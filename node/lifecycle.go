@@ -171,6 +171,7 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
+	n.picture = newPicture(n)
 	if err = n.openMesh(); err != nil {
 		return n, err
 	}
@@ -336,6 +337,7 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.scribe.run(n.ctx) })
 	}
 	n.wait.Go(n.keep)
+	n.wait.Go(n.picture.run)
 	if n.o.Lab != nil {
 		return nil
 	}

@@ -66,6 +66,7 @@ type Node struct {
 	ledger     *ledger.Ledger // nil with mesh, and in a lab
 	scribe     *scribe        // nil with ledger
 	heed       *heed          // nil with mesh
+	picture    *picture
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

@@ -70,6 +70,9 @@ func (n *Node) settle() error {
 	}
 	if decided != n.settled {
 		n.settled = decided
+		if n.picture != nil { // else it is not made yet
+			n.picture.anew()
+		}
 		n.warnOfRevocations()
 		n.warnOfCharterForks()
 	}

@@ -228,6 +228,15 @@ func (f *fakeNode) Cuts(_ context.Context, member string, serial uint32) (api.Cu
 	return api.CutsAnswer{Member: member, Name: "St. Anna", Serial: max(serial, 1), Cuts: []api.CutView{{Audience: "region", Epoch: 1, Seq: 7, ID: strings.Repeat("a", 64)}}}, nil
 }
 
+// Situation has one mayday, AMBER.
+func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP) (api.Situation, error) {
+	s := api.Situation{Name: "St Anna", Since: api.Time(since)}
+	if ceiling >= notice.TLPAmber {
+		s.Maydays = []api.MaydayView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Text: "ransom note"}}
+	}
+	return s, f.fail
+}
+
 func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {
 	return nil, "", nil
 }

@@ -50,6 +50,9 @@ type Node interface {
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Members returns every member this node knows of, by name.
 	Members(ctx context.Context) ([]MemberView, error)
+	// Situation returns the regional picture, with what changed since a time (ms; 0 =
+	// that is not asked).
+	Situation(ctx context.Context, since int64, ceiling notice.TLP) (Situation, error)
 	// Cuts returns how far this node holds the chains of a member's serial, 0 for
 	// its latest. Only admins ask.
 	Cuts(ctx context.Context, member string, serial uint32) (CutsAnswer, error)

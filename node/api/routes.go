@@ -33,6 +33,7 @@ func (s *Server) register() {
 	add(s, read, get("list-notices", "/v1/notices", "List notices, newest first"), s.listNotices)
 	add(s, read, get("get-notice", "/v1/notices/{id}", "One notice with the proof that its author signed it"), s.getNotice)
 	s.registerProof(read)
+	s.registerSituation(read)
 	add(s, read, get("get-indicator", "/v1/indicators", "What is known of one value, with the evidence"), s.getIndicator)
 	add(s, read, get("list-members", "/v1/members", "Who is in the region"), s.listMembers)
 	add(s, read, get("list-alerts", "/v1/alerts", "What a person should know, newest first"), s.listAlerts)

@@ -79,6 +79,13 @@ func (c *Client) Notices(ctx context.Context, q NoticesQuery) (out api.NoticesAn
 	return out, err
 }
 
+// Situation returns the regional picture, with what changed since a time unless that
+// is zero.
+func (c *Client) Situation(ctx context.Context, since time.Time) (out api.Situation, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/situation", page(since, 0, ""), nil, nil, &out)
+	return out, err
+}
+
 // Alerts returns a page, newest first.
 func (c *Client) Alerts(ctx context.Context, since time.Time, limit int, next string) (out api.AlertsAnswer, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/alerts", page(since, limit, next), nil, nil, &out)

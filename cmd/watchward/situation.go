@@ -1,0 +1,376 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/api/client"
+)
+
+func newSituation() *cobra.Command {
+	var since string
+	var ids bool
+	c := &cobra.Command{
+		Use:   "situation",
+		Short: "Who is under attack, dark or in need; which links are cut; what spreads",
+		Long: `Show the picture of the region as this node has it, from local data alone: it needs
+nobody else to be reached. Silence is never called an attack: SILENT says that nobody
+hears a member, the other states are a member's own signed words.`,
+		Example: "  watchward situation --since 24h\n  watchward situation --ids",
+		Args:    cobra.NoArgs,
+		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+			from, err := parseSince(since, now())
+			if err != nil {
+				return usage("--since %w", err)
+			}
+			s, err := c.Situation(cmd.Context(), from)
+			if err != nil {
+				return err
+			}
+			if jsonFlag(cmd) {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			p := picture{out: cmd.OutOrStdout(), s: s, ids: ids, now: stamp(s.Now)}
+			p.print()
+			return nil
+		}),
+	}
+	c.Flags().StringVar(&since, "since", "", "also what changed here since then: 24h, 2d, 2026-01-31 or a full time")
+	c.Flags().BoolVar(&ids, "ids", false, "show the ids of the notices behind it, for watchward show")
+	return c
+}
+
+// A picture prints a situation for somebody who was not there: the worst first, each
+// line with when and by whom.
+type picture struct {
+	out io.Writer
+	s   api.Situation
+	ids bool
+	now time.Time
+}
+
+// line prints one line. Its arguments come from other hospitals, so they are made
+// harmless first.
+func (p *picture) line(format string, args ...any) {
+	fmt.Fprintln(p.out, strings.TrimRight(plain(fmt.Sprintf(format, args...)), " "))
+}
+
+func (p *picture) title(code, format string, args ...any) {
+	fmt.Fprintf(p.out, "\n%s\n", paint(p.out, code, plain(fmt.Sprintf(format, args...))))
+}
+
+// from prints the ids of the notices that something comes from.
+func (p *picture) from(indent string, ids ...string) {
+	if p.ids {
+		for _, id := range ids {
+			p.line("%snotice %s", indent, id)
+		}
+	}
+}
+
+const bold, red = "1", "1;31"
+
+// when is a time with how long ago it was.
+func (p *picture) when(t api.Time) string {
+	return fmt.Sprintf("%s (%s)", clock(t), ago(stamp(t), p.now))
+}
+
+func clock(t api.Time) string { return stamp(t).UTC().Format("2 Jan 15:04") + " UTC" }
+
+func (p *picture) print() {
+	s := &p.s
+	where := s.Region
+	if where == "" {
+		where = "This hospital alone"
+	}
+	p.line("%s on %s, as %s has it", where, clock(s.Now), s.Name)
+	p.line("%d under attack, %d declared down, %d silent, %d OK", s.Counts.UnderAttack, s.Counts.DeclaredDown, s.Counts.Silent, s.Counts.OK)
+	if s.Reading {
+		p.line("! This node has just started and still reads what it holds: more will appear.")
+	}
+	p.attacked()
+	p.states()
+	p.spreading()
+	p.help()
+	p.links()
+	p.services()
+	p.questions()
+	p.changes()
+	p.health()
+}
+
+func name(o api.Party) string {
+	n := o.Name
+	if n == "" {
+		n = "member " + o.Member[:min(16, len(o.Member))]
+	}
+	if o.Region != "" {
+		n += " of " + o.Region
+	}
+	return n
+}
+
+func drill(w api.Word) string {
+	if w.Exercise {
+		return "EXERCISE: "
+	}
+	return ""
+}
+
+func (p *picture) attacked() {
+	if len(p.s.Maydays) == 0 {
+		return
+	}
+	p.title(red, "UNDER ATTACK, by their own word")
+	for _, m := range p.s.Maydays {
+		p.line("  %s: %s", name(m.Party), m.Text)
+		note := ""
+		if m.ClockOff {
+			note = "; its clock is off, so this is when it came here"
+		}
+		p.line("    since %s%s", p.when(m.Said), note)
+		reach := "it has told no contact"
+		if m.Contact != nil {
+			reach = strings.Join(m.Contact.Lines, "; ")
+		}
+		p.line("    call back, a stolen key can lie: %s", reach)
+		for _, d := range m.Disputed {
+			p.line("    DISPUTED by %s, a coordinator, %s: %s", name(d.Party), p.when(d.Said), d.Reason)
+		}
+		p.from("    ", m.ID)
+	}
+}
+
+func (p *picture) states() {
+	var fine []string
+	for _, state := range []string{api.StateDeclaredDown, api.StateSilent} {
+		first := true
+		for _, m := range p.s.Members {
+			if m.State != state {
+				continue
+			}
+			if first {
+				p.title(bold, "%s", map[string]string{
+					api.StateDeclaredDown: "DECLARED DOWN, by their own word", api.StateSilent: "SILENT: nobody hears them, which is no attack",
+				}[state])
+				first = false
+			}
+			text := "since " + p.when(m.Since)
+			if state == api.StateSilent {
+				if text = "never heard"; m.Since != 0 {
+					text = "last heard " + p.when(m.Since)
+				}
+				if m.HeardBy != "" {
+					text += " by " + m.HeardBy
+				}
+			}
+			if m.Contact != nil {
+				text += ". Reach: " + strings.Join(m.Contact.Lines, "; ")
+			}
+			p.line("  %s  %s", name(m.Party), text)
+			p.from("    ", m.IDs...)
+		}
+	}
+	for _, m := range p.s.Members {
+		if !slices.Contains([]string{api.StateUnderAttack, api.StateDeclaredDown, api.StateSilent}, m.State) {
+			fine = append(fine, name(m.Party))
+		}
+	}
+	if len(fine) > 0 {
+		p.title(bold, "OK")
+		p.line("  %s", strings.Join(fine, ", "))
+	}
+}
+
+func (p *picture) spreading() {
+	if len(p.s.Spreading) == 0 {
+		return
+	}
+	p.title(bold, "SPREADING, seen at several hospitals within 72 h")
+	for _, e := range p.s.Spreading {
+		what := e.Value
+		if e.Type != "" {
+			what = e.Type + " " + withUnicode(e.Value)
+		}
+		switch {
+		case e.Active:
+			p.line("  %s  (%s; until %s if nobody sees it again)", what, e.TLP, clock(e.Ends))
+		case e.TakenBack:
+			p.line("  %s  (%s; ENDED: words were taken back)", what, e.TLP)
+		default:
+			p.line("  %s  (%s; ENDED %s: nobody new has seen it)", what, e.TLP, p.when(e.Ends))
+		}
+		for _, m := range e.Seen {
+			last := ""
+			if m.Last != m.First {
+				last = ", last " + p.when(m.Last)
+			}
+			if m.TakenBack {
+				last += ", TAKEN BACK"
+			}
+			p.line("    %s  %s%s", p.when(m.First), name(m.Party), last)
+			p.from("      ", m.IDs...)
+		}
+	}
+}
+
+func (p *picture) help() {
+	if len(p.s.Assistance) == 0 {
+		return
+	}
+	p.title(bold, "ASSISTANCE")
+	for _, h := range p.s.Assistance {
+		asks := "asks for"
+		if h.Act == "offer" {
+			asks = "offers"
+		}
+		until := ""
+		if h.Until != 0 {
+			until = ", until " + clock(h.Until)
+		}
+		p.line("  %s%s: %s %s %s: %s%s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance), p.when(h.Said), until)
+		p.from("    ", h.ID)
+		for _, o := range h.Offers {
+			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
+			p.from("      ", o.ID)
+		}
+		for _, c := range h.Claims {
+			p.line("    %s takes %d: %s, %s", name(c.Party), c.Quantity, c.State, p.when(c.Said))
+			p.from("      ", c.ID)
+		}
+		for _, r := range h.Refused {
+			p.line("    does not count: %s by %s, to whom it does not belong", r.Act, name(r.Party))
+			p.from("      ", r.ID)
+		}
+	}
+}
+
+func (p *picture) links() {
+	if len(p.s.Suppliers) == 0 {
+		return
+	}
+	p.title(bold, "LINKS TO SUPPLIERS")
+	for _, s := range p.s.Suppliers {
+		by := "nobody has a link cut now"
+		if len(s.Cut) > 0 {
+			var who []string
+			for _, c := range s.Cut {
+				if n := name(c.Party); !slices.Contains(who, n) {
+					who = append(who, n)
+				}
+			}
+			by = "cut now by " + strings.Join(who, ", ")
+		}
+		p.line("  %s: %s", s.Name, by)
+		for _, l := range s.Line {
+			p.line("    %s%s  %s %s %s (%s)%s", drill(l.Word), p.when(l.At), name(l.Party), l.State, l.Link.Link, l.Direction, linkNotes(&l.Link))
+			p.from("      ", l.ID)
+		}
+	}
+}
+
+func linkNotes(l *api.Link) string {
+	text := ""
+	for _, n := range [][2]string{{": ", l.Reason}, {"; reconnect when ", l.Criteria}, {"; attested by ", l.AttestedBy}} {
+		if n[1] != "" {
+			text += n[0] + n[1]
+		}
+	}
+	return text
+}
+
+func (p *picture) services() {
+	first := true
+	for _, e := range p.s.Services {
+		if e.State == "open" && !e.Past {
+			continue
+		}
+		if first {
+			p.title(bold, "SERVICES that are not open")
+			first = false
+		}
+		until, text := "", ""
+		if e.Until != 0 {
+			until = ", until " + clock(e.Until)
+		}
+		if e.Past {
+			until += ", which is over; no word since"
+		}
+		if e.Text != "" {
+			text = ": " + e.Text
+		}
+		p.line("  %s%s, %s: %s since %s%s%s", drill(e.Word), name(e.Party), e.Department, e.State, p.when(e.Said), until, text)
+		p.from("    ", e.ID)
+	}
+}
+
+func (p *picture) questions() {
+	if len(p.s.Questions) == 0 {
+		return
+	}
+	p.title(bold, "QUESTIONS")
+	for _, q := range p.s.Questions {
+		text := ""
+		if q.Text != "" {
+			text = " " + q.Text
+		}
+		p.line("  %s asks, %s: who has seen %s %s?%s", name(q.Party), p.when(q.Said), q.Indicator.Type, withUnicode(q.Indicator.Value), text)
+		p.from("    ", q.ID)
+		if len(q.Answers) == 0 {
+			p.line("    no answer yet; to answer: watchward respond %s seen|not-seen|unknown", q.ID)
+		}
+		for _, a := range q.Answers {
+			how := ""
+			if a.Sighting {
+				how = ", as it reports"
+			}
+			p.line("    %s: %s%s, %s", name(a.Party), a.Answer, how, p.when(a.Said))
+			p.from("      ", a.ID)
+		}
+	}
+}
+
+func (p *picture) changes() {
+	if p.s.Since == 0 {
+		return
+	}
+	p.title(bold, "CHANGED since %s", p.when(p.s.Since))
+	if len(p.s.Changes) == 0 {
+		p.line("  nothing")
+	}
+	for _, c := range p.s.Changes {
+		text := name(c.Party) + ": " + c.Text
+		if c.Kind == "spreading" {
+			text = c.Text
+		}
+		p.line("  %s  %s", clock(c.At), text)
+		p.from("    ", c.IDs...)
+	}
+}
+
+func (p *picture) health() {
+	h := &p.s.Health
+	p.title(bold, "HOW FAR TO TRUST THIS")
+	if others := h.Members - 1; others > 0 {
+		p.line("  %d of %s connected; last heard from another: %s; last word sent: %s", h.Peers, plural(int64(others), "other member"),
+			ago(stamp(h.LastIn), p.now), ago(stamp(h.LastOut), p.now))
+	}
+	for _, w := range h.Warnings {
+		p.line("  ! %s", w)
+	}
+	for _, e := range p.s.Partial {
+		p.line("  ! %s reports so much that its sightings before %s do not count", name(e.Party), clock(e.Before))
+	}
+	if len(p.s.More) > 0 {
+		p.line("  ! only the newest are shown of: %s", strings.Join(p.s.More, ", "))
+	}
+	if !p.ids {
+		p.line("  The notices behind each line: --ids, or --json; one of them in full: watchward show ID")
+	}
+}
