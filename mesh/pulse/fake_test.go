@@ -33,6 +33,7 @@ type net struct {
 	nodes   []*node
 	cut     func(a, b int) bool
 	cuts    int
+	ctx     context.Context
 	slow    map[int]bool
 	streams map[*stream]bool
 }
@@ -53,6 +54,7 @@ func id(i int) string { return fmt.Sprintf("\x00\x24\x08\x01\x12\x20 %030d", i) 
 // newNet makes nodes of which the first hubs listen and are hubs. None has started.
 func newNet(t testing.TB, nodes, hubs int, loss float64) *net {
 	n := &net{loss: loss, rand: rand.New(rand.NewPCG(7, uint64(nodes))), slow: map[int]bool{}, streams: map[*stream]bool{}}
+	n.ctx = t.Context()
 	n.cut = func(int, int) bool { return false }
 	for i := range nodes {
 		n.nodes = append(n.nodes, &node{n: n, index: i, listens: i < hubs, hub: i < hubs})

@@ -1,0 +1,65 @@
+package pulse
+
+import (
+	"bytes"
+	"net"
+)
+
+// Seams for tests.
+const (
+	ProtocolLink  = protocolLink
+	ProtocolState = protocolState
+	FrameHello    = frameHello
+	FramePing     = framePing
+	FramePong     = framePong
+	FrameAges     = frameAges
+	FramePacket   = framePacket
+	SilentAfter   = silentAfter
+	LoneFor       = loneFor
+	StateMax      = stateMax
+)
+
+type (
+	Frame  = frame
+	Ears   = ears
+	Tag    = tag
+	Region = region
+)
+
+var (
+	NewEars    = newEars
+	ReadFrame  = readFrame
+	ReadReport = readReport
+	Report     = report
+	TagOf      = tagOf
+	NameOf     = nameOf
+)
+
+func NewFrame(kind byte, body []byte) Frame { return frame{kind, body} }
+func (f frame) Kind() byte                  { return f.kind }
+func (f frame) Body() []byte                { return f.body }
+func (f frame) Bytes() []byte               { return f.bytes() }
+
+func Address(name string) net.IP { return address(name) }
+
+// Hears, Learns and HeardBy are the ears' own methods.
+var (
+	Hears  = (*ears).hear
+	Learns = (*ears).learn
+	Heard  = (*ears).heard
+)
+
+// GuardPacket judges a packet from a sender to self; runs are who can be dialled.
+func GuardPacket(label, self, from string, runs func(string) bool, b []byte) ([]byte, error) {
+	g := guard{label: label, self: self, from: from, runs: runs}
+	return g.packet(b)
+}
+
+// GuardState judges an exchange.
+func GuardState(label, from string, runs func(string) bool, b []byte, labelled bool) ([]byte, error) {
+	g := guard{label: label, from: from, runs: runs}
+	return g.state(bytes.NewReader(b), labelled)
+}
+
+// SwimAlive are the names that SWIM at a node does not hold for dead.
+func (p *Pulse) SwimAlive() map[string]bool { return p.swim.alive() }
