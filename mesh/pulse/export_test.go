@@ -3,6 +3,7 @@ package pulse
 import (
 	"bytes"
 	"net"
+	"time"
 )
 
 // Seams for tests.
@@ -30,7 +31,6 @@ var (
 	NewEars    = newEars
 	ReadFrame  = readFrame
 	ReadReport = readReport
-	Report     = report
 	TagOf      = tagOf
 	NameOf     = nameOf
 )
@@ -48,6 +48,15 @@ var (
 	Learns = (*ears).learn
 	Heard  = (*ears).heard
 )
+
+// Report writes ages of members, whoever they are.
+func Report(ages map[string]time.Duration) []byte {
+	r := &region{members: map[string]member{}}
+	for id := range ages {
+		r.members[id] = member{tag: tagOf(id)}
+	}
+	return report(ages, r)
+}
 
 // GuardPacket judges a packet from a sender to self; runs are who can be dialled.
 func GuardPacket(label, self, from string, runs func(string) bool, b []byte) ([]byte, error) {

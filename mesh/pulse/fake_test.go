@@ -31,6 +31,8 @@ type net struct {
 	mu      sync.Mutex
 	rand    *rand.Rand
 	nodes   []*node
+	peers   []string       // their peer ids
+	places  map[string]int // of peer ids
 	cut     func(a, b int) bool
 	cuts    int
 	ctx     context.Context
@@ -49,39 +51,30 @@ type node struct {
 	pulse    *pulse.Pulse
 }
 
+// id is the peer id of a node, which need not be one of libp2p's.
 func id(i int) string { return fmt.Sprintf("\x00\x24\x08\x01\x12\x20 %030d", i) }
 
 // newNet makes nodes of which the first hubs listen and are hubs. None has started.
 func newNet(t testing.TB, nodes, hubs int, loss float64) *net {
-	n := &net{loss: loss, rand: rand.New(rand.NewPCG(7, uint64(nodes))), slow: map[int]bool{}, streams: map[*stream]bool{}}
+	n := &net{loss: loss, rand: rand.New(rand.NewPCG(7, uint64(nodes))), slow: map[int]bool{}, streams: map[*stream]bool{}, places: map[string]int{}}
 	n.ctx = t.Context()
 	n.cut = func(int, int) bool { return false }
 	for i := range nodes {
+		n.peers = append(n.peers, id(i))
+		n.places[id(i)] = i
 		n.nodes = append(n.nodes, &node{n: n, index: i, listens: i < hubs, hub: i < hubs})
 	}
 	return n
 }
 
-func (n *net) roster() (out []string) {
-	for i := range n.nodes {
-		out = append(out, id(i))
-	}
-	return out
-}
-
 func (n *net) dialable(peer string) bool {
-	i := slices.Index(n.roster(), peer)
-	return i >= 0 && n.nodes[i].listens
+	i, ok := n.places[peer]
+	return ok && n.nodes[i].listens
 }
 
 // start begins a node's pulse.
 func (n *net) start(t testing.TB, i int) *pulse.Pulse {
 	t.Helper()
-	roster := n.roster()
-	dialable := map[string]bool{}
-	for _, peer := range roster {
-		dialable[peer] = n.dialable(peer)
-	}
 	d := n.nodes[i]
 	n.mu.Lock()
 	d.handlers, d.allows = map[string]func(string, pulse.Stream){}, map[string]func(string) bool{}
@@ -91,8 +84,8 @@ func (n *net) start(t testing.TB, i int) *pulse.Pulse {
 		level = slog.LevelWarn
 	}
 	p, err := pulse.New(pulse.Config{
-		Self: id(i), Region: label, Network: d, Roster: func() []string { return roster },
-		Hub: d.hub, Dialable: func(peer string) bool { return dialable[peer] },
+		Self: id(i), Region: label, Network: d, Roster: func() []string { return n.peers },
+		Hub: d.hub, Dialable: n.dialable,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
@@ -192,8 +185,8 @@ func (d *node) Handle(protocol string, allow func(string) bool, h func(string, p
 
 func (d *node) Open(ctx context.Context, peer, protocol string) (pulse.Stream, error) {
 	n := d.n
-	to := slices.Index(n.roster(), peer)
-	if to < 0 {
+	to, ok := n.places[peer]
+	if !ok {
 		return nil, errors.New("no member")
 	}
 	trip := time.NewTimer(2 * n.delay(d.index, to, 1))

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // Times. SILENT comes silentAfter after the last sign of life that counts.
@@ -98,7 +96,6 @@ type Pulse struct {
 
 	mu      sync.Mutex // guards what follows; nothing waits while it is held
 	closed  bool
-	started bool
 	ears    *ears
 	known   map[string]time.Time // since when a member is in the roster here
 	states  map[string]verdict
@@ -121,7 +118,8 @@ type region struct {
 }
 
 type member struct {
-	name     string
+	name     string // that memberlist has for it
+	tag      tag    // in reports
 	dialable bool
 }
 
@@ -163,9 +161,6 @@ func (p *Pulse) Start() error {
 		}
 		p.swim = s
 	}
-	p.mu.Lock()
-	p.started = true
-	p.mu.Unlock()
 	p.c.Network.Handle(protocolLink, p.allow, p.links.take)
 	if p.swim != nil {
 		p.c.Network.Handle(protocolState, p.allowState, p.swim.transport.take)
@@ -179,11 +174,16 @@ func (p *Pulse) Start() error {
 	return nil
 }
 
-// Close ends it and waits for all that it began.
+// Close ends it and waits for all that it began. It may be called again.
 func (p *Pulse) Close() {
 	p.mu.Lock()
+	again := p.closed
 	p.closed = true
 	p.mu.Unlock()
+	if again {
+		p.wait.Wait()
+		return
+	}
 	p.cancel()
 	if p.swim != nil {
 		p.swim.close()
@@ -266,23 +266,34 @@ func (p *Pulse) blame(peer string, err error) {
 	}
 }
 
-// look takes a new picture of the roster.
+// look takes a new picture of the roster, the old one if nothing has changed.
 func (p *Pulse) look() *region {
+	old := p.region.Load()
+	if old == nil {
+		old = &region{}
+	}
 	r := &region{members: map[string]member{}, names: map[string]string{}, tags: map[tag]string{}}
+	same := true
+	add := func(id string) {
+		m, known := old.members[id]
+		if !known {
+			m.name, m.tag = nameOf(id), tagOf(id)
+		}
+		dialable := p.c.Dialable(id)
+		same = same && known && m.dialable == dialable
+		m.dialable = dialable
+		r.members[id], r.names[m.name], r.tags[m.tag] = m, id, id
+	}
 	for _, id := range p.c.Roster() {
-		if id != p.c.Self && len(r.members) < membersMax {
-			r.add(id, p.c.Dialable(id))
+		if len(r.members) < membersMax {
+			add(id)
 		}
 	}
-	r.add(p.c.Self, p.c.Dialable(p.c.Self))
+	add(p.c.Self)
+	if same && len(r.members) == len(old.members) {
+		return old
+	}
 	return r
-}
-
-func (r *region) add(id string, dialable bool) {
-	m := member{name: peer.ID(id).String(), dialable: dialable}
-	r.members[id] = m
-	r.names[m.name] = id
-	r.tags[tagOf(id)] = id
 }
 
 // judge says of each member whether it is silent.
@@ -362,7 +373,7 @@ func (p *Pulse) beat() {
 	now := time.Now()
 	r := p.region.Load()
 	p.mu.Lock()
-	told := report(p.ears.ages(now, r))
+	told := report(p.ears.ages(now, r), r)
 	p.mu.Unlock()
 	for _, peer := range p.links.peers() {
 		p.links.send(peer, frame{kind: framePing})

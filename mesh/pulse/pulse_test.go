@@ -13,7 +13,7 @@ import (
 func (n *net) silent(i int) (out []int) {
 	for _, s := range n.nodes[i].pulse.States() {
 		if s.Silent {
-			out = append(out, slices.Index(n.roster(), s.Peer))
+			out = append(out, n.places[s.Peer])
 		}
 	}
 	return out
@@ -48,7 +48,7 @@ func TestSilenceIsSeen(t *testing.T) {
 			n.nodes[victim].pulse.Close()
 			seen := map[int]bool{}
 			for len(seen) < len(n.nodes)-len(gone) && time.Since(from) < 2*time.Minute {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(250 * time.Millisecond)
 				for i := range n.nodes {
 					if !gone[i] && !seen[i] && slices.Contains(n.silent(i), victim) {
 						seen[i] = true
@@ -141,7 +141,7 @@ func TestViewsMerge(t *testing.T) {
 			n.breaks(func(int, int) bool { return false })
 			from := time.Now()
 			for time.Since(from) < 2*time.Minute && slices.ContainsFunc(n.nodes, func(d *node) bool { return len(n.silent(d.index)) > 0 }) {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(250 * time.Millisecond)
 			}
 			t.Logf("views merged after %v", time.Since(from))
 			if time.Since(from) > 30*time.Second {

@@ -254,7 +254,7 @@ func (t *transport) receive(from string, b []byte) error {
 		return err
 	}
 	select {
-	case t.packets <- &memberlist.Packet{Buf: b, From: peerAddr(nameOf(from)), Timestamp: time.Now()}:
+	case t.packets <- &memberlist.Packet{Buf: b, From: peerAddr(t.p.region.Load().members[from].name), Timestamp: time.Now()}:
 	default:
 	}
 	return nil
@@ -262,7 +262,7 @@ func (t *transport) receive(from string, b []byte) error {
 
 func (t *transport) guard(from string) *guard {
 	r := t.p.region.Load()
-	return &guard{label: t.p.c.Region, self: nameOf(t.p.c.Self), from: nameOf(from), runs: func(name string) bool {
+	return &guard{label: t.p.c.Region, self: r.members[t.p.c.Self].name, from: r.members[from].name, runs: func(name string) bool {
 		id, ok := r.names[name]
 		return ok && r.members[id].dialable
 	}}

@@ -113,11 +113,11 @@ func tagOf(peer string) (t tag) {
 	return t
 }
 
-// report writes ages of at most ageMax: a tag and an age in units of 100 ms each.
-func report(ages map[string]time.Duration) []byte {
+// report writes ages of members, of at most ageMax: a tag and an age in units of 100 ms each.
+func report(ages map[string]time.Duration, r *region) []byte {
 	out := make([]byte, 0, len(ages)*(tagSize+2))
 	for peer, age := range ages {
-		t := tagOf(peer)
+		t := r.members[peer].tag
 		out = append(out, t[:]...)
 		out = binary.AppendUvarint(out, uint64(max(age, 0)/ageUnit))
 	}
