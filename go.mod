@@ -10,6 +10,7 @@ require (
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
 	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
+	github.com/hashicorp/go-msgpack/v2 v2.1.5 // tests: what memberlist has on the wire, by its own encoder
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // bounded cache of parsed keys
 	github.com/hashicorp/memberlist v0.6.0 // SWIM; not 0.7.0, whose go-metrics lacks the compat package that raft-wal imports
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
@@ -38,8 +39,6 @@ require (
 	pgregory.net/rapid v1.3.0 // tests: properties with replayable seeds
 	rsc.io/qr v0.2.0 // QR codes of invitations; no dependency of its own
 )
-
-require github.com/hashicorp/go-msgpack/v2 v2.1.5
 
 require (
 	filippo.io/bigmod v0.1.1-0.20260103110540-f8a47775ebe5 // indirect

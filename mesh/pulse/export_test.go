@@ -72,3 +72,15 @@ func GuardState(label, from string, runs func(string) bool, b []byte, labelled b
 
 // SwimAlive are the names that SWIM at a node does not hold for dead.
 func (p *Pulse) SwimAlive() map[string]bool { return p.swim.alive() }
+
+// Judge is one round of the judge.
+func (p *Pulse) Judge(now time.Time) { p.judge(now) }
+
+// Hears notes a frame of a member's.
+func (p *Pulse) Hears(peer string, at time.Time) { p.ears.hear(peer, at) }
+
+// IsSilent is the definition.
+func (p *Pulse) IsSilent(dialable, alive bool, unheard time.Duration, hubs int) bool {
+	now := time.Now()
+	return p.silent(member{name: "x", dialable: dialable}, map[string]bool{"x": alive}, now, now.Add(-unheard), hubs)
+}

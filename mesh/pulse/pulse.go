@@ -62,7 +62,8 @@ type Config struct {
 	// be one that can be dialled. A region needs one hub at least, and three to be safe
 	// from one that lies.
 	Hub bool
-	// Dialable reports whether a member, this node too, can be dialled. It must not block.
+	// Dialable reports whether a member can be dialled. It must not block. Whether this
+	// node can be is asked at Start.
 	Dialable func(peer string) bool
 	// Heard returns when the newest envelope by a member came here, or was made, if that
 	// was before; zero = never. It must not block, and not go by the author's clock alone.
@@ -94,13 +95,13 @@ type Pulse struct {
 	region  atomic.Pointer[region] // as of the last judge
 	changed chan struct{}
 
-	mu      sync.Mutex // guards what follows; nothing waits while it is held
-	closed  bool
-	ears    *ears
-	known   map[string]time.Time // since when a member is in the roster here
-	states  map[string]verdict
-	judged  time.Time
-	deaf    time.Time // until then nobody turns silent
+	mu     sync.Mutex // guards what follows; nothing waits while it is held
+	closed bool
+	ears   *ears
+	known  map[string]time.Time // since when a member is in the roster here
+	states map[string]verdict
+	judged time.Time
+	deaf   time.Time // until then nobody turns silent
 }
 
 // A verdict is a state, and when the member was last heard by the clock of this
