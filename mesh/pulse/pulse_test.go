@@ -103,7 +103,12 @@ func TestNoFalseSilence(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(hours)
+		for passed := time.Duration(0); passed < hours; passed += 20 * time.Minute {
+			time.Sleep(20 * time.Minute)
+			if passed%time.Hour == 40*time.Minute {
+				t.Logf("%v: %d false alarms", passed+20*time.Minute, len(wrong))
+			}
+		}
 		close(done)
 		synctest.Wait()
 		if len(wrong) > 0 {
