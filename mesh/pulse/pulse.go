@@ -22,6 +22,7 @@ const (
 	judgeEvery  = time.Second
 	beatEvery   = 5 * time.Second  // a hub pings, and tells its ages
 	rejoinEvery = 10 * time.Second // memberlist does not look for who is lost
+	forgetEvery = time.Minute
 	silentAfter = 20 * time.Second
 	vouchedFor  = 30 * time.Second // a member that can be dialled, and is alive by SWIM alone, while a hub lives
 	newFor      = 30 * time.Second // nobody is silent here before he was known for so long
@@ -101,6 +102,7 @@ type Pulse struct {
 	known  map[string]time.Time // since when a member is in the roster here
 	states map[string]verdict
 	judged time.Time
+	forgot time.Time // when ears last let go of who is gone
 	deaf   time.Time // until then nobody turns silent
 }
 
@@ -269,32 +271,30 @@ func (p *Pulse) blame(peer string, err error) {
 
 // look takes a new picture of the roster, the old one if nothing has changed.
 func (p *Pulse) look() *region {
+	ids := append(slices.Clone(p.c.Roster()), p.c.Self)
 	old := p.region.Load()
-	if old == nil {
-		old = &region{}
-	}
-	r := &region{members: map[string]member{}, names: map[string]string{}, tags: map[tag]string{}}
-	same := true
-	add := func(id string) {
-		m, known := old.members[id]
-		if !known {
-			m.name, m.tag = nameOf(id), tagOf(id)
-		}
-		dialable := p.c.Dialable(id)
-		same = same && known && m.dialable == dialable
-		m.dialable = dialable
-		r.members[id], r.names[m.name], r.tags[m.tag] = m, id, id
-	}
-	for _, id := range p.c.Roster() {
-		if len(r.members) < membersMax {
-			add(id)
-		}
-	}
-	add(p.c.Self)
-	if same && len(r.members) == len(old.members) {
+	if old != nil && old.is(ids, p.c.Dialable) {
 		return old
 	}
+	r := &region{members: map[string]member{}, names: map[string]string{}, tags: map[tag]string{}}
+	slices.Reverse(ids) // this node first
+	for _, id := range ids[:min(len(ids), membersMax)] {
+		m := member{name: nameOf(id), tag: tagOf(id), dialable: p.c.Dialable(id)}
+		r.members[id], r.names[m.name], r.tags[m.tag] = m, id, id
+	}
 	return r
+}
+
+// is reports whether the region is one of these members. The last of them may come
+// twice.
+func (r *region) is(ids []string, dialable func(string) bool) bool {
+	for _, id := range ids {
+		if m, ok := r.members[id]; !ok || m.dialable != dialable(id) {
+			return false
+		}
+	}
+	last := len(ids) - 1
+	return len(r.members) == len(ids) || len(r.members) == last && slices.Contains(ids[:last], ids[last])
 }
 
 // judge says of each member whether it is silent.
@@ -318,7 +318,10 @@ func (p *Pulse) judge(now time.Time) {
 		p.deaf = now.Add(deafFor)
 	}
 	p.judged = now
-	p.ears.forget(now, r)
+	if now.Sub(p.forgot) >= forgetEvery {
+		p.ears.forget(now, r)
+		p.forgot = now
+	}
 	differs := false
 	for id, m := range r.members {
 		if id == p.c.Self {

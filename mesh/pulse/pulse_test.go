@@ -1,7 +1,9 @@
 package pulse_test
 
 import (
+	"bytes"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -190,7 +192,28 @@ func TestSilenceAndReturn(t *testing.T) {
 	})
 }
 
-// Nothing is left when Close returns, also while all are lost and looked for.
+// memberlist's questions end with Close too, though it would wait for their answers.
+func TestCloseEndsQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, 6, 4, 0)
+		n.startAll(t)
+		defer n.stop()
+		time.Sleep(time.Minute)
+		n.breaks(func(int, int) bool { return true }) // so that there are questions
+		time.Sleep(7 * time.Second)
+		for _, d := range n.nodes {
+			d.pulse.Close()
+		}
+		synctest.Wait()
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if i := bytes.Index(stacks, []byte("memberlist.(*Memberlist)")); i >= 0 {
+			t.Errorf("memberlist goes on: %s", stacks[max(i-300, 0):min(i+300, len(stacks))])
+		}
+	})
+}
+
+// Nothing is left when Close returns.
 func TestCloseEndsAll(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	n := newNet(t, 6, 4, 0)
