@@ -183,6 +183,8 @@ func (d *node) Handle(protocol string, allow func(string) bool, h func(string, p
 	d.handlers[protocol], d.allows[protocol] = h, allow
 }
 
+func (d *node) Yield(string) {}
+
 func (d *node) Open(ctx context.Context, peer, protocol string) (pulse.Stream, error) {
 	n := d.n
 	to, ok := n.places[peer]

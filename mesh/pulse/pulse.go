@@ -23,6 +23,7 @@ const (
 	beatEvery   = 5 * time.Second  // a hub pings, and tells its ages
 	rejoinEvery = 10 * time.Second // memberlist does not look for who is lost
 	forgetEvery = time.Minute
+	blameEvery  = 10 * time.Minute
 	silentAfter = 20 * time.Second
 	vouchedFor  = 30 * time.Second // a member that can be dialled, and is alive by SWIM alone, while a hub lives
 	newFor      = 30 * time.Second // nobody is silent here before he was known for so long
@@ -49,6 +50,9 @@ type Network interface {
 	// Handle takes the streams that members open whom allow allows. h runs in a
 	// goroutine of its own.
 	Handle(protocol string, allow func(peer string) bool, h func(peer string, s Stream))
+	// Yield says of a protocol that its streams may end at any time: they are no reason
+	// to keep a connection.
+	Yield(protocol string)
 }
 
 // Config is what a pulse needs. All but Hub, Heard, Now and Log is required.
@@ -101,6 +105,7 @@ type Pulse struct {
 	ears   *ears
 	known  map[string]time.Time // since when a member is in the roster here
 	states map[string]verdict
+	blamed map[string]time.Time // when a member was last named in the log
 	judged time.Time
 	forgot time.Time // when ears last let go of who is gone
 	deaf   time.Time // until then nobody turns silent
@@ -147,7 +152,7 @@ func New(c Config) (*Pulse, error) {
 	}
 	p := &Pulse{
 		c: c, log: c.Log, changed: make(chan struct{}, 1),
-		ears: newEars(c.Self, c.Hub), known: map[string]time.Time{}, states: map[string]verdict{},
+		ears: newEars(c.Self, c.Hub), known: map[string]time.Time{}, states: map[string]verdict{}, blamed: map[string]time.Time{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.links = newLinks(p)
@@ -164,6 +169,7 @@ func (p *Pulse) Start() error {
 		}
 		p.swim = s
 	}
+	p.c.Network.Yield(protocolLink)
 	p.c.Network.Handle(protocolLink, p.allow, p.links.take)
 	if p.swim != nil {
 		p.c.Network.Handle(protocolState, p.allowState, p.swim.transport.take)
@@ -261,10 +267,21 @@ func (p *Pulse) hears(peer string) {
 	p.ears.hear(peer, now)
 }
 
-// blame names a member that sends what no node sends. Its stream ends.
+// blame names a member that sends what no node sends, once in blameEvery. Its stream
+// ends.
 func (p *Pulse) blame(peer string, err error) {
 	var refused *refusal
-	if errors.As(err, &refused) {
+	if !errors.As(err, &refused) || !p.region.Load().has(peer) {
+		return
+	}
+	now := time.Now()
+	p.mu.Lock()
+	often := now.Sub(p.blamed[peer]) < blameEvery
+	if !often {
+		p.blamed[peer] = now
+	}
+	p.mu.Unlock()
+	if !often {
 		p.log.Warn("a member sends what no node sends: its stream is closed", "peer", nameOf(peer), "err", err)
 	}
 }
@@ -352,6 +369,7 @@ func (p *Pulse) judge(now time.Time) {
 		if !r.has(id) {
 			delete(p.known, id)
 			delete(p.states, id)
+			delete(p.blamed, id)
 			differs = true
 		}
 	}

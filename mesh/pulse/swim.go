@@ -25,9 +25,10 @@ const (
 	exchangeEvery = 30 * time.Second
 	exchangeTime  = 10 * time.Second
 	packetsMax    = 256 // that wait for memberlist; more are dropped
-	exchangesMax  = 16  // that members begin here, at once
-	rejoinMax     = 16  // at once
-	asksMax       = 64  // questions that memberlist may still wait for
+	exchangeApart = time.Second
+	exchangesMax  = 16 // that members begin here, at once
+	rejoinMax     = 16 // at once
+	asksMax       = 64 // questions that memberlist may still wait for
 )
 
 // A swim is memberlist among the members that can be dialled. What it says is one
@@ -142,13 +143,14 @@ type transport struct {
 	asked  [asksMax]uint32 // sequence numbers of the last questions
 	asks   int
 	open   map[*exchange]bool
-	taken  map[string]bool // peers that have an exchange here, which they began
+	taken  map[string]bool      // peers that have an exchange here, which they began …
+	last   map[string]time.Time // … when they began the last one
 }
 
 func newTransport(p *Pulse) *transport {
 	return &transport{
 		p: p, packets: make(chan *memberlist.Packet, packetsMax), streams: make(chan net.Conn),
-		open: map[*exchange]bool{}, taken: map[string]bool{},
+		open: map[*exchange]bool{}, taken: map[string]bool{}, last: map[string]time.Time{},
 	}
 }
 
@@ -302,11 +304,15 @@ func (t *transport) take(peer string, s Stream) {
 // keep notes an exchange, or ends it.
 func (t *transport) keep(e *exchange) bool {
 	t.mu.Lock()
-	may := !t.closed && (!e.theirs || !t.taken[e.peer] && len(t.taken) < exchangesMax)
+	now := time.Now()
+	if len(t.last) > membersMax {
+		clear(t.last)
+	}
+	may := !t.closed && (!e.theirs || !t.taken[e.peer] && len(t.taken) < exchangesMax && now.Sub(t.last[e.peer]) >= exchangeApart)
 	if may {
 		t.open[e] = true
 		if e.theirs {
-			t.taken[e.peer] = true
+			t.taken[e.peer], t.last[e.peer] = true, now
 		}
 	}
 	t.mu.Unlock()

@@ -23,6 +23,8 @@ func (c carrier) Handle(protocol string, allow func(string) bool, h func(string,
 	c.m.Handle(protocol, allow, func(peer string, s mesh.Stream) { h(peer, s) })
 }
 
+func (c carrier) Yield(protocol string) { c.m.Yield(protocol) }
+
 // The pulse over real meshes: who is gone is silent everywhere within 35 s, nobody
 // else is, and after a partition all see all again within 30 s.
 func TestPulse(t *testing.T) {
