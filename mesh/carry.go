@@ -61,11 +61,12 @@ type cargo struct {
 
 	mu     sync.RWMutex
 	allows map[protocol.ID]func(peer string) bool
+	yields map[protocol.ID]bool
 }
 
 func newCargo() (*cargo, error) {
 	p, err := newPaces(noteEvery, noteBurst)
-	return &cargo{paces: p, allows: map[protocol.ID]func(string) bool{}}, err
+	return &cargo{paces: p, allows: map[protocol.ID]func(string) bool{}, yields: map[protocol.ID]bool{}}, err
 }
 
 // allow returns who may open streams of a protocol, nil if others do not handle it.
@@ -114,6 +115,22 @@ func (m *Mesh) Handle(name string, allow func(peer string) bool, h func(peer str
 	})
 }
 
+// Yield says of a protocol that its streams may end at any time, so that they do not
+// keep the supervisor from changing their connection for another. Streams that are
+// always there must say so: peers that never change are what an eclipse needs.
+func (m *Mesh) Yield(name string) {
+	m.cargo.mu.Lock()
+	defer m.cargo.mu.Unlock()
+	m.cargo.yields[protocol.ID(name)] = true
+}
+
+// holds reports whether streams of a protocol keep their connection.
+func (c *cargo) holds(p protocol.ID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.allows[p] != nil && !c.yields[p]
+}
+
 // streams counts those of a protocol with a peer.
 func (m *Mesh) streams(id peer.ID, p protocol.ID, d network.Direction) (n int) {
 	for _, c := range m.host.Network().ConnsToPeer(id) {
@@ -136,11 +153,11 @@ func (m *Mesh) dismiss(c network.Conn) {
 	}
 }
 
-// carries reports whether streams of others are open with a peer: the supervisor
-// does not change it for another then.
+// carries reports whether streams of others that do not yield are open with a peer: the
+// supervisor does not change it for another then.
 func (m *Mesh) carries(id peer.ID) bool {
 	for _, c := range m.host.Network().ConnsToPeer(id) {
-		if slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return m.cargo.allow(s.Protocol()) != nil }) {
+		if slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return m.cargo.holds(s.Protocol()) }) {
 			return true
 		}
 	}

@@ -105,6 +105,15 @@ func TestCarriedStreams(t *testing.T) {
 		t.Error(err)
 	}
 	await(t, "nothing carried any more", func() bool { return !b.Carries(a.libp2pID()) })
+	a.opens(t, b)
+	<-from
+	if !b.Carries(a.libp2pID()) {
+		t.Error("nothing is carried")
+	}
+	b.Yield(protocolTest)
+	if b.Carries(a.libp2pID()) {
+		t.Error("streams that yield keep their connection")
+	}
 	if _, err := a.Open(t.Context(), string(b.libp2pID()), "/watchward/unheard/0"); err == nil {
 		t.Error("a protocol that nobody handles is opened")
 	}

@@ -31,6 +31,8 @@ var laws = []law{
 	{"mesh/...", module + "node", "the mesh carries envelopes and does not know what they say"},
 	{"mesh/...", module + "ledger", "gossip never waits for the ledger"},
 	{"mesh/...", "github.com/dgraph-io/badger", "what is kept is the store's matter"},
+	{"mesh/pulse", module + "mesh", "the pulse works over whatever carries its streams"},
+	{"mesh/pulse", module + "crypto", "the pulse knows peer ids alone"},
 	{"ledger/...", module + "mesh", "the ledger works whatever carries its traffic"},
 	{"ledger/...", module + "node", "the ledger orders ids and does not know what they mean"},
 	{"ledger/verify", "github.com/hashicorp/raft", "a verifier needs no cluster"},
