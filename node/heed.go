@@ -132,13 +132,13 @@ func (h *heed) one(r store.Record) error {
 	if r.Notice.Kind == notice.KindAssistance {
 		return h.n.confirm(*r.Notice.Ref)
 	}
-	return h.n.alarm(r)
+	return h.n.alertMayday(r)
 }
 
-// alarm raises the highest alert of a mayday in the region; of one in another region
+// alertMayday raises the highest alert of a mayday in the region; of one in another region
 // an alert only where something ties that hospital to this one. Who calls again within
 // ten minutes alerts nobody again.
-func (n *Node) alarm(r store.Record) error {
+func (n *Node) alertMayday(r store.Record) error {
 	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil ||
 		r.Author != n.member && n.floods.muted(r.Author, false, n.now()) {
 		return nil
