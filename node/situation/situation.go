@@ -86,7 +86,7 @@ type Picture struct {
 	ahead   map[reference]taken
 	line    []reference // of ahead, in order of arrival; a ring
 	next    int         // in line
-	spread  spread
+	spread  *spread
 }
 
 // A reference is what an author says it takes back.

@@ -431,15 +431,15 @@ func (v *viewer) questions() {
 }
 
 func (v *viewer) sightings(key notice.Key) []Seen {
-	n, ok := v.p.spread.subjects[key]
-	if !ok {
+	n := v.p.spread.byKey.find(key[:])
+	if n == 0 {
 		return nil
 	}
-	return v.p.spread.timeLine(&v.p.spread.subject[n], v.level, v.ask.Now-keptMs)
+	return v.p.spread.timeLine(v.p.spread.subjects.at(n), v.level, v.ask.Now-keptMs)
 }
 
 func (v *viewer) spreading() {
-	s := &v.p.spread
+	s := v.p.spread
 	type found struct {
 		n         uint32
 		end       int64
@@ -447,9 +447,9 @@ func (v *viewer) spreading() {
 	}
 	var all []found
 	for _, n := range s.several {
-		sub := &s.subject[n]
-		f := found{n: n, end: sub.ranks.end(v.level)}
-		if ever := sub.ever.end(v.level); f.end <= v.ask.Now && ever > v.ask.Now {
+		c := s.crowdOf(s.subjects.at(n))
+		f := found{n: n, end: c.ranks.end(v.level)}
+		if ever := c.ever.end(v.level); f.end <= v.ask.Now && ever > v.ask.Now {
 			f.end, f.takenBack = ever, true
 		}
 		if f.end > v.ask.Now-endedMs && f.end != 0 {
@@ -463,15 +463,16 @@ func (v *viewer) spreading() {
 		return 0
 	}
 	slices.SortFunc(all, func(a, b found) int {
-		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.end, a.end), slices.Compare(s.subject[a.n].key[:], s.subject[b.n].key[:]))
+		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.end, a.end), slices.Compare(s.subjects.at(a.n).key[:], s.subjects.at(b.n).key[:]))
 	})
 	for _, f := range cut(v, "spreading", all, spreadingMax) {
-		sub := &s.subject[f.n]
-		out := Spreading{What: sub.what(v.level), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
+		sub := s.subjects.at(f.n)
+		c := s.crowdOf(sub)
+		out := Spreading{What: c.what(sub.key, v.level), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
 		out.Seen = s.timeLine(sub, v.level, min(v.ask.Now, f.end)-windowMs)
-		ranks, need, seen := sub.ranks, organised, 0
+		ranks, need, seen := c.ranks, organised, 0
 		if f.takenBack {
-			ranks = sub.ever
+			ranks = c.ever
 		}
 		if ranks[v.level-1].manual[organised-1].at+windowMs != f.end {
 			need = automatic
