@@ -36,7 +36,7 @@ func TestFloodIsMuted(t *testing.T) {
 	}
 	marks := func(m *testkit.Member) []string {
 		t.Helper()
-		members, err := b.Members(t.Context())
+		members, err := b.Members(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -220,7 +220,7 @@ func (f *fakeNode) Indicator(_ context.Context, typ, value string, ceiling notic
 	return api.IndicatorView{Indicator: api.Indicator{Type: "domain", Value: value}}, true, nil
 }
 
-func (f *fakeNode) Members(context.Context) ([]api.MemberView, error) {
+func (f *fakeNode) Members(context.Context, notice.TLP) ([]api.MemberView, error) {
 	return []api.MemberView{{ID: "aa", Name: "St Anna", Self: true, Roles: []string{"hospital"}}}, nil
 }
 

@@ -49,7 +49,7 @@ type Node interface {
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Members returns every member this node knows of, by name.
-	Members(ctx context.Context) ([]MemberView, error)
+	Members(ctx context.Context, ceiling notice.TLP) ([]MemberView, error)
 	// Situation returns the regional picture, with what changed since a time (ms; 0 =
 	// that is not asked).
 	Situation(ctx context.Context, since int64, ceiling notice.TLP) (Situation, error)

@@ -52,6 +52,7 @@ const (
 	StateUnderAttack  = "UNDER-ATTACK"
 	StateDeclaredDown = "DECLARED-DOWN"
 	StateSilent       = "SILENT"
+	StateOK           = "OK"
 )
 
 // Party is a member.

@@ -230,6 +230,9 @@ type MemberView struct {
 	Region    string   `json:"region"`
 	Roles     []string `json:"roles" doc:"hospital, coordinator, bridge, supplier"`
 	Self      bool     `json:"self,omitempty" doc:"This node"`
+	State     string   `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,SILENT,OK" doc:"Silence is no attack. Of other regions' members nothing is known but what they say, so it is left out if that is nothing"`
+	Since     Time     `json:"since,omitempty" doc:"Of SILENT when it was heard last, missing if never; of UNDER-ATTACK and DECLARED-DOWN when it said so"`
+	HeardBy   string   `json:"heard_by,omitempty" doc:"Of SILENT: who heard it then"`
 	Connected bool     `json:"connected" doc:"A connection is open now"`
 	Hub       bool     `json:"hub,omitempty" doc:"Others can dial it"`
 	PeerID    string   `json:"peer_id,omitempty"`
@@ -281,6 +284,8 @@ type Status struct {
 	Now      Time         `json:"now" doc:"This node's clock"`
 	Peers    int          `json:"peers" doc:"Open connections to members"`
 	Members  int          `json:"members" doc:"Members known, this node included"`
+	State    string       `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
+	States   StateCounts  `json:"states" doc:"Members of this region by state, this node included"`
 	LastIn   Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
 	LastOut  Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
 	Waiting  int          `json:"waiting" doc:"Notices to be signed and sent"`

@@ -174,11 +174,8 @@ func (p *Picture) View(ask Ask) View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spread.advance(ask.Now)
-	v := viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}}
-	if ask.Ceiling == 0 {
-		v.level = levels
-	}
-	v.collect()
+	v := newViewer(p, ask)
+	v.collect(func(notice.Kind) bool { return true })
 	v.profiles()
 	v.maydays()
 	v.services()
@@ -194,10 +191,34 @@ func (p *Picture) View(ask Ask) View {
 	return v.view
 }
 
-// collect finds what may be shown, each author's in its order.
-func (v *viewer) collect() {
+func newViewer(p *Picture, ask Ask) *viewer {
+	v := &viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}}
+	if ask.Ceiling == 0 {
+		v.level = levels
+	}
+	return v
+}
+
+// States returns what View says of ask.Members, for less work.
+func (p *Picture) States(ask Ask) []Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := newViewer(p, ask)
+	v.collect(func(k notice.Kind) bool {
+		return k == notice.KindProfile || k == notice.KindMayday || k == notice.KindService
+	})
+	v.profiles()
+	v.maydays()
+	v.services()
+	v.members()
+	return v.view.Members
+}
+
+// collect finds what may be shown of the kinds that are wanted, each author's in its
+// order.
+func (v *viewer) collect(wants func(notice.Kind) bool) {
 	for k, s := range v.p.shelves {
-		if !v.within(k.tlp) {
+		if !v.within(k.tlp) || !wants(k.kind) {
 			continue
 		}
 		for _, e := range s.entries {
