@@ -30,3 +30,6 @@ func (k *Keys) Drop(key [2]byte) {
 		k.rows.drop(row)
 	}
 }
+
+// Words returns how many notices that are not sightings are held.
+func (p *Picture) Words() int { return len(p.byID) }

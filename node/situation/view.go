@@ -14,7 +14,9 @@ const (
 	askedFor      = 7 * 86400 // s: how long a question is
 	spreadingMax  = 50
 	listMax       = 500 // of each other list; the newest
+	eachMax       = 64  // of them of one member
 	linksShownMax = 100 // lines of a supplier's time line
+	actsShownMax  = 100 // claims on a request, as many offers and refused acts
 )
 
 // An Ask says what view is wanted.
@@ -49,6 +51,7 @@ type View struct {
 	Spreading  []Spreading
 	Changes    []Change
 	Partial    []Partial
+	Aside      []Aside  // who said most first
 	More       []string // the lists of which only the newest are here
 }
 
@@ -157,12 +160,19 @@ type Partial struct {
 	Before int64 // ms
 }
 
+// An Aside is a member that says so much that some of its words are not shown.
+type Aside struct {
+	Member crypto.MemberID
+	Count  int
+}
+
 // viewer makes one view.
 type viewer struct {
 	p     *Picture
 	ask   Ask
 	level int
 	view  View
+	aside map[crypto.MemberID]int
 
 	kinds   [len(shelfMax)][]*entry // what may be shown, taken back or not, by kind
 	about   map[crypto.ItemID][]*entry
@@ -188,11 +198,19 @@ func (p *Picture) View(ask Ask) View {
 	if ask.Since > 0 {
 		v.changes()
 	}
+	for member, count := range v.aside {
+		v.view.Aside = append(v.view.Aside, Aside{member, count})
+	}
+	slices.SortFunc(v.view.Aside, func(a, b Aside) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.Compare(a.Member[:], b.Member[:]))
+	})
+	slices.Sort(v.view.More)
+	v.view.More = slices.Compact(v.view.More)
 	return v.view
 }
 
 func newViewer(p *Picture, ask Ask) *viewer {
-	v := &viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}}
+	v := &viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}, aside: map[crypto.MemberID]int{}}
 	if ask.Ceiling == 0 {
 		v.level = levels
 	}
@@ -312,6 +330,54 @@ func cut[T any](v *viewer, name string, list []T, limit int) []T {
 	return list[:limit]
 }
 
+// share shortens a list to listMax, and each member's part of it to eachMax or less:
+// who says much puts aside its own words, and nobody else's. Of each the first stay.
+func share[T any](v *viewer, name string, list []T, by func(T) crypto.MemberID) []T {
+	return even(v, name, list, eachMax, listMax, by, func(m crypto.MemberID) { v.aside[m]++ })
+}
+
+// even is share by other limits. What by has the zero member for is not cut for others.
+func even[T any](v *viewer, name string, list []T, each, limit int, by func(T) crypto.MemberID, aside func(crypto.MemberID)) []T {
+	if len(list) <= each {
+		return list
+	}
+	count := map[crypto.MemberID]int{}
+	for _, e := range list {
+		count[by(e)]++
+	}
+	each, out := fair(count, each, limit), list[:0:0]
+	clear(count)
+	for _, e := range list {
+		m := by(e)
+		if count[m]++; m == (crypto.MemberID{}) || count[m] <= each {
+			out = append(out, e)
+		} else if aside != nil {
+			aside(m)
+		}
+	}
+	if len(out) < len(list) {
+		v.view.More = append(v.view.More, name)
+	}
+	return cut(v, name, out, limit)
+}
+
+// fair is the largest share up to each with which all have room, and 1 at least.
+func fair(count map[crypto.MemberID]int, each, limit int) int {
+	for ; each > 1; each-- {
+		sum := 0
+		for m, n := range count {
+			if m != (crypto.MemberID{}) {
+				n = min(n, each)
+			}
+			sum += n
+		}
+		if sum <= limit {
+			break
+		}
+	}
+	return each
+}
+
 func (v *viewer) profiles() {
 	for _, e := range newestBy(v.kinds[notice.KindProfile], func(*entry) string { return "" }) {
 		if !e.Exercise {
@@ -335,15 +401,17 @@ func (v *viewer) maydays() {
 		e := newest(list)
 		m := Mayday{Said: v.saidBy(e), Text: e.Notice.Mayday.Text, ClockOff: e.ClockOff, Contact: v.contact[e.Author], Replaces: e.Notice.Ref}
 		for _, d := range v.about[e.ID] {
-			if d.Notice.Kind == notice.KindDispute && v.ask.Coordinator != nil && v.ask.Coordinator(d.Author, e.Author) {
-				m.Disputed = append(m.Disputed, v.saidBy(d))
-				m.Reasons = append(m.Reasons, d.Notice.Reason)
+			if d.Notice.Kind != notice.KindDispute || v.ask.Coordinator == nil || !v.ask.Coordinator(d.Author, e.Author) {
+				continue
 			}
+			if i := slices.IndexFunc(m.Disputed, func(w Said) bool { return w.Member == d.Author }); i >= 0 { // it says it again
+				m.Disputed, m.Reasons = slices.Delete(m.Disputed, i, i+1), slices.Delete(m.Reasons, i, i+1)
+			}
+			m.Disputed, m.Reasons = append(m.Disputed, v.saidBy(d)), append(m.Reasons, d.Notice.Reason)
 		}
 		v.view.Maydays = append(v.view.Maydays, m)
 	}
 	slices.SortFunc(v.view.Maydays, func(a, b Mayday) int { return a.Said.compare(b.Said) })
-	v.view.Maydays = cut(v, "maydays", v.view.Maydays, listMax)
 }
 
 // compare sorts the last first.
@@ -387,7 +455,8 @@ func (v *viewer) members() {
 		}
 		v.view.Members = append(v.view.Members, m)
 	}
-	v.view.Services = cut(v, "services", v.view.Services, listMax)
+	v.view.Maydays = cut(v, "maydays", v.view.Maydays, listMax) // one a member
+	v.view.Services = share(v, "services", v.view.Services, func(s Service) crypto.MemberID { return s.Member })
 }
 
 // links sorts the words on links by supplier.
@@ -418,13 +487,34 @@ func (v *viewer) links() {
 	}
 	for _, s := range by {
 		slices.SortFunc(s.Line, func(a, b Link) int { return cmp.Or(cmp.Compare(b.Link.At, a.Link.At), a.Said.compare(b.Said)) })
-		s.Line = cut(v, "links", s.Line, linksShownMax)
 		v.view.Suppliers = append(v.view.Suppliers, *s)
 	}
 	slices.SortFunc(v.view.Suppliers, func(a, b Supplier) int {
-		return cmp.Or(cmp.Compare(len(b.Cut), len(a.Cut)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(members(b.Cut), members(a.Cut)), cmp.Compare(a.Name, b.Name))
 	})
-	v.view.Suppliers = cut(v, "suppliers", v.view.Suppliers, listMax)
+	v.view.Suppliers = share(v, "suppliers", v.view.Suppliers, func(s Supplier) crypto.MemberID {
+		by := s.Line[0].Member
+		if slices.ContainsFunc(s.Line, func(l Link) bool { return l.Member != by }) {
+			return crypto.MemberID{} // several name it
+		}
+		return by
+	})
+	for i := range v.view.Suppliers {
+		s := &v.view.Suppliers[i]
+		s.Line = even(v, "links", s.Line, linksShownMax, linksShownMax, func(l Link) crypto.MemberID { return l.Member }, nil)
+		s.Cut = even(v, "links", s.Cut, linksShownMax, linksShownMax, Said.by, nil)
+	}
+}
+
+func (w Said) by() crypto.MemberID { return w.Member }
+
+// members counts those that said something.
+func members(all []Said) int {
+	seen := map[crypto.MemberID]bool{}
+	for _, w := range all {
+		seen[w.Member] = true
+	}
+	return len(seen)
 }
 
 func (v *viewer) questions() {
@@ -448,7 +538,7 @@ func (v *viewer) questions() {
 		slices.SortFunc(q.Answers, func(a, b Answer) int { return a.Said.compare(b.Said) })
 		v.view.Questions = append(v.view.Questions, q)
 	}
-	v.view.Questions = cut(v, "questions", v.view.Questions, listMax)
+	v.view.Questions = share(v, "questions", v.view.Questions, func(q Question) crypto.MemberID { return q.Member })
 }
 
 func (v *viewer) sightings(key notice.Key) []Seen {
