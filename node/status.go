@@ -66,6 +66,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 			s.LastIn = max(s.LastIn, api.Time(heard))
 		}
 	}
+	s.LastIn, s.LastOut = min(s.LastIn, s.Now), min(s.LastOut, s.Now) // by a clock that was ahead before
 	warn := func(on bool, text string) {
 		if on && text != "" {
 			s.Warnings = append(s.Warnings, text)
@@ -80,7 +81,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	members := n.roster.Members(n.roster.Region())
 	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
-	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), "no other member is connected: check the network; local answers go on")
+	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), n.alone())
 	if own := n.credential(); own != nil {
 		s.Until = api.Time(own.NotAfter)
 		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
@@ -102,6 +103,33 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	warn(n.silenced(), "this node's credential was revoked."+waits+" "+supersedeFix)
 	return s, nil
+}
+
+// alone is what a node says that is connected to nobody.
+func (n *Node) alone() string {
+	text := "no other member is connected: check the network; local answers go on, and what is said here is sent by itself once one is"
+	if count := n.unheld(); count > 0 {
+		text += fmt.Sprintf(" (%d signed and not known to be held by another)", count)
+	}
+	return text
+}
+
+// unheld counts the envelopes of this node of which no peer has said that it holds
+// them; 0 before any peer has said since the start what it holds.
+func (n *Node) unheld() (count uint64) {
+	for _, h := range n.store.Frontier().Author(n.roster.Region(), n.member) {
+		if h.Chain.Serial != n.serial {
+			continue
+		}
+		switch epoch, seq := n.mesh.Held(h.Chain.Audience); {
+		case epoch == 0:
+		case h.Chain.Epoch > epoch:
+			count += h.Highest()
+		case h.Chain.Epoch == epoch && h.Highest() > seq:
+			count += h.Highest() - seq
+		}
+	}
+	return count
 }
 
 // ownCredential is what a node says of its credential at a time (ms), "" while it

@@ -198,7 +198,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`"offset_ms":[-\d]+,"members":\d+`), `"offset_ms":"N","members":"N"`},
 	{regexp.MustCompile(`"(used_bytes|free_bytes|offset_ms|latency_ms)":( ?)[-\d.e]+`), `"$1":${2}"N"`},
 	{regexp.MustCompile(`"version":( ?)"[^"]*"`), `"version":${1}"VERSION"`},
-	{regexp.MustCompile(`\b\d{1,2} [A-Z][a-z]{2} \d\d:\d\d UTC`), "CLOCK"},
+	{regexp.MustCompile(`\b\d{1,2} [A-Z][a-z]{2} \d\d:\d\d( UTC)?`), "CLOCK"},
 	{regexp.MustCompile(`just now|\d+ (s|min) ago`), "AGO"},
 	{regexp.MustCompile(` {2,}`), "  "},
 	{regexp.MustCompile(`(?m) +$`), ""},
