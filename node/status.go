@@ -107,11 +107,13 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 
 // alone is what a node says that is connected to nobody.
 func (n *Node) alone() string {
-	text := "no other member is connected: check the network; local answers go on, and what is said here is sent by itself once one is"
-	if count := n.unheld(); count > 0 {
-		text += fmt.Sprintf(" (%d signed and not known to be held by another)", count)
+	waits := "what is said here is"
+	if count := n.unheld(); count == 1 {
+		waits = "1 word that nobody else is known to hold is"
+	} else if count > 1 {
+		waits = fmt.Sprintf("%d words that nobody else is known to hold are", count)
 	}
-	return text
+	return "no other member is connected: check the network; local answers go on, and " + waits + " sent once one is"
 }
 
 // unheld counts the envelopes of this node of which no peer has said that it holds

@@ -63,12 +63,12 @@ type picture struct {
 // line prints one line. Its arguments come from other hospitals, so they are made
 // harmless first.
 func (p *picture) line(format string, args ...any) {
-	fmt.Fprintln(p.out, wrap(strings.TrimRight(plain(fmt.Sprintf(format, args...)), " "), p.width))
+	fmt.Fprintln(p.out, wrap(strings.TrimRight(plain(fmt.Sprintf(format, args...)), " "), "    ", p.width))
 }
 
-// wrap breaks a line between words, and lets what follows begin further in.
-func wrap(line string, width int) string {
-	const further = "    "
+// wrap breaks a line between words, and lets what follows begin further in. Width 0
+// is no limit.
+func wrap(line, further string, width int) string {
 	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
 	words := strings.Split(line[len(indent):], " ")
 	var out strings.Builder
@@ -209,8 +209,10 @@ func (p *picture) states() {
 	}
 }
 
-// fineNamed is how many hospitals that are well are named.
-const fineNamed = 20
+const (
+	fineNamed = 20 // hospitals that are well and named
+	listWidth = 80 // columns of a list that holds nothing for programs
+)
 
 // fine prints who is well: last, for nobody looks for it first.
 func (p *picture) fine() {
@@ -226,7 +228,13 @@ func (p *picture) fine() {
 		p.line("  %s: watchward members lists them", plural(int64(len(fine)), "hospital"))
 	case len(fine) > 0:
 		p.title(bold, "OK")
-		p.line("  %s", strings.Join(fine, ", "))
+		for i, n := range fine {
+			fine[i] = strings.ReplaceAll(n, " ", "\u00a0") // a name is not broken
+		}
+		list := wrap("  "+strings.Join(fine, ", "), "", cmp.Or(p.width, listWidth))
+		for line := range strings.Lines(strings.ReplaceAll(list, "\u00a0", " ")) {
+			fmt.Fprintln(p.out, plain(strings.TrimSuffix(line, "\n")))
+		}
 	}
 }
 
@@ -335,10 +343,7 @@ func (p *picture) links() {
 
 // way says in which direction a link goes.
 func way(direction string) string {
-	if direction == "both" {
-		return "both ways"
-	}
-	return direction
+	return map[string]string{"in": "inbound", "out": "outbound", "both": "both ways"}[direction]
 }
 
 func (p *picture) services() {
@@ -377,7 +382,8 @@ func (p *picture) questions() {
 		p.line("    since %s", p.when(q.Said))
 		p.from("    ", q.ID)
 		if len(q.Answers) == 0 {
-			p.line("    no answer yet: watchward respond %s seen", q.ID)
+			p.line("    no answer yet; seen, not-seen or unknown:")
+			p.line("      watchward respond %s unknown", q.ID)
 		}
 		for _, a := range q.Answers {
 			how := ""
