@@ -90,6 +90,9 @@ var Figures = []Figure{
 	{6, "LedgerMillion", "… audit, on one core", "audit/s/core", 100_000, true, "/s", "", ""},
 	{6, "LedgerMillion", "receipt check, keys parsed, p50", "receipt-warm-ms", 0.5, false, "ms", "", ""},
 	{6, "LedgerMillion", "… from the records, p50", "receipt-cold-ms", 3, false, "ms", "", ""},
+	{7, "MaydayProcesses", "12 processes, lines of 25 ms, sightings flow: mayday → alert, p50", "p50-ms", 0, false, "ms", "word-p50-ms", "an ordinary word → stream, p50"},
+	{7, "MaydayProcesses", "… p99", "p99-ms", 0, false, "ms", "word-p99-ms", "an ordinary word → stream, p99"},
+	{7, "MaydayProcesses", "… beside plain GossipSub, p99", "p99-ms", 0, false, "ms", "plain-p99-ms", "plain GossipSub in the same places, p99"},
 }
 
 // Options of Run.
