@@ -61,7 +61,9 @@ func (n *Node) compareClock() {
 		n.correction.Store(0)
 		n.keepClock(0)
 	default:
-		n.correction.Store(int64(skew.offset))
+		if old := n.correction.Swap(int64(skew.offset)); time.Duration(old-int64(skew.offset)).Abs() > skewMax {
+			n.picture.anew() // what this node has said counts at another time
+		}
 		n.keepClock(skew.offset)
 		n.alert(store.Alert{Kind: "clock", Severity: "warning", Dedup: "clock/" + n.now().UTC().Format(time.DateOnly),
 			Text: fmt.Sprintf("This machine's clock is %s off the median of %d members, whose time is used instead: check its time server.", skew.offset.Abs().Round(time.Second), skew.members)})

@@ -120,7 +120,7 @@ func (p *picture) follow(ctx context.Context) error {
 	return p.n.store.Follow(ctx, p.local, 0, func(local uint64, records []store.Record) error {
 		now := p.n.now()
 		for _, r := range records {
-			for _, s := range fresh.Add(factOf(r), now.UnixMilli()) {
+			for _, s := range fresh.Add(p.fact(r), now.UnixMilli()) {
 				p.spreading(s, now)
 			}
 		}
@@ -148,13 +148,13 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	p.here = 0
 	add := func(r store.Record) error {
 		p.here = max(p.here, r.Local)
-		into.Add(factOf(r), now.UnixMilli())
+		into.Add(p.fact(r), now.UnixMilli())
 		if r.Notice.Kind != notice.KindMayday && !r.Retracted {
 			return nil
 		}
 		said, err := p.n.store.Spoken(r.ID, 0)
 		for _, r := range said {
-			into.Add(factOf(r), now.UnixMilli())
+			into.Add(p.fact(r), now.UnixMilli())
 		}
 		return err
 	}
@@ -170,7 +170,7 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	return p.each(ctx, sightings, func(r store.Record) error {
 		p.here = max(p.here, r.Local)
 		if r.Local <= p.local {
-			into.Add(factOf(r), now.UnixMilli())
+			into.Add(p.fact(r), now.UnixMilli())
 		}
 		return nil
 	})
@@ -194,7 +194,9 @@ func (p *picture) each(ctx context.Context, q store.Query, do func(store.Record)
 	}
 }
 
-func factOf(r store.Record) situation.Fact {
+// fact is what a record tells. What this node said by a clock that was ahead, and has
+// been corrected since, was said when the corrected one says.
+func (p *picture) fact(r store.Record) situation.Fact {
 	f := situation.Fact{
 		ID: r.ID, Author: r.Author, Notice: r.Notice, TLP: r.TLP, Audience: r.Audience, Received: r.Received, Expiry: r.Expiry,
 		Exercise: r.Exercise, ClockOff: r.Flags&store.ClockOff != 0, Retracted: r.Retracted,
@@ -202,6 +204,11 @@ func factOf(r store.Record) situation.Fact {
 	}
 	if h := r.Header; h != nil {
 		f.Order = situation.Order{Serial: h.Serial, Epoch: h.Epoch, Seq: h.Seq, Time: h.Time, Index: r.Index}
+	}
+	now := p.n.now().UnixMilli()
+	if r.Author == p.n.member && r.Received > now+clockWindow.Milliseconds() {
+		f.Received = min(now, r.Received+time.Duration(p.n.correction.Load()).Milliseconds())
+		f.ClockOff = true
 	}
 	return f
 }

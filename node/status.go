@@ -88,6 +88,7 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 			s.LastIn = max(s.LastIn, api.Time(heard))
 		}
 	}
+	s.LastIn, s.LastOut = min(s.LastIn, s.Now), min(s.LastOut, s.Now) // by a clock that was ahead before
 	warn := func(on bool, text string) {
 		if on && text != "" {
 			s.Warnings = append(s.Warnings, text)
@@ -102,7 +103,7 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	members := n.roster.Members(n.roster.Region())
 	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
-	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), "no other member is connected: check the network; local answers go on")
+	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), n.alone())
 	if own := n.credential(); own != nil {
 		s.Until = api.Time(own.NotAfter)
 		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
@@ -124,6 +125,35 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	warn(n.silenced(), "this node's credential was revoked."+waits+" "+supersedeFix)
 	return s, nil
+}
+
+// alone is what a node says that is connected to nobody.
+func (n *Node) alone() string {
+	waits := "what is said here is"
+	if count := n.unheld(); count == 1 {
+		waits = "1 word that nobody else is known to hold is"
+	} else if count > 1 {
+		waits = fmt.Sprintf("%d words that nobody else is known to hold are", count)
+	}
+	return "no other member is connected: check the network; local answers go on, and " + waits + " sent once one is"
+}
+
+// unheld counts the envelopes of this node of which no peer has said that it holds
+// them; 0 before any peer has said since the start what it holds.
+func (n *Node) unheld() (count uint64) {
+	for _, h := range n.store.Frontier().Author(n.roster.Region(), n.member) {
+		if h.Chain.Serial != n.serial {
+			continue
+		}
+		switch epoch, seq := n.mesh.Held(h.Chain.Audience); {
+		case epoch == 0:
+		case h.Chain.Epoch > epoch:
+			count += h.Highest()
+		case h.Chain.Epoch == epoch && h.Highest() > seq:
+			count += h.Highest() - seq
+		}
+	}
+	return count
 }
 
 // ownCredential is what a node says of its credential at a time (ms), "" while it

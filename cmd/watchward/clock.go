@@ -4,5 +4,5 @@ package main
 
 import "time"
 
-// now is the command's clock, and the node's.
-func now() time.Time { return time.Now() }
+// now is the command's clock, and the node's. Nothing but a test sets it.
+var now = time.Now

@@ -54,7 +54,7 @@ type devOptions struct {
 }
 
 // devNames are the first hospitals' names; further ones are numbered.
-var devNames = []string{"St Anna", "Riverside General", "University Hospital"}
+var devNames = []string{"St Anna", "Riverside General", "University Hospital", "Lakeside Clinic", "Harbour Hospital", "County Hospital", "Hillside Clinic"}
 
 func devName(k int) string {
 	if k <= len(devNames) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -30,7 +32,24 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"watchward": main})
+	testscript.Main(m, map[string]func(){"watchward": func() {
+		now = skewed(os.Getenv("WATCHWARD_TEST_CLOCK_OFFSET"))
+		main()
+	}})
+}
+
+// skewed is a clock that is so far ahead: in a script
+//
+//	env WATCHWARD_TEST_CLOCK_OFFSET=72h
+func skewed(offset string) func() time.Time {
+	if offset == "" {
+		return time.Now
+	}
+	d, err := time.ParseDuration(offset)
+	if err != nil {
+		panic(err)
+	}
+	return func() time.Time { return time.Now().Add(d) }
 }
 
 // TestScripts runs the transcripts in testdata: each is what a person or a
@@ -45,7 +64,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "ready": cmdReady, "await": cmdAwait, "eventually": cmdEventually,
 			"normal": cmdNormal, "take": cmdTake, "copied": cmdCopied, "blob": cmdBlob,
-			"pack": cmdPack, "encode": cmdEncode, "values": cmdValues,
+			"pack": cmdPack, "encode": cmdEncode, "values": cmdValues, "ports": cmdPorts,
 		},
 	})
 }
@@ -179,7 +198,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`"offset_ms":[-\d]+,"members":\d+`), `"offset_ms":"N","members":"N"`},
 	{regexp.MustCompile(`"(used_bytes|free_bytes|offset_ms|latency_ms)":( ?)[-\d.e]+`), `"$1":${2}"N"`},
 	{regexp.MustCompile(`"version":( ?)"[^"]*"`), `"version":${1}"VERSION"`},
-	{regexp.MustCompile(`\b\d{1,2} [A-Z][a-z]{2} \d\d:\d\d UTC`), "CLOCK"},
+	{regexp.MustCompile(`\b\d{1,2} [A-Z][a-z]{2} \d\d:\d\d( UTC)?`), "CLOCK"},
 	{regexp.MustCompile(`just now|\d+ (s|min) ago`), "AGO"},
 	{regexp.MustCompile(` {2,}`), "  "},
 	{regexp.MustCompile(`(?m) +$`), ""},
@@ -274,4 +293,42 @@ func cmdBlob(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	text := strings.ReplaceAll(args[1], `\xff`, "\xff") + strings.Repeat(args[3], count)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// cmdPorts puts a port for watchward dev --port into a variable, with which so many
+// hospitals find theirs free. They are below those that the system gives away.
+//
+//	ports PORT 7
+func cmdPorts(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: ports VARIABLE HOSPITALS")
+	}
+	hospitals, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	within(ts, func() string {
+		port := 10_000 + 10*rand.IntN(2000)
+		for i := range hospitals {
+			for p := port + 10*i; p <= port+10*i+1; p++ {
+				if err := free(p); err != nil {
+					return err.Error()
+				}
+			}
+		}
+		ts.Setenv(args[0], strconv.Itoa(port))
+		return ""
+	})
+}
+
+// free reports, as an error, that a port is taken.
+func free(port int) error {
+	at := fmt.Sprintf("127.0.0.1:%d", port)
+	tcp, err := net.Listen("tcp", at)
+	if err != nil {
+		return err
+	}
+	udp, err := net.ListenPacket("udp", at)
+	if err == nil {
+		err = udp.Close()
+	}
+	return errors.Join(err, tcp.Close())
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +39,7 @@ hears a member, the other states are a member's own signed words.`,
 				return printJSON(cmd.OutOrStdout(), s)
 			}
 			p := picture{out: cmd.OutOrStdout(), s: s, ids: ids, now: stamp(s.Now)}
+			p.width, _, _ = terminal(p.out)
 			p.print()
 			return nil
 		}),
@@ -47,18 +50,40 @@ hears a member, the other states are a member's own signed words.`,
 }
 
 // A picture prints a situation for somebody who was not there: the worst first, each
-// line with when and by whom.
+// thing with when and by whom. What is long has lines of its own, so that it fits into
+// 80 columns unless people wrote much.
 type picture struct {
-	out io.Writer
-	s   api.Situation
-	ids bool
-	now time.Time
+	out   io.Writer
+	s     api.Situation
+	ids   bool
+	now   time.Time
+	width int // columns at which lines are broken; 0 = never, since a program reads them
 }
 
 // line prints one line. Its arguments come from other hospitals, so they are made
 // harmless first.
 func (p *picture) line(format string, args ...any) {
-	fmt.Fprintln(p.out, strings.TrimRight(plain(fmt.Sprintf(format, args...)), " "))
+	fmt.Fprintln(p.out, wrap(strings.TrimRight(plain(fmt.Sprintf(format, args...)), " "), "    ", p.width))
+}
+
+// wrap breaks a line between words, and lets what follows begin further in. Width 0
+// is no limit.
+func wrap(line, further string, width int) string {
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	words := strings.Split(line[len(indent):], " ")
+	var out strings.Builder
+	out.WriteString(indent + words[0])
+	column := utf8.RuneCountInString(indent + words[0])
+	for _, word := range words[1:] {
+		if length := utf8.RuneCountInString(word); width == 0 || column+1+length <= width {
+			out.WriteString(" " + word)
+			column += 1 + length
+		} else {
+			out.WriteString("\n" + indent + further + word)
+			column = len(indent+further) + length
+		}
+	}
+	return out.String()
 }
 
 func (p *picture) title(code, format string, args ...any) {
@@ -81,7 +106,8 @@ func (p *picture) when(t api.Time) string {
 	return fmt.Sprintf("%s (%s)", clock(t), ago(stamp(t), p.now))
 }
 
-func clock(t api.Time) string { return stamp(t).UTC().Format("2 Jan 15:04") + " UTC" }
+// clock is a time in UTC, as the first line says of all.
+func clock(t api.Time) string { return stamp(t).UTC().Format("2 Jan 15:04") }
 
 func (p *picture) print() {
 	s := &p.s
@@ -89,7 +115,7 @@ func (p *picture) print() {
 	if where == "" {
 		where = "This hospital alone"
 	}
-	p.line("%s on %s, as %s has it", where, clock(s.Now), s.Name)
+	p.line("%s on %s UTC, as %s has it", where, clock(s.Now), s.Name)
 	p.line("%d under attack, %d declared down, %d silent, %d OK", s.Counts.UnderAttack, s.Counts.DeclaredDown, s.Counts.Silent, s.Counts.OK)
 	if s.Health.Members > 1 && s.Health.Peers == 0 {
 		p.line("! This node is connected to nobody: it shows what it holds, and cannot know who is well.")
@@ -104,6 +130,7 @@ func (p *picture) print() {
 	p.links()
 	p.services()
 	p.questions()
+	p.fine()
 	p.changes()
 	p.health()
 }
@@ -130,19 +157,18 @@ func (p *picture) attacked() {
 	if len(p.s.Maydays) == 0 {
 		return
 	}
-	p.title(red, "UNDER ATTACK, by their own word")
+	p.title(red, "UNDER ATTACK, by their own word. Call back: a stolen key can lie")
 	for _, m := range p.s.Maydays {
 		p.line("  %s: %s", name(m.Party), m.Text)
 		note := ""
 		if m.ClockOff {
-			note = "; its clock is off, so this is when it came here"
+			note = ", when it came here: its clock is off"
 		}
 		p.line("    since %s%s", p.when(m.Said), note)
-		reach := "it has told no contact"
-		if m.Contact != nil {
-			reach = strings.Join(m.Contact.Lines, "; ")
+		if m.Contact == nil {
+			p.line("    it has told nobody how to reach it")
 		}
-		p.line("    call back, a stolen key can lie: %s", reach)
+		p.reach(m.Contact)
 		for _, d := range m.Disputed {
 			p.line("    DISPUTED by %s, a coordinator, %s: %s", name(d.Party), p.when(d.Said), d.Reason)
 		}
@@ -150,8 +176,14 @@ func (p *picture) attacked() {
 	}
 }
 
+// reach prints how to reach a member, if it has told.
+func (p *picture) reach(c *api.ContactView) {
+	if c != nil {
+		p.line("    reach: %s", strings.Join(c.Lines, "; "))
+	}
+}
+
 func (p *picture) states() {
-	var fine []string
 	for _, state := range []string{api.StateDeclaredDown, api.StateSilent} {
 		first := true
 		for _, m := range p.s.Members {
@@ -173,21 +205,39 @@ func (p *picture) states() {
 			if state == api.StateSilent {
 				text = lastHeard(m.Since, m.HeardBy, p.now)
 			}
-			if m.Contact != nil {
-				text += ". Reach: " + strings.Join(m.Contact.Lines, "; ")
-			}
-			p.line("  %s  %s", name(m.Party), text)
+			p.line("  %s, %s", name(m.Party), text)
+			p.reach(m.Contact)
 			p.from("    ", m.IDs...)
 		}
 	}
+}
+
+const (
+	fineNamed = 20 // hospitals that are well and named
+	listWidth = 80 // columns of a list that holds nothing for programs
+)
+
+// fine prints who is well: last, for nobody looks for it first.
+func (p *picture) fine() {
+	var fine []string
 	for _, m := range p.s.Members {
 		if !slices.Contains([]string{api.StateUnderAttack, api.StateDeclaredDown, api.StateSilent}, m.State) {
 			fine = append(fine, name(m.Party))
 		}
 	}
-	if len(fine) > 0 {
+	switch {
+	case len(fine) > fineNamed:
 		p.title(bold, "OK")
-		p.line("  %s", strings.Join(fine, ", "))
+		p.line("  %s: watchward members lists them", plural(int64(len(fine)), "hospital"))
+	case len(fine) > 0:
+		p.title(bold, "OK")
+		for i, n := range fine {
+			fine[i] = strings.ReplaceAll(n, " ", "\u00a0") // a name is not broken
+		}
+		list := wrap("  "+strings.Join(fine, ", "), "", cmp.Or(p.width, listWidth))
+		for line := range strings.Lines(strings.ReplaceAll(list, "\u00a0", " ")) {
+			fmt.Fprintln(p.out, plain(strings.TrimSuffix(line, "\n")))
+		}
 	}
 }
 
@@ -233,17 +283,18 @@ func (p *picture) help() {
 		if h.Act == "offer" {
 			asks = "offers"
 		}
-		until := ""
-		if h.Until != 0 {
-			until = ", until " + clock(h.Until)
-		}
-		p.line("  %s%s: %s %s %s: %s%s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance), p.when(h.Said), until)
+		p.line("  %s%s: %s %s %s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance))
+		p.line("    since %s%s", p.when(h.Said), until(h.Until))
 		p.from("    ", h.ID)
 		for _, o := range h.Offers {
 			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
 			p.from("      ", o.ID)
 		}
-		for _, c := range h.Claims {
+		confirmedFirst := slices.Clone(h.Claims)
+		slices.SortStableFunc(confirmedFirst, func(a, b api.ClaimView) int {
+			return cmp.Compare(cond(a.Confirm == "", "not"), cond(b.Confirm == "", "not"))
+		})
+		for _, c := range confirmedFirst {
 			p.line("    %s takes %d: %s, %s", name(c.Party), c.Quantity, c.State, p.when(c.Said))
 			p.from("      ", c.ID)
 		}
@@ -251,7 +302,17 @@ func (p *picture) help() {
 			p.line("    does not count: %s by %s, to whom it does not belong", r.Act, name(r.Party))
 			p.from("      ", r.ID)
 		}
+		if h.State == "open" {
+			p.line("    to take it: watchward assist claim %s", h.ID)
+		}
 	}
+}
+
+func until(t api.Time) string {
+	if t == 0 {
+		return ""
+	}
+	return ", until " + clock(t)
 }
 
 func (p *picture) links() {
@@ -272,20 +333,20 @@ func (p *picture) links() {
 		}
 		p.line("  %s: %s", s.Name, by)
 		for _, l := range s.Line {
-			p.line("    %s%s  %s %s %s (%s)%s", drill(l.Word), p.when(l.At), name(l.Party), l.State, l.Link.Link, l.Direction, linkNotes(&l.Link))
+			p.line("    %s%s %s %s, %s, %s", drill(l.Word), name(l.Party), l.State, l.Link.Link, way(l.Direction), p.when(l.At))
+			for _, n := range [][2]string{{"why", l.Reason}, {"reconnect when", l.Criteria}, {"attested by", l.AttestedBy}} {
+				if n[1] != "" {
+					p.line("      %s: %s", n[0], n[1])
+				}
+			}
 			p.from("      ", l.ID)
 		}
 	}
 }
 
-func linkNotes(l *api.Link) string {
-	text := ""
-	for _, n := range [][2]string{{": ", l.Reason}, {"; reconnect when ", l.Criteria}, {"; attested by ", l.AttestedBy}} {
-		if n[1] != "" {
-			text += n[0] + n[1]
-		}
-	}
-	return text
+// way says in which direction a link goes.
+func way(direction string) string {
+	return map[string]string{"in": "inbound", "out": "outbound", "both": "both ways"}[direction]
 }
 
 func (p *picture) services() {
@@ -298,17 +359,15 @@ func (p *picture) services() {
 			p.title(bold, "SERVICES that are not open")
 			first = false
 		}
-		until, text := "", ""
-		if e.Until != 0 {
-			until = ", until " + clock(e.Until)
+		text, over := "", ""
+		if e.Text != "" {
+			text = ", " + e.Text
 		}
 		if e.Past {
-			until += ", which is over; no word since"
+			over = ", which is over; no word since"
 		}
-		if e.Text != "" {
-			text = ": " + e.Text
-		}
-		p.line("  %s%s, %s: %s since %s%s%s", drill(e.Word), name(e.Party), e.Department, e.State, p.when(e.Said), until, text)
+		p.line("  %s%s, %s: %s%s", drill(e.Word), name(e.Party), e.Department, e.State, text)
+		p.line("    since %s%s%s", p.when(e.Said), until(e.Until), over)
 		p.from("    ", e.ID)
 	}
 }
@@ -319,19 +378,20 @@ func (p *picture) questions() {
 	}
 	p.title(bold, "QUESTIONS")
 	for _, q := range p.s.Questions {
-		text := ""
+		p.line("  %s asks: who has seen %s %s?", name(q.Party), q.Indicator.Type, withUnicode(q.Indicator.Value))
 		if q.Text != "" {
-			text = " " + q.Text
+			p.line("    %s", q.Text)
 		}
-		p.line("  %s asks, %s: who has seen %s %s?%s", name(q.Party), p.when(q.Said), q.Indicator.Type, withUnicode(q.Indicator.Value), text)
+		p.line("    since %s", p.when(q.Said))
 		p.from("    ", q.ID)
 		if len(q.Answers) == 0 {
-			p.line("    no answer yet; to answer: watchward respond %s seen|not-seen|unknown", q.ID)
+			p.line("    no answer yet; seen, not-seen or unknown:")
+			p.line("      watchward respond %s unknown", q.ID)
 		}
 		for _, a := range q.Answers {
 			how := ""
 			if a.Sighting {
-				how = ", as it reports"
+				how = " (its own report)"
 			}
 			p.line("    %s: %s%s, %s", name(a.Party), a.Answer, how, p.when(a.Said))
 			p.from("      ", a.ID)
@@ -361,7 +421,7 @@ func (p *picture) health() {
 	h := &p.s.Health
 	p.title(bold, "HOW FAR TO TRUST THIS")
 	if others := h.Members - 1; others > 0 {
-		p.line("  %d of %s connected; last heard from another: %s; last word sent: %s", h.Peers, plural(int64(others), "other member"),
+		p.line("  %d of %s connected; last word heard: %s, said: %s", h.Peers, plural(int64(others), "other member"),
 			ago(stamp(h.LastIn), p.now), ago(stamp(h.LastOut), p.now))
 	}
 	for _, w := range h.Warnings {
@@ -374,6 +434,6 @@ func (p *picture) health() {
 		p.line("  ! only the newest are shown of: %s", strings.Join(p.s.More, ", "))
 	}
 	if !p.ids {
-		p.line("  The notices behind each line: --ids, or --json; one of them in full: watchward show ID")
+		p.line("  The notices behind this: --ids or --json; one in full: watchward show ID")
 	}
 }

@@ -12,7 +12,7 @@ import (
 // now is the clock of binaries for tests: WATCHWARD_TEST_CLOCK_OFFSET is how
 // far it is ahead, as a duration. No binary that is shipped has the build tag,
 // so nobody's environment can move the clock of a hospital.
-func now() time.Time { return time.Now().Add(testOffset()) }
+var now = func() time.Time { return time.Now().Add(testOffset()) }
 
 var testOffset = sync.OnceValue(func() time.Duration {
 	text := os.Getenv("WATCHWARD_TEST_CLOCK_OFFSET")

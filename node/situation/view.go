@@ -411,12 +411,26 @@ func (v *viewer) maydays() {
 		}
 		v.view.Maydays = append(v.view.Maydays, m)
 	}
-	slices.SortFunc(v.view.Maydays, func(a, b Mayday) int { return a.Said.compare(b.Said) })
+	slices.SortFunc(v.view.Maydays, Mayday.compare)
 }
 
 // compare sorts the last first.
 func (a Said) compare(b Said) int {
 	return cmp.Or(cmp.Compare(b.At, a.At), slices.Compare(a.ID[:], b.ID[:]))
+}
+
+// compare sorts the last first. When one was said by a wrong clock nobody knows, and it
+// came to each node at another time: it is first, so that all have one order.
+func (a Mayday) compare(b Mayday) int {
+	switch {
+	case a.ClockOff && b.ClockOff:
+		return slices.Compare(a.ID[:], b.ID[:])
+	case a.ClockOff:
+		return -1
+	case b.ClockOff:
+		return 1
+	}
+	return a.Said.compare(b.Said)
 }
 
 func (v *viewer) services() {
