@@ -137,18 +137,14 @@ func (h *heed) one(r store.Record) error {
 
 // alertMayday raises the highest alert of a mayday in the region; of one in another region
 // an alert only where something ties that hospital to this one. Who calls again within
-// ten minutes alerts nobody again.
+// ten minutes alerts nobody again, so that who floods the region with words can raise
+// no more alerts than others, and is heard when it calls.
 func (n *Node) alertMayday(r store.Record) error {
-	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil ||
-		r.Author != n.member && n.floods.muted(r.Author, false, n.now()) {
+	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil {
 		return nil
 	}
-	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID},
-		Dedup: fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())}
-	who := n.memberName(r.Author)
-	if who == "" {
-		who = "member " + r.Author.String()[:16]
-	}
+	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID}, Dedup: maydayDedup(r)}
+	who := n.nameOrID(r.Author)
 	profile, known, err := n.profile(r.Author)
 	if err != nil {
 		return err
@@ -178,6 +174,10 @@ func (n *Node) alertMayday(r store.Record) error {
 	a.Text = text.String()
 	n.alert(a)
 	return nil
+}
+
+func maydayDedup(r store.Record) string {
+	return fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())
 }
 
 // tie says what a hospital of another region and this one share: a supplier that both
