@@ -53,6 +53,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, count := range awaiting {
 		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
 	}
+	s.Questions = len(n.unanswered(ceiling))
 	n.mu.Lock()
 	out, skew := n.out, n.skew
 	n.mu.Unlock()
