@@ -203,6 +203,9 @@ func (s *situationView) supplier(l situation.Supplier) api.SupplierView {
 func (s *situationView) question(q situation.Question) api.QuestionView {
 	v := api.QuestionView{Word: s.word(q.Said), Indicator: api.Indicator{Type: q.Indicator.Type.String(), Value: q.Indicator.Value}, Text: q.Text}
 	for _, a := range q.Answers {
+		if s.n.keeps(a) {
+			continue
+		}
 		v.Answers = append(v.Answers, api.AnswerView{Word: s.word(a.Said), Answer: a.Answer.String(), Sighting: a.Sighting})
 	}
 	return v

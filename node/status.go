@@ -75,6 +75,7 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, count := range awaiting {
 		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
 	}
+	s.Questions = len(n.unanswered(ceiling))
 	n.mu.Lock()
 	out, skew := n.out, n.skew
 	n.mu.Unlock()

@@ -340,6 +340,9 @@ func showStatus(out io.Writer, s api.Status) {
 	if s.Awaited > 0 {
 		line("to deliver", "%s on the way to %s", plural(int64(s.Awaited), "named notice"), plural(int64(s.Awaiting), "member"))
 	}
+	if s.Questions > 0 {
+		line("questions", "%d of other hospitals to answer: watchward respond", s.Questions)
+	}
 	line("notices", "%d", s.Notices)
 	if l := s.Ledger; l != nil {
 		line("ledger", "%s", ledgerLine(l))

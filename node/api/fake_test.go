@@ -237,6 +237,14 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 	return s, f.fail
 }
 
+// Questions has one, AMBER.
+func (f *fakeNode) Questions(_ context.Context, ceiling notice.TLP) (q api.QuestionsAnswer, _ error) {
+	if ceiling >= notice.TLPAmber {
+		q.Questions = []api.OpenQuestion{{QuestionView: api.QuestionView{Word: api.Word{ID: knownID, TLP: "AMBER"}}, Own: &api.OwnSeen{Count: 3, Kept: true}}}
+	}
+	return q, f.fail
+}
+
 func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {
 	return nil, "", nil
 }

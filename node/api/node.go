@@ -53,6 +53,9 @@ type Node interface {
 	// Situation returns the regional picture, with what changed since a time (ms; 0 =
 	// that is not asked).
 	Situation(ctx context.Context, since int64, ceiling notice.TLP) (Situation, error)
+	// Questions returns the open questions of others that this hospital has not
+	// answered, with what it has seen itself.
+	Questions(ctx context.Context, ceiling notice.TLP) (QuestionsAnswer, error)
 	// Cuts returns how far this node holds the chains of a member's serial, 0 for
 	// its latest. Only admins ask.
 	Cuts(ctx context.Context, member string, serial uint32) (CutsAnswer, error)

@@ -3,6 +3,7 @@ package situation
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/notice"
@@ -10,14 +11,16 @@ import (
 
 // Limits of what a view shows.
 const (
-	overFor       = Window    // how long what is over is shown
-	askedFor      = 7 * 86400 // s: how long a question is
+	overFor       = Window // how long what is over is shown
 	spreadingMax  = 50
 	listMax       = 500 // of each other list; the newest
 	eachMax       = 64  // of them of one member
 	linksShownMax = 100 // lines of a supplier's time line
 	actsShownMax  = 100 // claims on a request, as many offers and refused acts
 )
+
+// AskedFor is how long a question is open.
+const AskedFor = 7 * 24 * time.Hour
 
 // An Ask says what view is wanted.
 type Ask struct {
@@ -185,7 +188,7 @@ func (p *Picture) View(ask Ask) View {
 	defer p.mu.Unlock()
 	p.spread.advance(ask.Now)
 	v := newViewer(p, ask)
-	v.collect(func(notice.Kind) bool { return true })
+	v.collect()
 	v.profiles()
 	v.maydays()
 	v.services()
@@ -222,9 +225,7 @@ func (p *Picture) States(ask Ask) []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := newViewer(p, ask)
-	v.collect(func(k notice.Kind) bool {
-		return k == notice.KindProfile || k == notice.KindMayday || k == notice.KindService
-	})
+	v.collect(notice.KindProfile, notice.KindMayday, notice.KindService)
 	v.profiles()
 	v.maydays()
 	v.services()
@@ -232,11 +233,11 @@ func (p *Picture) States(ask Ask) []Member {
 	return v.view.Members
 }
 
-// collect finds what may be shown of the kinds that are wanted, each author's in its
-// order.
-func (v *viewer) collect(wants func(notice.Kind) bool) {
+// collect finds what may be shown of some kinds, of all if none is named, each author's
+// in its order.
+func (v *viewer) collect(kinds ...notice.Kind) {
 	for k, s := range v.p.shelves {
-		if !v.within(k.tlp) || !wants(k.kind) {
+		if !v.within(k.tlp) || len(kinds) > 0 && !slices.Contains(kinds, k.kind) {
 			continue
 		}
 		for _, e := range s.entries {
@@ -533,26 +534,51 @@ func members(all []Said) int {
 
 func (v *viewer) questions() {
 	for _, e := range v.kinds[notice.KindQuestion] {
-		if e.back != nil || e.at() <= v.ask.Now-askedFor*1000 {
-			continue
+		if v.asks(e) {
+			v.view.Questions = append(v.view.Questions, v.question(e))
 		}
-		q := Question{Said: v.saidBy(e), Indicator: *e.Notice.Indicator}
-		if e.Notice.Question != nil {
-			q.Text = e.Notice.Question.Text
-		}
-		responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool { return a.Notice.Kind != notice.KindResponse })
-		for _, a := range newestBy(responses, func(*entry) string { return "" }) {
-			q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
-		}
-		for _, seen := range v.sightings(e.Notice.Indicator.Key()) {
-			if !seen.TakenBack && seen.Member != e.Author {
-				q.Answers = append(q.Answers, Answer{Said{ID: seen.IDs[0], Member: seen.Member, At: seen.Last, TLP: seen.TLP}, notice.AnswerSeen, true})
-			}
-		}
-		slices.SortFunc(q.Answers, func(a, b Answer) int { return a.Said.compare(b.Said) })
-		v.view.Questions = append(v.view.Questions, q)
 	}
 	v.view.Questions = share(v, "questions", v.view.Questions, func(q Question) crypto.MemberID { return q.Member })
+}
+
+// asks reports whether a question is open.
+func (v *viewer) asks(e *entry) bool {
+	return e.back == nil && e.at() > v.ask.Now-AskedFor.Milliseconds()
+}
+
+func (v *viewer) question(e *entry) Question {
+	q := Question{Said: v.saidBy(e), Indicator: *e.Notice.Indicator}
+	if e.Notice.Question != nil {
+		q.Text = e.Notice.Question.Text
+	}
+	responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool { return a.Notice.Kind != notice.KindResponse })
+	for _, a := range newestBy(responses, func(*entry) string { return "" }) {
+		q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
+	}
+	for _, seen := range v.sightings(e.Notice.Indicator.Key()) {
+		if !seen.TakenBack && seen.Member != e.Author {
+			q.Answers = append(q.Answers, Answer{Said{ID: seen.IDs[0], Member: seen.Member, At: seen.Last, TLP: seen.TLP}, notice.AnswerSeen, true})
+		}
+	}
+	slices.SortFunc(q.Answers, func(a, b Answer) int { return a.Said.compare(b.Said) })
+	return q
+}
+
+// Questions returns all questions that are open, the oldest first. Of ask only the
+// time and the ceiling count.
+func (p *Picture) Questions(ask Ask) []Question {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spread.advance(ask.Now)
+	v := newViewer(p, ask)
+	v.collect(notice.KindQuestion, notice.KindResponse)
+	var out []Question
+	for _, e := range slices.Backward(v.kinds[notice.KindQuestion]) {
+		if v.asks(e) {
+			out = append(out, v.question(e))
+		}
+	}
+	return out
 }
 
 func (v *viewer) sightings(key notice.Key) []Seen {
