@@ -48,7 +48,34 @@ const (
 // when another hospital has verified it, put it on disk, indexed and streamed it;
 // a plain message from when its author delivers it to itself.
 func BenchmarkGossipProcesses(b *testing.B) {
-	region := networked(b)
+	w, err := proc.NewNetwork(1)
+	if errors.Is(err, proc.ErrNoNetwork) {
+		b.Skipf("SKIPPED: %v", err)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	var built proc.Builder
+	defer built.Close()
+	program, err := built.Binary(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "ww") // b.TempDir is too long for a socket
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	var names []string
+	for i := range processes {
+		names = append(names, fmt.Sprintf("Hospital %d", i+1))
+	}
+	region, err := proc.NewRegion(b.Context(), proc.Config{Binary: program, Dir: dir, Names: names, Network: w})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer region.Close()
 	for b.Loop() {
 		far, near := bothLines(b, region, hospitalWords)
 		if err := region.Stop(region.Nodes...); err != nil {
@@ -63,47 +90,6 @@ func BenchmarkGossipProcesses(b *testing.B) {
 		b.ReportMetric(milliseconds(quantile(plainFar, 0.5)), "plain-p50-ms")
 		b.ReportMetric(float64(quantile(far, 0.99))/float64(quantile(plainFar, 0.99)), "of-plain")
 	}
-}
-
-// networked runs hospitals in networks of their own.
-func networked(b *testing.B) *proc.Region {
-	b.Helper()
-	w, err := proc.NewNetwork(1)
-	if errors.Is(err, proc.ErrNoNetwork) {
-		b.Skipf("SKIPPED: %v", err)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	closing := func(what interface{ Close() error }) {
-		b.Cleanup(func() {
-			if err := what.Close(); err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	closing(w)
-	var built proc.Builder
-	closing(&built)
-	program, err := built.Binary(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "ww") // b.TempDir is too long for a socket
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	var names []string
-	for i := range processes {
-		names = append(names, fmt.Sprintf("Hospital %d", i+1))
-	}
-	region, err := proc.NewRegion(b.Context(), proc.Config{Binary: program, Dir: dir, Names: names, Network: w})
-	if err != nil {
-		b.Fatal(err)
-	}
-	closing(region)
-	return region
 }
 
 // bothLines lets processes speak over lines of lineDelay and then of none.
@@ -128,8 +114,6 @@ type round struct {
 	say  func(place, number int) error
 	stop func()
 	next int
-
-	mayday func(place, number int) error // says it as one; nil of what is no hospital
 
 	mu  sync.Mutex
 	got map[int]map[int]time.Time // by number and place
@@ -205,14 +189,10 @@ func hospitalWords(b *testing.B, region *proc.Region) *round {
 		clients[place] = c
 		wait.Go(func() {
 			_ = c.Tail(ctx, 0, func(v api.NoticeView) error {
-				text := ""
-				switch {
-				case v.Mayday != nil:
-					text = v.Mayday.Text
-				case v.Indicator != nil:
-					text = v.Indicator.Value
+				if v.Indicator == nil {
+					return nil
 				}
-				if number, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(text, "w"), ".example")); err == nil {
+				if number, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(v.Indicator.Value, "w"), ".example")); err == nil {
 					r.arrived(place, number)
 				}
 				return nil
@@ -221,12 +201,6 @@ func hospitalWords(b *testing.B, region *proc.Region) *round {
 	}
 	r.say = func(place, number int) error {
 		_, err := clients[place].Submit(ctx, []api.Submission{{Kind: "sighting", Value: fmt.Sprintf("w%d.example", number)}}, client.SubmitOptions{TLP: "GREEN"})
-		return err
-	}
-	r.mayday = func(place, number int) error {
-		word := api.Submission{Kind: "mayday"}
-		word.Mayday = &api.Mayday{Text: fmt.Sprintf("w%d.example", number)}
-		_, err := clients[place].Submit(ctx, []api.Submission{word}, client.SubmitOptions{})
 		return err
 	}
 	return r
