@@ -37,7 +37,7 @@ var ErrCrowded = errors.New("too many streams with this member are open: close o
 
 // A Stream is a libp2p stream between two members that have proved their keys.
 // Whoever has one closes or resets it in the end; Close alone waits for nobody.
-type Stream interface {
+type Stream = interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 	Reset() error

@@ -223,6 +223,23 @@ func (b *book) known() map[peer.ID][]string {
 	return out
 }
 
+// knows reports whether any address of a peer is known.
+func (b *book) knows(id peer.ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[id]
+	return e != nil && len(e.Addrs)+len(e.Heard) > 0
+}
+
+// Dialable reports whether a member, by its peer id as its credential has it, can be
+// dialled as far as this node has heard; of this node itself, whether it listens.
+func (m *Mesh) Dialable(id string) bool {
+	if peer.ID(id) == m.self {
+		return len(m.c.Listen) > 0
+	}
+	return m.book.knows(peer.ID(id))
+}
+
 // AddSeeds adds peers to dial, as multiaddresses that end in /p2p/ID.
 func (m *Mesh) AddSeeds(seeds []string) error {
 	for _, s := range seeds {

@@ -188,7 +188,7 @@ func TestLastSignatureActsAndIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := func() (out []string) {
-		views, err := h.Members(t.Context())
+		views, err := h.Members(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,11 +33,18 @@ type floods struct {
 // A flood is what is left to one author.
 type flood struct {
 	envelopes, bytes, urgent *rate.Limiter
+	mayday                   place
+}
+
+// A place is the one that a mayday of an author has beside all that it says.
+type place struct {
+	id crypto.EnvelopeID // whose it was last
+	at time.Time
 }
 
 func newFlood() *flood {
 	limiter := func(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n)/floodWindow.Seconds()), n) }
-	return &flood{limiter(floodEnvelopes), limiter(floodBytes), limiter(floodUrgent)}
+	return &flood{envelopes: limiter(floodEnvelopes), bytes: limiter(floodBytes), urgent: limiter(floodUrgent)}
 }
 
 // spent reports whether nothing is left.
@@ -81,6 +88,26 @@ func (x *floods) muted(author crypto.MemberID, urgent bool, now time.Time) bool 
 	defer x.mu.Unlock()
 	f := x.authors[author]
 	return f != nil && f.spent(urgent, now)
+}
+
+// mayday gives the mayday of a muted author its place, of which there is one in a
+// window: however much it said, and whoever says it in its name. The same envelope
+// has it again.
+func (x *floods) mayday(author crypto.MemberID, id crypto.EnvelopeID, now time.Time) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f := x.authors[author]
+	if f == nil {
+		return true
+	}
+	if f.mayday.id == id {
+		return true
+	}
+	if d := now.Sub(f.mayday.at); !f.mayday.at.IsZero() && d >= 0 && d < urgentWindow {
+		return false
+	}
+	f.mayday = place{id, now}
+	return true
 }
 
 // loud reports whether an author is, or lately was, muted.

@@ -19,12 +19,17 @@ const (
 )
 
 // heed is what this node does by itself when it hears something: it alerts its people
-// of a mayday, and confirms claims on what it asked for. What came while it did not
+// of a mayday and of what becomes of it, confirms claims on what it asked for, and
+// answers questions as far as its policy allows. What came while it did not
 // run it looks for at its start, so that nothing is lost between a notice and what
 // follows from it; doing it twice changes nothing.
 type heed struct {
 	n    *Node
 	wake chan struct{}
+
+	// Of round alone.
+	answers answers
+	back    map[crypto.MemberID]bool // who took a mayday back in this round
 
 	mu    sync.Mutex // guards what follows
 	queue []crypto.ItemID
@@ -59,7 +64,15 @@ func (h *heed) hear(items []store.Item) {
 }
 
 func heeded(n *notice.Notice) bool {
-	return n != nil && (n.Kind == notice.KindMayday || n.Assistance != nil && n.Assistance.Act == notice.ActClaim)
+	switch {
+	case n == nil:
+		return false
+	case n.Kind == notice.KindRetraction || n.Kind == notice.KindDispute:
+		return n.Ref != nil
+	case n.Assistance != nil:
+		return n.Assistance.Act == notice.ActClaim
+	}
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion
 }
 
 // run heeds until the node stops.
@@ -84,6 +97,19 @@ func (h *heed) round() error {
 	queue, all := h.queue, h.all
 	h.queue, h.all = nil, false
 	h.mu.Unlock()
+	h.back = map[crypto.MemberID]bool{}
+	if err := h.heed(queue, all); err != nil {
+		return err
+	}
+	for author := range h.back {
+		if err := h.n.maydayBack(author); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *heed) heed(queue []crypto.ItemID, all bool) error {
 	if all {
 		return h.everything()
 	}
@@ -101,13 +127,18 @@ func (h *heed) round() error {
 	return nil
 }
 
-// everything heeds all maydays, and all claims on what is this node's own.
+// everything heeds all maydays and open questions, and all claims on what is this
+// node's own.
 func (h *heed) everything() error {
-	err := h.each(store.Query{Kind: notice.KindMayday}, h.one)
+	err := h.each(store.Query{Kind: notice.KindMayday, Takeback: true}, h.one)
 	if err != nil {
 		return err
 	}
-	return h.each(store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
+	err = h.each(store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
+	if err != nil {
+		return err
+	}
+	return h.each(store.Query{Kind: notice.KindQuestion}, h.one)
 }
 
 func (h *heed) each(q store.Query, do func(store.Record) error) error {
@@ -129,26 +160,43 @@ func (h *heed) each(q store.Query, do func(store.Record) error) error {
 }
 
 func (h *heed) one(r store.Record) error {
-	if r.Notice.Kind == notice.KindAssistance {
+	switch r.Notice.Kind {
+	case notice.KindAssistance:
 		return h.n.confirm(*r.Notice.Ref)
+	case notice.KindQuestion:
+		return h.asked(r)
+	case notice.KindMayday:
+		if r.Retracted {
+			h.back[r.Author] = true
+			return nil
+		}
+		if err := h.n.alertMayday(r); err != nil {
+			return err
+		}
+		return h.n.maydayDisputes(r)
 	}
-	return h.n.alertMayday(r)
+	about, found, err := h.n.store.Record(*r.Notice.Ref)
+	switch {
+	case err != nil || !found || about.Notice.Mayday == nil:
+		return err
+	case r.Notice.Kind == notice.KindDispute:
+		return h.n.maydayDisputed(about, r)
+	case r.Author == about.Author:
+		h.back[r.Author] = true
+	}
+	return nil
 }
 
 // alertMayday raises the highest alert of a mayday in the region; of one in another region
 // an alert only where something ties that hospital to this one. Who calls again within
-// ten minutes alerts nobody again.
+// ten minutes alerts nobody again, so that who floods the region with words can raise
+// no more alerts than others, and is heard when it calls.
 func (n *Node) alertMayday(r store.Record) error {
-	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil ||
-		r.Author != n.member && n.floods.muted(r.Author, false, n.now()) {
+	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil {
 		return nil
 	}
-	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID},
-		Dedup: fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())}
-	who := n.memberName(r.Author)
-	if who == "" {
-		who = "member " + r.Author.String()[:16]
-	}
+	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID}, Dedup: maydayDedup(r)}
+	who := n.nameOrID(r.Author)
 	profile, known, err := n.profile(r.Author)
 	if err != nil {
 		return err
@@ -178,6 +226,10 @@ func (n *Node) alertMayday(r store.Record) error {
 	a.Text = text.String()
 	n.alert(a)
 	return nil
+}
+
+func maydayDedup(r store.Record) string {
+	return fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())
 }
 
 // tie says what a hospital of another region and this one share: a supplier that both

@@ -158,7 +158,7 @@ func TestLastSignatureOutlivesAStop(t *testing.T) {
 // revoked reports whether the bench's author is.
 func (b *bench) revoked(t testing.TB) bool {
 	t.Helper()
-	members, err := b.Members(t.Context())
+	members, err := b.Members(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestTooManyRecordsForANodeThatDoesNotRun(t *testing.T) {
 	count := func() int {
 		b.open(t)
 		defer b.stop(t)
-		members, err := b.Members(t.Context())
+		members, err := b.Members(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -129,7 +129,7 @@ func Joined(dir string) bool {
 	return err == nil
 }
 
-// Open opens the parts of a node in order: keys, store, trust, mesh, ledger, API. The
+// Open opens the parts of a node in order: keys, store, trust, mesh, pulse, ledger, API. The
 // mesh listens and the API answers when Start has returned.
 func Open(o Options) (n *Node, err error) {
 	if o.Now == nil {
@@ -173,6 +173,9 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n.picture = newPicture(n)
 	if err = n.openMesh(); err != nil {
+		return n, err
+	}
+	if err = n.openPulse(); err != nil {
 		return n, err
 	}
 	if err = n.openLedger(); err != nil {
@@ -329,6 +332,10 @@ func (n *Node) Start() error {
 		n.wait.Go(n.release)
 		n.wait.Go(func() { n.courier.run(n.ctx) })
 		n.wait.Go(n.heed.run)
+		if err := n.pulse.pulse.Start(); err != nil {
+			return err
+		}
+		n.wait.Go(n.pulse.run)
 	}
 	if n.ledger != nil {
 		if err := n.ledger.Start(); err != nil {
@@ -434,6 +441,9 @@ func (n *Node) Close() error {
 		}
 		if n.ledger != nil { // it hands its lead over, so before the mesh
 			errs = append(errs, n.ledger.Close())
+		}
+		if n.pulse != nil {
+			n.pulse.pulse.Close()
 		}
 		if n.mesh != nil {
 			errs = append(errs, n.mesh.Close())

@@ -63,6 +63,7 @@ type Node struct {
 	registrar  *registrar     // nil with mesh
 	outbox     *outbox        // nil with mesh
 	courier    *courier       // nil with mesh
+	pulse      *pulseKeeper   // nil with mesh
 	ledger     *ledger.Ledger // nil with mesh, and in a lab
 	scribe     *scribe        // nil with ledger
 	heed       *heed          // nil with mesh
@@ -132,6 +133,9 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.mu.Lock()
 		n.out = max(n.out, h.Time)
 		n.mu.Unlock()
+	}
+	if n.pulse != nil {
+		n.pulse.word(h.Author, min(h.Time, e.Received))
 	}
 	n.said(h, len(e.Envelope.Raw), e.Flags&store.ClockOff != 0)
 	if n.heed != nil {

@@ -41,7 +41,8 @@ func (p *pace) ready(now int64) (ok bool, next int64) {
 // note records that an ordinary envelope was signed at now.
 func (p *pace) note(now int64) { p.signed = append(p.signed, now) }
 
-// Urgent words overtake everything, so that nobody may say many.
+// Urgent words overtake everything, so that nobody may say many. A mayday has one
+// place of its own in each window, so that it is urgent whatever was said before it.
 const (
 	urgentWords  = 3
 	urgentWindow = 10 * time.Minute
@@ -50,23 +51,29 @@ const (
 // urgentBudget says which words may be urgent; the rest are ordinary. It is
 // safe for concurrent use.
 type urgentBudget struct {
-	mu    sync.Mutex
-	times []int64 // ms, of the last urgent words
+	mu     sync.Mutex
+	times  []int64 // ms, of the last urgent words
+	mayday int64   // ms, when a mayday had its place; 0 = never
 }
 
-func (u *urgentBudget) take(now int64) bool {
+func (u *urgentBudget) take(now int64, mayday bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	within := func(t int64) bool { return t > now-urgentWindow.Milliseconds() && t <= now }
 	recent := u.times[:0]
 	for _, t := range u.times {
-		if t > now-urgentWindow.Milliseconds() && t <= now {
+		if within(t) {
 			recent = append(recent, t)
 		}
 	}
 	u.times = recent
-	if len(recent) == urgentWords {
+	switch {
+	case len(recent) < urgentWords:
+		u.times = append(u.times, now)
+	case mayday && !within(u.mayday):
+		u.mayday = now
+	default:
 		return false
 	}
-	u.times = append(u.times, now)
 	return true
 }

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -101,22 +100,34 @@ func TestOneMaydayIsOpen(t *testing.T) {
 	b.refuses(t, api.SubmitOptions{Local: true}, mayday("to nobody"))
 }
 
-// Three urgent words in ten minutes, maydays included; the rest is ordinary.
+// Three urgent words in ten minutes, and one mayday more; the rest is ordinary.
 func TestMaydaysAreUrgentAndFew(t *testing.T) {
-	b := newBench(t)
-	for i := range 5 {
-		b.submit(t, api.SubmitOptions{}, mayday(fmt.Sprint("call ", i)))
-	}
-	waiting, err := b.Store().Waiting(100, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := map[bool]int{}
-	for _, g := range waiting {
-		count[g.Urgent] += len(g.Items)
-	}
-	if count[true] != 3 || count[false] != 2 {
-		t.Errorf("urgent and not: %v", count)
+	urgent := func(value string) api.Submission { return api.Submission{Value: value, TLP: "AMBER", Urgent: true} }
+	for name, c := range map[string]struct {
+		said []api.Submission
+		want []bool // urgent
+	}{
+		"maydays alone":           {[]api.Submission{mayday("1"), mayday("2"), mayday("3"), mayday("4"), mayday("5")}, []bool{true, true, true, true, false}},
+		"a mayday after others":   {[]api.Submission{urgent("a.example"), urgent("b.example"), urgent("c.example"), urgent("d.example"), mayday("1"), mayday("2"), urgent("e.example")}, []bool{true, true, true, false, true, false, false}},
+		"the place is no other's": {[]api.Submission{mayday("1"), urgent("a.example"), urgent("b.example"), urgent("c.example"), mayday("2")}, []bool{true, true, true, false, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			for i, s := range c.said {
+				id, err := crypto.ParseItemID(b.submit(t, api.SubmitOptions{}, s)[0].ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r, _, err := b.Store().Record(id); err != nil || r.Urgent != c.want[i] {
+					t.Errorf("word %d, a %s: urgent %t, want %t (%v)", i, r.Notice.Kind, r.Urgent, c.want[i], err)
+				}
+			}
+			b.clock.advance(11 * time.Minute)
+			id, _ := crypto.ParseItemID(b.submit(t, api.SubmitOptions{}, mayday("later"))[0].ID)
+			if r, _, err := b.Store().Record(id); err != nil || !r.Urgent {
+				t.Errorf("a mayday after the window is not urgent (%v)", err)
+			}
+		})
 	}
 }
 

@@ -35,7 +35,20 @@ func (p path) Check(raw []byte, via mesh.Via, region crypto.Region, audience cry
 	if early != nil {
 		p.n.held.add(early, early.Header.Time-clockWindow.Milliseconds())
 	}
+	if checked != nil && checked.Muted && saysMayday(checked) {
+		h := &checked.Envelope.Header
+		checked.Muted = !p.n.floods.mayday(h.Author, checked.Envelope.ID, p.n.now())
+	}
 	return checked, err
+}
+
+// saysMayday reports whether an urgent envelope has a mayday among its items.
+func saysMayday(c *mesh.Checked) bool {
+	h := &c.Envelope.Header
+	return h.Urgent && len(c.Envelope.Raw) <= mesh.UrgentMax && slices.ContainsFunc(c.Items, func(raw []byte) bool {
+		n, err := notice.Decode(raw)
+		return err == nil && n.Kind == notice.KindMayday && n.FitsHeader(h) == nil
+	})
 }
 
 // check is Check by any roster, and leaves no trace. early is an envelope whose time

@@ -26,9 +26,8 @@ const (
 // A picture keeps the regional picture up with the store. At a start, and when it
 // changes who counts, it is made anew from what is stored.
 type picture struct {
-	n       *Node
-	silence func(crypto.MemberID) situation.Silence // nil = the network tells nothing
-	opened  uint64                                  // the last local number at the start
+	n      *Node
+	opened uint64 // the last local number at the start
 
 	mu      sync.Mutex // guards what follows
 	now     *situation.Picture
@@ -59,6 +58,13 @@ func (p *picture) anew() {
 	if p.cancel != nil {
 		p.cancel()
 	}
+}
+
+// shown is the picture as it is now.
+func (p *picture) shown() *situation.Picture {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
 }
 
 // run follows the store until the node stops.

@@ -12,7 +12,7 @@ import (
 
 // Situation implements api.Node.
 func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (api.Situation, error) {
-	status, err := n.Status(ctx, ceiling)
+	status, err := n.status(ctx, ceiling)
 	if err != nil {
 		return api.Situation{}, err
 	}
@@ -21,7 +21,7 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 	n.picture.mu.Unlock()
 	now := n.now().UnixMilli()
 	s := &situationView{n: n}
-	v := picture.View(situation.Ask{Now: now, Since: since, Ceiling: ceiling, Members: n.counted(), Silence: n.picture.silence, Coordinator: s.coordinates})
+	v := picture.View(situation.Ask{Now: now, Since: since, Ceiling: ceiling, Members: n.counted(), Silence: n.silence(), Coordinator: s.coordinates})
 	out := api.Situation{
 		Name: n.name, Region: status.Region, Now: api.Time(now), Since: api.Time(since), Reading: reading, More: v.More,
 		Health: api.Health{
@@ -203,6 +203,9 @@ func (s *situationView) supplier(l situation.Supplier) api.SupplierView {
 func (s *situationView) question(q situation.Question) api.QuestionView {
 	v := api.QuestionView{Word: s.word(q.Said), Indicator: api.Indicator{Type: q.Indicator.Type.String(), Value: q.Indicator.Value}, Text: q.Text}
 	for _, a := range q.Answers {
+		if s.n.keeps(a) {
+			continue
+		}
 		v.Answers = append(v.Answers, api.AnswerView{Word: s.word(a.Said), Answer: a.Answer.String(), Sighting: a.Sighting})
 	}
 	return v

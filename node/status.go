@@ -6,9 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/situation"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -33,6 +35,26 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // Status implements api.Node.
 func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, error) {
+	s, err := n.status(ctx, ceiling)
+	if err != nil {
+		return s, err
+	}
+	for _, m := range n.states(n.counted(), ceiling) {
+		s.States.Add(string(m.State))
+		if m.ID == n.member {
+			s.State = string(m.State)
+		}
+	}
+	return s, nil
+}
+
+// states returns what is known of members under a ceiling.
+func (n *Node) states(members []crypto.MemberID, ceiling notice.TLP) []situation.Member {
+	return n.picture.shown().States(situation.Ask{Now: n.now().UnixMilli(), Ceiling: ceiling, Members: members, Silence: n.silence()})
+}
+
+// status is Status without the members' states.
+func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, error) {
 	stats, err := n.store.Stats()
 	if err != nil {
 		return api.Status{}, err
@@ -53,6 +75,7 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, count := range awaiting {
 		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
 	}
+	s.Questions = len(n.unanswered(ceiling))
 	n.mu.Lock()
 	out, skew := n.out, n.skew
 	n.mu.Unlock()
@@ -183,9 +206,11 @@ func (n *Node) waiting(all uint64, ceiling notice.TLP) (count int, err error) {
 }
 
 // Members implements api.Node.
-func (n *Node) Members(context.Context) ([]api.MemberView, error) {
+func (n *Node) Members(_ context.Context, ceiling notice.TLP) ([]api.MemberView, error) {
 	if n.roster == nil {
-		return []api.MemberView{{ID: n.member.String(), Name: n.name, Roles: []string{}, Self: true}}, nil
+		v := api.MemberView{ID: n.member.String(), Name: n.name, Roles: []string{}, Self: true}
+		n.stateOf(&v, n.states([]crypto.MemberID{n.member}, ceiling)[0])
+		return []api.MemberView{v}, nil
 	}
 	stats, err := n.store.Stats()
 	if err != nil {
@@ -208,10 +233,14 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 	views := []api.MemberView{}
 	now := n.now().UnixMilli()
 	var members []*trust.Credential
+	var ids []crypto.MemberID
 	for _, region := range n.roster.Regions() {
-		members = append(members, n.roster.Members(region)...)
+		for _, c := range n.roster.Members(region) {
+			members, ids = append(members, c), append(ids, c.Member)
+		}
 	}
-	for _, c := range members {
+	states := n.states(ids, ceiling)
+	for i, c := range members {
 		v := api.MemberView{
 			ID: c.Member.String(), Name: c.Name, Region: n.roster.CharterOf(c.Region).Name, Roles: []string{c.Role.String()},
 			Self: c.Member == n.member && c.Region == n.roster.Region(), Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
@@ -231,7 +260,19 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 		if n.floods.loud(c.Member, n.now()) {
 			v.Marks = append(v.Marks, "muted: says too much at once")
 		}
+		// Of other regions' members there is no pulse, and a revoked one is none.
+		if m := states[i]; c.Region == n.roster.Region() && !n.revoked(c) || m.State != situation.OK && m.State != situation.Silent {
+			n.stateOf(&v, m)
+		}
 		views = append(views, v)
 	}
 	return views, nil
+}
+
+// stateOf fills in a member's state.
+func (n *Node) stateOf(v *api.MemberView, m situation.Member) {
+	v.State, v.Since = string(m.State), api.Time(m.Since)
+	if m.By != (crypto.MemberID{}) {
+		v.HeardBy = n.nameOrID(m.By)
+	}
 }

@@ -178,7 +178,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 		Raw: raw, Notice: word, TLP: m.tlp, Audience: m.audience, To: m.to, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: content,
 		Again:  o.Again,
-		Urgent: urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now)),
+		Urgent: urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now, word.Kind == notice.KindMayday)),
 	}, nil
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -111,8 +110,8 @@ func newAsk() *cobra.Command {
 		Short: "Ask the region whether it has seen something",
 		Long: `Put a question to every hospital of the region before deciding that a risk is low.
 Asking is not reporting: the value does not become known by it. The answers come as
-sightings (report) and as responses (respond ID seen|not-seen|unknown); list response
-shows them. Nothing answers for a hospital but its people.`,
+sightings (report) and as responses (respond); situation shows them. A person answers
+for a hospital, unless its configuration lets its node do so (ask.answer).`,
 		Example: `  watchward ask evil.example --text "beacons of a radiology host, every 60 s"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -128,31 +127,6 @@ shows them. Nothing answers for a hospital but its people.`,
 	c.Flags().StringVar(&typ, "type", "", "type of the value (default: detected)")
 	c.Flags().BoolVar(&o.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&o.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
-	return c
-}
-
-// answers are what a question can be answered with.
-var answers = []string{"seen", "not-seen", "unknown"}
-
-func newRespond() *cobra.Command {
-	var o sayOptions
-	c := &cobra.Command{
-		Use:     "respond ID seen|not-seen|unknown",
-		Short:   "Answer a question or a request for help",
-		Long:    "Answer a notice by its id; the last answer of a hospital counts. That you saw it\nyourself is better told with report, which says when and how often.",
-		Example: "  watchward respond 000ff21b27cf9b4d446b3d87191d3ea027e3f080 not-seen",
-		Args:    cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := needID(args[0]); err != nil {
-				return err
-			}
-			if !slices.Contains(answers, args[1]) {
-				return usage("%q is no answer: choose %s", args[1], strings.Join(answers, ", "))
-			}
-			return say(cmd, []api.Submission{{Kind: "response", Ref: strings.ToLower(args[0]), Parts: api.Parts{Response: &api.Response{Answer: args[1]}}}}, o)
-		},
-	}
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
 	return c
 }
 

@@ -221,7 +221,7 @@ func newMembers() *cobra.Command {
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), api.MembersAnswer{Members: members})
 			}
-			t := table{header: []string{"NAME", "ROLE", "CONNECTED", "LAST WORD", "MEMBER", "NOTE"}}
+			t := table{header: []string{"NAME", "ROLE", "STATE", "CONNECTED", "LAST WORD", "MEMBER", "NOTE"}}
 			for _, m := range members {
 				connected := "no"
 				switch {
@@ -234,12 +234,28 @@ func newMembers() *cobra.Command {
 				if m.LastWord != 0 {
 					last = ago(stamp(m.LastWord), now())
 				}
-				t.add(m.Name, strings.Join(m.Roles, ", "), connected, last, m.ID[:min(16, len(m.ID))]+"…", strings.Join(m.Marks, ", "))
+				notes := m.Marks
+				if m.State == api.StateSilent {
+					notes = append([]string{lastHeard(m.Since, m.HeardBy, now())}, notes...)
+				}
+				t.add(m.Name, strings.Join(m.Roles, ", "), m.State, connected, last, m.ID[:min(16, len(m.ID))]+"…", strings.Join(notes, ", "))
 			}
 			t.print(cmd.OutOrStdout())
 			return nil
 		}),
 	}
+}
+
+// lastHeard says of a silent member when it was heard last, and by whom.
+func lastHeard(since api.Time, by string, now time.Time) string {
+	text := "never heard"
+	if since != 0 {
+		text = fmt.Sprintf("last heard %s (%s)", clock(since), ago(stamp(since), now))
+	}
+	if by != "" {
+		text += " by " + by
+	}
+	return text
 }
 
 // alertsShown is how many alerts one page has.
@@ -312,7 +328,10 @@ func showStatus(out io.Writer, s api.Status) {
 	}
 	line("version", "%s", s.Version)
 	line("region", "%s", s.Region)
-	line("members", "%d, this node included; %d connected", s.Members, s.Peers)
+	if s.State != "" && s.State != api.StateOK {
+		line("state", "%s, by this hospital's own word: watchward situation", s.State)
+	}
+	line("members", "%d, this node included; %d connected%s", s.Members, s.Peers, notOK(s.States))
 	line("last in", "%s", ago(stamp(s.LastIn), now()))
 	line("last out", "%s", ago(stamp(s.LastOut), now()))
 	if s.Waiting > 0 {
@@ -320,6 +339,9 @@ func showStatus(out io.Writer, s api.Status) {
 	}
 	if s.Awaited > 0 {
 		line("to deliver", "%s on the way to %s", plural(int64(s.Awaited), "named notice"), plural(int64(s.Awaiting), "member"))
+	}
+	if s.Questions > 0 {
+		line("questions", "%d of other hospitals to answer: watchward respond", s.Questions)
 	}
 	line("notices", "%d", s.Notices)
 	if l := s.Ledger; l != nil {
@@ -336,6 +358,19 @@ func showStatus(out io.Writer, s api.Status) {
 	for _, l := range s.Listen {
 		line("listens", "%s", l)
 	}
+}
+
+// notOK counts the members that are not OK, "" if all are.
+func notOK(c api.StateCounts) (text string) {
+	for _, n := range []struct {
+		count int
+		state string
+	}{{c.UnderAttack, api.StateUnderAttack}, {c.DeclaredDown, api.StateDeclaredDown}, {c.Silent, api.StateSilent}} {
+		if n.count > 0 {
+			text += fmt.Sprintf("; %d %s", n.count, n.state)
+		}
+	}
+	return text
 }
 
 func newVersion() *cobra.Command {

@@ -117,6 +117,9 @@ func (p *picture) print() {
 	}
 	p.line("%s on %s UTC, as %s has it", where, clock(s.Now), s.Name)
 	p.line("%d under attack, %d declared down, %d silent, %d OK", s.Counts.UnderAttack, s.Counts.DeclaredDown, s.Counts.Silent, s.Counts.OK)
+	if s.Health.Members > 1 && s.Health.Peers == 0 {
+		p.line("! This node is connected to nobody: it shows what it holds, and cannot know who is well.")
+	}
 	if s.Reading {
 		p.line("! This node has just started and still reads what it holds: more will appear.")
 	}
@@ -188,19 +191,19 @@ func (p *picture) states() {
 				continue
 			}
 			if first {
-				p.title(bold, "%s", map[string]string{
-					api.StateDeclaredDown: "DECLARED DOWN, by their own word", api.StateSilent: "SILENT: nobody hears them, which is no attack",
-				}[state])
+				title := "DECLARED DOWN, by their own word"
+				switch {
+				case state == api.StateSilent && p.s.Health.Peers == 0:
+					title = "SILENT: not heard here, since this node hears nobody; no attack"
+				case state == api.StateSilent:
+					title = "SILENT: nobody hears them, which is no attack"
+				}
+				p.title(bold, "%s", title)
 				first = false
 			}
 			text := "since " + p.when(m.Since)
 			if state == api.StateSilent {
-				if text = "never heard"; m.Since != 0 {
-					text = "last heard " + p.when(m.Since)
-				}
-				if m.HeardBy != "" {
-					text += " by " + m.HeardBy
-				}
+				text = lastHeard(m.Since, m.HeardBy, p.now)
 			}
 			p.line("  %s, %s", name(m.Party), text)
 			p.reach(m.Contact)

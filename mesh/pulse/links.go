@@ -196,9 +196,9 @@ func (l *links) frames(peer string, k *link) error {
 	}
 }
 
-// greet notes what a hello says.
+// greet notes what a hello says. Where a hub can be dialled is often known here only
+// after it has come by itself.
 func (l *links) greet(peer string, k *link, hub bool) {
-	hub = hub && l.p.region.Load().members[peer].dialable
 	l.mu.Lock()
 	k.hub, k.known, k.heard = hub, true, time.Now()
 	if !hub {

@@ -33,7 +33,7 @@ const (
 )
 
 // A Stream is a stream between two members that have proved their keys.
-type Stream interface {
+type Stream = interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 	Reset() error

@@ -220,7 +220,7 @@ func (f *fakeNode) Indicator(_ context.Context, typ, value string, ceiling notic
 	return api.IndicatorView{Indicator: api.Indicator{Type: "domain", Value: value}}, true, nil
 }
 
-func (f *fakeNode) Members(context.Context) ([]api.MemberView, error) {
+func (f *fakeNode) Members(context.Context, notice.TLP) ([]api.MemberView, error) {
 	return []api.MemberView{{ID: "aa", Name: "St Anna", Self: true, Roles: []string{"hospital"}}}, nil
 }
 
@@ -235,6 +235,14 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 		s.Maydays = []api.MaydayView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Text: "ransom note"}}
 	}
 	return s, f.fail
+}
+
+// Questions has one, AMBER.
+func (f *fakeNode) Questions(_ context.Context, ceiling notice.TLP) (q api.QuestionsAnswer, _ error) {
+	if ceiling >= notice.TLPAmber {
+		q.Questions = []api.OpenQuestion{{QuestionView: api.QuestionView{Word: api.Word{ID: knownID, TLP: "AMBER"}}, Own: &api.OwnSeen{Count: 3, Kept: true}}}
+	}
+	return q, f.fail
 }
 
 func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, string, error) {

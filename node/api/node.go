@@ -49,10 +49,13 @@ type Node interface {
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Members returns every member this node knows of, by name.
-	Members(ctx context.Context) ([]MemberView, error)
+	Members(ctx context.Context, ceiling notice.TLP) ([]MemberView, error)
 	// Situation returns the regional picture, with what changed since a time (ms; 0 =
 	// that is not asked).
 	Situation(ctx context.Context, since int64, ceiling notice.TLP) (Situation, error)
+	// Questions returns the open questions of others that this hospital has not
+	// answered, with what it has seen itself.
+	Questions(ctx context.Context, ceiling notice.TLP) (QuestionsAnswer, error)
 	// Cuts returns how far this node holds the chains of a member's serial, 0 for
 	// its latest. Only admins ask.
 	Cuts(ctx context.Context, member string, serial uint32) (CutsAnswer, error)

@@ -448,7 +448,7 @@ func (s *Server) getCuts(ctx context.Context, in *cutsInput) (*cutsOutput, error
 }
 
 func (s *Server) listMembers(ctx context.Context, _ *struct{}) (*membersOutput, error) {
-	members, err := s.c.Node.Members(ctx)
+	members, err := s.c.Node.Members(ctx, callerOf(ctx).ceiling)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ const (
 	StateUnderAttack  = "UNDER-ATTACK"
 	StateDeclaredDown = "DECLARED-DOWN"
 	StateSilent       = "SILENT"
+	StateOK           = "OK"
 )
 
 // Party is a member.
@@ -164,6 +165,28 @@ type AnswerView struct {
 	Sighting bool   `json:"sighting,omitempty"`
 }
 
+// QuestionsAnswer has the questions of others that wait for an answer.
+type QuestionsAnswer struct {
+	Questions []OpenQuestion `json:"questions" doc:"The oldest first; members take turns"`
+	More      int            `json:"more,omitempty" doc:"How many there are beside these"`
+}
+
+// OpenQuestion is a question with what this hospital knows itself.
+type OpenQuestion struct {
+	QuestionView
+	Own *OwnSeen `json:"own,omitempty" doc:"What this hospital has seen of it; missing if nothing"`
+}
+
+// OwnSeen sums up a hospital's own sightings of a value, its parent names, the networks
+// around it and the host of a URL.
+type OwnSeen struct {
+	Count  uint64   `json:"count" doc:"How often"`
+	Last   Time     `json:"last_seen"`
+	Kept   bool     `json:"kept,omitempty" doc:"None of it was shared: nobody else knows"`
+	Values []string `json:"values" doc:"What was seen, four at most"`
+	IDs    []string `json:"ids" doc:"The newest four"`
+}
+
 // SpreadingView is something that was observed at several organisations.
 type SpreadingView struct {
 	Kind      string     `json:"kind" enum:"indicator,malware" doc:"malware: a family or tool"`
@@ -217,6 +240,17 @@ func (s *Server) registerSituation(read route) {
 	o := get("get-situation", "/v1/situation", "Who is dark, who is under attack, who needs what, what spreads")
 	o.Description = "From local data alone. What is marked above the token's ceiling is neither in it nor counted."
 	add(s, read, o, s.situation)
+	o = get("list-questions", "/v1/questions", "Questions of others that wait for an answer")
+	o.Description = "Open questions that this hospital has answered neither by a response nor by a shared sighting. To answer: POST /v1/notices with a response."
+	add(s, read, o, s.questions)
+}
+
+type questionsOutput struct{ Body QuestionsAnswer }
+
+func (s *Server) questions(ctx context.Context, _ *struct{}) (*questionsOutput, error) {
+	v, err := s.c.Node.Questions(ctx, callerOf(ctx).ceiling)
+	v.Questions = list(v.Questions)
+	return &questionsOutput{v}, err
 }
 
 type situationInput struct {

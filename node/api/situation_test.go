@@ -19,6 +19,12 @@ func TestSituation(t *testing.T) {
 	if got := s.ask(t, "green", http.MethodGet, "/v1/situation", ""); !strings.Contains(got.body, `"maydays":[]`) {
 		t.Errorf("above the ceiling: %s", got.body)
 	}
+	if got := s.ask(t, "reader", http.MethodGet, "/v1/questions", ""); got.StatusCode != http.StatusOK || !strings.Contains(got.body, `"own":{"count":3`) {
+		t.Errorf("questions: %d %s", got.StatusCode, got.body)
+	}
+	if got := s.ask(t, "green", http.MethodGet, "/v1/questions", ""); !strings.Contains(got.body, `"questions":[]`) {
+		t.Errorf("questions above the ceiling: %s", got.body)
+	}
 	if p := s.ask(t, "reader", http.MethodGet, "/v1/situation?since=yesterday", "").problem(t); p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("since yesterday: %+v", p)
 	}

@@ -230,6 +230,9 @@ type MemberView struct {
 	Region    string   `json:"region"`
 	Roles     []string `json:"roles" doc:"hospital, coordinator, bridge, supplier"`
 	Self      bool     `json:"self,omitempty" doc:"This node"`
+	State     string   `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,SILENT,OK" doc:"Silence is no attack. Of other regions' members nothing is known but what they say, so it is left out if that is nothing"`
+	Since     Time     `json:"since,omitempty" doc:"Of SILENT when it was heard last, missing if never; of UNDER-ATTACK and DECLARED-DOWN when it said so"`
+	HeardBy   string   `json:"heard_by,omitempty" doc:"Of SILENT: who heard it then"`
 	Connected bool     `json:"connected" doc:"A connection is open now"`
 	Hub       bool     `json:"hub,omitempty" doc:"Others can dial it"`
 	PeerID    string   `json:"peer_id,omitempty"`
@@ -271,28 +274,31 @@ type AlertView struct {
 
 // Status answers "am I well?".
 type Status struct {
-	Name     string       `json:"name"`
-	Version  string       `json:"version"`
-	Member   string       `json:"member" doc:"This node's member id"`
-	Region   string       `json:"region"`
-	PeerID   string       `json:"peer_id"`
-	Ready    bool         `json:"ready"`
-	Started  Time         `json:"started"`
-	Now      Time         `json:"now" doc:"This node's clock"`
-	Peers    int          `json:"peers" doc:"Open connections to members"`
-	Members  int          `json:"members" doc:"Members known, this node included"`
-	LastIn   Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
-	LastOut  Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
-	Waiting  int          `json:"waiting" doc:"Notices to be signed and sent"`
-	Awaited  int          `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
-	Awaiting int          `json:"awaiting,omitempty" doc:"Members that they wait for"`
-	Notices  int64        `json:"notices" doc:"Notices within the caller's ceiling"`
-	Ledger   *LedgerBrief `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
-	Disk     DiskStatus   `json:"disk"`
-	Clock    ClockStatus  `json:"clock"`
-	Until    Time         `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
-	Listen   []string     `json:"listen" doc:"Addresses of the mesh, with the peer id"`
-	Warnings []string     `json:"warnings" doc:"What a person should look at; empty when all is well"`
+	Name      string       `json:"name"`
+	Version   string       `json:"version"`
+	Member    string       `json:"member" doc:"This node's member id"`
+	Region    string       `json:"region"`
+	PeerID    string       `json:"peer_id"`
+	Ready     bool         `json:"ready"`
+	Started   Time         `json:"started"`
+	Now       Time         `json:"now" doc:"This node's clock"`
+	Peers     int          `json:"peers" doc:"Open connections to members"`
+	Members   int          `json:"members" doc:"Members known, this node included"`
+	State     string       `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
+	States    StateCounts  `json:"states" doc:"Members of this region by state, this node included"`
+	LastIn    Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
+	LastOut   Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
+	Waiting   int          `json:"waiting" doc:"Notices to be signed and sent"`
+	Awaited   int          `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
+	Awaiting  int          `json:"awaiting,omitempty" doc:"Members that they wait for"`
+	Questions int          `json:"questions,omitempty" doc:"Open questions of others that this hospital has not answered, see GET /v1/questions"`
+	Notices   int64        `json:"notices" doc:"Notices within the caller's ceiling"`
+	Ledger    *LedgerBrief `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
+	Disk      DiskStatus   `json:"disk"`
+	Clock     ClockStatus  `json:"clock"`
+	Until     Time         `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
+	Listen    []string     `json:"listen" doc:"Addresses of the mesh, with the peer id"`
+	Warnings  []string     `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }
 
 // DiskStatus is the room the store takes and has, in bytes.

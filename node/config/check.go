@@ -44,6 +44,7 @@ func (c Config) check() []problem {
 			k.add("share.tlp", fmt.Sprintf("%q is not a marking", c.Share.TLP), `choose CLEAR, GREEN, AMBER, AMBER+STRICT or RED, or "" for none`)
 		}
 	}
+	k.oneOf("ask.answer", c.Ask.Answer, AnswerPerson, AnswerSeen, AnswerAll)
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}

@@ -35,6 +35,7 @@ type Config struct {
 	API         API         `toml:"api"`
 	Mesh        Mesh        `toml:"mesh"`
 	Share       Share       `toml:"share"`
+	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
 	Log         Log         `toml:"log"`
@@ -64,6 +65,18 @@ type Mesh struct {
 type Share struct {
 	TLP string `toml:"tlp"` // "" = a notice without a marking is refused
 }
+
+// Ask configures how far the node answers questions of other hospitals by itself.
+type Ask struct {
+	Answer string `toml:"answer"`
+}
+
+// Values of Ask.Answer.
+const (
+	AnswerPerson = "person" // never
+	AnswerSeen   = "seen"   // what it has told those who hear the answer already
+	AnswerAll    = "all"    // also that nothing of its own has it
+)
 
 // Coordinator configures a node that the charter names as a voter of the ledger.
 type Coordinator struct {
@@ -102,6 +115,7 @@ func Default() Config {
 			Listen: "127.0.0.1:8460", Socket: defaultSocket, Hosts: []string{}, BodyMax: 8 << 20,
 		},
 		Mesh:        Mesh{Listen: []string{}, Announce: []string{}, Seeds: []string{}},
+		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
 		Log:         Log{Level: "info", Format: "text"},

@@ -30,6 +30,13 @@ func fields() []field {
 		{"mesh.seeds", "Multiaddrs of members to dial first, each ending in /p2p/ and the peer id."},
 		{"mesh.hub", "Keeps more connections, for a node that others can dial."},
 		{"share.tlp", "Marking of what is shared without one: CLEAR, GREEN, AMBER, AMBER+STRICT or RED.\n\"\" refuses to share what has no marking."},
+		{"ask.answer", "How far this node answers the region's questions (watchward ask) by itself: person, seen or all.\n" +
+			"person: never; somebody decides, with watchward respond.\n" +
+			"seen: says \"seen\" where its own sightings, which all who hear the answer were told of before, say so; this tells nobody anything new.\n" +
+			"all: also says \"not-seen\" to this region where nothing of its own has the value, its parent names or the networks around it.\n" +
+			"Every \"not-seen\" tells an attacker among the members what you do not notice, and means no more than that nothing was reported to this node.\n" +
+			"Of what is kept here alone neither says a word; with all, that silence can tell whoever asks often that there is something.\n" +
+			"At most 10 answers an hour to one member and 60 to all; the rest waits for a person."},
 		{"coordinator.vote", "Orders the region's ledger with the other voters, where the charter names this member as one.\nWith false it only mirrors, and still counts as one of those of whom most must sign."},
 		{"ledger.mirror", "Keeps a verified copy of the region's ledger, and hands it to members that ask.\nA voter keeps one in any case."},
 		{"ledger.public", "Shows the ledger's tiles and checkpoints without a token to all who reach the API.\nThey hold hashes alone, never a notice."},

@@ -49,7 +49,7 @@ func (v *viewer) changes() {
 	slices.SortFunc(v.view.Changes, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(b.At, a.At), slices.Compare(a.Member[:], b.Member[:]), strings.Compare(a.Text, b.Text), slices.CompareFunc(a.IDs, b.IDs, compareIDs))
 	})
-	v.view.Changes = cut(v, "changes", v.view.Changes, changesMax)
+	v.view.Changes = even(v, "changes", v.view.Changes, changesMax, changesMax, func(c Change) crypto.MemberID { return c.Member }, nil)
 }
 
 func compareIDs(a, b crypto.ItemID) int { return slices.Compare(a[:], b[:]) }

@@ -59,7 +59,7 @@ func (v *viewer) assistance() {
 		}
 	}
 	slices.SortStableFunc(v.view.Assistance, func(a, b Assistance) int { return a.rank() - b.rank() })
-	v.view.Assistance = cut(v, "assistance", v.view.Assistance, listMax)
+	v.view.Assistance = share(v, "assistance", v.view.Assistance, func(h Assistance) crypto.MemberID { return h.Member })
 }
 
 func (h *Assistance) rank() int {
@@ -100,7 +100,18 @@ func (v *viewer) help(e *entry) (Assistance, bool) {
 			c.State = ClaimLate
 		}
 	}
-	return h, over == 0 || over > v.ask.Now-overFor.Milliseconds()
+	if over != 0 && over <= v.ask.Now-overFor.Milliseconds() {
+		return h, false
+	}
+	h.Offers = even(v, "offers", h.Offers, actsShownMax, actsShownMax, Said.by, nil)
+	h.Refused = even(v, "refused", h.Refused, actsShownMax, actsShownMax, func(r Refused) crypto.MemberID { return r.Member }, nil)
+	h.Claims = even(v, "claims", h.Claims, actsShownMax, actsShownMax, func(c Claim) crypto.MemberID {
+		if c.Confirm != nil {
+			return crypto.MemberID{} // which stays
+		}
+		return c.Member
+	}, nil)
+	return h, true
 }
 
 // claim shows a claim on e; only e's author confirms one.

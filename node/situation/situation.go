@@ -86,7 +86,7 @@ type Picture struct {
 	ahead   map[reference]taken
 	line    []reference // of ahead, in order of arrival; a ring
 	next    int         // in line
-	spread  spread
+	spread  *spread
 }
 
 // A reference is what an author says it takes back.
@@ -107,6 +107,7 @@ type shelfKey struct {
 	kind     notice.Kind
 	audience crypto.Audience
 	tlp      notice.TLP
+	answer   notice.Act // claims and confirms stand apart: others' claims push out no request
 }
 
 // A shelf holds what one author said of one kind in one chain, in order.
@@ -241,7 +242,10 @@ func (p *Picture) shelve(f *Fact, author uint32) {
 		e.Expiry = max(before.Expiry, e.Expiry)
 		p.unshelve(before)
 	}
-	e.key = shelfKey{author, f.Notice.Kind, e.Audience, e.TLP}
+	e.key = shelfKey{author: author, kind: f.Notice.Kind, audience: e.Audience, tlp: e.TLP}
+	if a := f.Notice.Assistance; a != nil && (a.Act == notice.ActClaim || a.Act == notice.ActConfirm) {
+		e.key.answer = a.Act
+	}
 	s := p.shelves[e.key]
 	if s == nil {
 		s = &shelf{}

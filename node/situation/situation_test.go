@@ -313,22 +313,6 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestTooManyRequests: what one member says too much of pushes out its own, the oldest
-// first, and nobody else's.
-func TestTooManyRequests(t *testing.T) {
-	p := picture(assist(1, 2, ago(time.Hour), notice.ActRequest, 1, nil))
-	for i := range 10_000 {
-		p.Add(assist(2+i, 1, ago(time.Minute), notice.ActRequest, 1, nil), now)
-	}
-	count := map[crypto.MemberID]int{}
-	for _, h := range p.View(ask(2)).Assistance {
-		count[h.Member]++
-	}
-	if count[who(1)] != 256 || count[who(2)] != 1 {
-		t.Errorf("shown are %d and %d", count[who(1)], count[who(2)])
-	}
-}
-
 // TestWrongClock: nothing was said after it came; of a clock that is known to be wrong
 // it counts when it came, and it comes first, since that differs from node to node.
 func TestWrongClock(t *testing.T) {

@@ -3,7 +3,7 @@ package situation
 import (
 	"cmp"
 	"crypto/sha256"
-	"maps"
+	"iter"
 	"slices"
 	"time"
 
@@ -59,18 +59,19 @@ type What struct {
 }
 
 // spread keeps the sightings of the last 96 hours by what was seen. Adding one costs
-// the same however many there are.
+// the same however many there are. Nearly all are of a subject that nobody else saw:
+// what such a one takes is 64 + 32 bytes and two places in an index, and no pointers.
 type spread struct {
 	common   common
 	members  []member
-	subjects map[notice.Key]uint32
-	subject  []subject // 0 is none
-	freeSub  []uint32
-	seen     []sighting // 0 is none
-	freeSeen []uint32
-	byID     map[crypto.ItemID]uint32 // the first of a sighting's
-	hours    map[hourKey]uint32       // the first of a member's hour
-	several  []uint32                 // subjects that several members have seen
+	subjects rows[subject]
+	byKey    *index // of subjects
+	crowds   rows[crowd]
+	seen     rows[sighting]
+	byID     *index             // the first of a sighting's
+	back     map[uint32]*taken  // of sightings that were taken back
+	hours    map[hourKey]uint32 // the first of a member's hour
+	several  []uint32           // subjects that several members have seen
 	count    int
 	floor    int64 // hour; what is not after it is let go
 }
@@ -90,6 +91,11 @@ type hourKey struct {
 type subject struct {
 	key   notice.Key
 	one   group
+	crowd uint32 // 0 while there is one group of an indicator
+}
+
+// A crowd is what else there is to a subject.
+type crowd struct {
 	more  map[uint32]*group
 	ranks *ranks          // nil while one member saw it
 	ever  *ranks          // with what was taken back; nil if nothing was
@@ -102,8 +108,7 @@ type subject struct {
 // A group is what one member saw under one marking, by hand or by machine.
 type group struct {
 	who  uint32 // see who
-	head uint32 // the newest sighting
-	n    int
+	head uint32 // the newest sighting, 0 = none
 }
 
 // who is a member, its marking, and whether a machine counted.
@@ -123,7 +128,6 @@ type sighting struct {
 	next       uint32 // the next older of its group
 	twin       uint32 // the next subject of the same sighting
 	prev, late uint32 // its neighbours in the hour
-	back       *taken
 }
 
 // ranks are, for each level of marking, the members that saw a subject last: so many as
@@ -138,11 +142,11 @@ type last struct {
 	member uint32
 }
 
-func newSpread() spread {
-	return spread{
-		common: parseCommon(commonFile), subjects: map[notice.Key]uint32{}, subject: make([]subject, 1), seen: make([]sighting, 1),
-		byID: map[crypto.ItemID]uint32{}, hours: map[hourKey]uint32{}, floor: -1,
-	}
+func newSpread() *spread {
+	s := &spread{common: parseCommon(commonFile), back: map[uint32]*taken{}, hours: map[hourKey]uint32{}, floor: -1}
+	s.byKey = newIndex(func(row uint32) []byte { return s.subjects.at(row).key[:] })
+	s.byID = newIndex(func(row uint32) []byte { return s.seen.at(row).id[:] })
+	return s
 }
 
 func hourOf(at int64) int64 { return at / hourMs }
@@ -181,14 +185,14 @@ func (s *spread) dropHour(k hourKey, counted bool) {
 func (s *spread) add(f *Fact, author uint32, back *taken, now int64) []Started {
 	at := min(f.seen(), now)
 	tlp := f.TLP.House()
-	if first := s.byID[f.ID]; first != 0 {
-		if old := s.seen[first]; notice.TLP(old.who>>1&7) <= tlp {
+	if first := s.byID.find(f.ID[:]); first != 0 {
+		if old := s.seen.at(first); notice.TLP(old.who>>1&7) <= tlp {
 			if back != nil {
 				s.takeBack(reference{f.ID, author}, *back)
 			}
 			return nil
 		}
-		back = merge(back, s.seen[first].back)
+		back = merge(back, s.back[first])
 		s.forget(f.ID) // it is known under a looser marking now
 	}
 	if hour := hourOf(at); hour <= s.floor || hour <= s.members[author].floor {
@@ -244,31 +248,38 @@ func malwareKey(name string) notice.Key {
 // put notes one subject of a sighting.
 func (s *spread) put(f *Fact, of seenSubject, w uint32, at int64, back *taken, now int64) *Started {
 	n := s.intern(of.key)
-	i := s.allocate(sighting{id: f.ID, at: at, who: w, subject: n, twin: s.byID[f.ID], back: back})
-	s.byID[f.ID] = i
-	sub := &s.subject[n]
+	i := s.allocate(sighting{id: f.ID, at: at, who: w, subject: n, twin: s.byID.find(f.ID[:])})
+	s.byID.set(i)
+	if back != nil {
+		s.back[i] = back
+	}
+	sub := s.subjects.at(n)
 	if of.key[0] == malware {
-		sub.spell(of.name, int(w>>1&7))
+		s.crowd(sub).spell(of.name, int(w>>1&7))
 	}
-	if sub.ranks.end(levels) <= now {
-		sub.told = 0
+	if c := s.crowdOf(sub); c != nil && c.ranks.end(levels) <= now {
+		c.told = 0
 	}
-	g := sub.group(w)
-	place := &g.head
-	for *place != 0 && s.seen[*place].newer(&s.seen[i]) {
-		place = &s.seen[*place].next
+	g := s.group(sub, w)
+	place, held := &g.head, 1
+	for ; *place != 0 && s.seen.at(*place).newer(s.seen.at(i)); held++ {
+		place = &s.seen.at(*place).next
 	}
-	s.seen[i].next, *place = *place, i
-	if g.n++; g.n > groupMax {
-		if oldest := s.oldest(g); oldest == i {
+	s.seen.at(i).next, *place = *place, i
+	oldest := i
+	for ; s.seen.at(oldest).next != 0; held++ {
+		oldest = s.seen.at(oldest).next
+	}
+	if held > groupMax {
+		if oldest == i {
 			s.remove(i, false)
 			return nil
-		} else {
-			s.remove(oldest, sub.ever != nil || back != nil)
 		}
+		c := s.crowdOf(sub)
+		s.remove(oldest, c != nil && c.ever != nil || back != nil)
 	}
-	s.note(n, of.name, &s.seen[i])
-	return s.began(n, f.ID, now)
+	s.note(sub, of.name, i)
+	return s.began(sub, f.ID, now)
 }
 
 // newer orders the sightings of a group.
@@ -276,45 +287,39 @@ func (a *sighting) newer(b *sighting) bool {
 	return cmp.Or(cmp.Compare(b.at, a.at), slices.Compare(a.id[:], b.id[:])) < 0
 }
 
-func (s *spread) oldest(g *group) uint32 {
-	i := g.head
-	for s.seen[i].next != 0 {
-		i = s.seen[i].next
-	}
-	return i
-}
-
 // intern returns the number of a subject.
 func (s *spread) intern(key notice.Key) uint32 {
-	n, ok := s.subjects[key]
-	if ok {
-		return n
+	n := s.byKey.find(key[:])
+	if n == 0 {
+		n = s.subjects.add(subject{key: key})
+		s.byKey.set(n)
 	}
-	if last := len(s.freeSub) - 1; last >= 0 {
-		n, s.freeSub = s.freeSub[last], s.freeSub[:last]
-		s.subject[n] = subject{key: key}
-	} else {
-		n = uint32(len(s.subject))
-		s.subject = append(s.subject, subject{key: key})
-	}
-	s.subjects[key] = n
 	return n
+}
+
+// crowdOf returns the crowd of a subject, nil if it has none.
+func (s *spread) crowdOf(sub *subject) *crowd {
+	if sub.crowd == 0 {
+		return nil
+	}
+	return s.crowds.at(sub.crowd)
+}
+
+// crowd returns the crowd of a subject, and makes it.
+func (s *spread) crowd(sub *subject) *crowd {
+	if sub.crowd == 0 {
+		sub.crowd = s.crowds.add(crowd{})
+	}
+	return s.crowds.at(sub.crowd)
 }
 
 // allocate stores a sighting and puts it into its member's hour.
 func (s *spread) allocate(g sighting) uint32 {
 	k := hourKey{g.who >> 4, hourOf(g.at)}
 	g.late = s.hours[k]
-	var i uint32
-	if last := len(s.freeSeen) - 1; last >= 0 {
-		i, s.freeSeen = s.freeSeen[last], s.freeSeen[:last]
-		s.seen[i] = g
-	} else {
-		i = uint32(len(s.seen))
-		s.seen = append(s.seen, g)
-	}
+	i := s.seen.add(g)
 	if g.late != 0 {
-		s.seen[g.late].prev = i
+		s.seen.at(g.late).prev = i
 	}
 	s.hours[k] = i
 	s.count++
@@ -323,82 +328,91 @@ func (s *spread) allocate(g sighting) uint32 {
 }
 
 // group returns what a member saw of a subject under one marking.
-func (b *subject) group(w uint32) *group {
-	if b.one.n > 0 && b.one.who == w {
-		return &b.one
+func (s *spread) group(sub *subject, w uint32) *group {
+	if sub.one.head != 0 && sub.one.who == w {
+		return &sub.one
 	}
-	if g := b.more[w]; g != nil {
-		return g
+	if c := s.crowdOf(sub); c != nil && c.more[w] != nil {
+		return c.more[w]
 	}
-	if b.one.n == 0 {
-		b.one = group{who: w}
-		return &b.one
+	if sub.one.head == 0 {
+		sub.one = group{who: w}
+		return &sub.one
 	}
-	if b.more == nil {
-		b.more = map[uint32]*group{}
+	c := s.crowd(sub)
+	if c.more == nil {
+		c.more = map[uint32]*group{}
 	}
-	b.more[w] = &group{who: w}
-	return b.more[w]
+	c.more[w] = &group{who: w}
+	return c.more[w]
 }
 
 // groups yields the groups of a subject, in no order.
-func (b *subject) groups(yield func(*group) bool) {
-	if b.one.n > 0 && !yield(&b.one) {
-		return
-	}
-	for g := range maps.Values(b.more) {
-		if !yield(g) {
+func (s *spread) groups(sub *subject) iter.Seq[*group] {
+	return func(yield func(*group) bool) {
+		if sub.one.head != 0 && !yield(&sub.one) {
 			return
+		}
+		if c := s.crowdOf(sub); c != nil {
+			for _, g := range c.more {
+				if !yield(g) {
+					return
+				}
+			}
 		}
 	}
 }
 
 // note brings the ranks of a subject up to a new sighting.
-func (s *spread) note(n uint32, name string, g *sighting) {
-	sub := &s.subject[n]
-	if sub.ranks == nil {
+func (s *spread) note(sub *subject, name string, i uint32) {
+	c, g, back := s.crowdOf(sub), s.seen.at(i), s.back[i]
+	if c == nil {
+		return
+	}
+	if c.ranks == nil {
 		others := false
-		for o := range sub.groups {
+		for o := range s.groups(sub) {
 			others = others || o.who>>4 != g.who>>4
 		}
 		if !others {
 			return
 		}
-		sub.at = len(s.several)
+		c.at = len(s.several)
 		if sub.key[0] != malware {
-			sub.name = name
+			c.name = name
 		}
-		s.several = append(s.several, n)
+		s.several = append(s.several, g.subject)
 		s.rank(sub)
 		return
 	}
-	if g.back != nil && sub.ever == nil {
+	if back != nil && c.ever == nil {
 		s.rank(sub)
 		return
 	}
-	if g.back == nil {
-		sub.ranks.add(g)
+	if back == nil {
+		c.ranks.add(g)
 	}
-	if sub.ever != nil {
-		sub.ever.add(g)
+	if c.ever != nil {
+		c.ever.add(g)
 	}
 }
 
 // rank makes the ranks of a subject from its sightings.
 func (s *spread) rank(sub *subject) {
 	ranks, ever, back := &ranks{}, &ranks{}, false
-	for g := range sub.groups {
-		for i := g.head; i != 0; i = s.seen[i].next {
-			ever.add(&s.seen[i])
-			if s.seen[i].back == nil {
-				ranks.add(&s.seen[i])
+	for g := range s.groups(sub) {
+		for i := g.head; i != 0; i = s.seen.at(i).next {
+			ever.add(s.seen.at(i))
+			if s.back[i] == nil {
+				ranks.add(s.seen.at(i))
 			} else {
 				back = true
 			}
 		}
 	}
-	if sub.ranks, sub.ever = ranks, nil; back {
-		sub.ever = ever
+	c := s.crowdOf(sub)
+	if c.ranks, c.ever = ranks, nil; back {
+		c.ever = ever
 	}
 }
 
@@ -444,12 +458,15 @@ func (r *ranks) end(level int) int64 {
 }
 
 // began tells if a subject spreads now that did not, or for more eyes than before.
-func (s *spread) began(n uint32, trigger crypto.ItemID, now int64) *Started {
-	sub := &s.subject[n]
-	for level := 1; level <= levels && (sub.told == 0 || level < sub.told); level++ {
-		if sub.ranks.end(level) > now {
-			sub.told = level
-			return &Started{sub.what(level), notice.TLP(level), trigger, s.timeLine(sub, level, now-windowMs)}
+func (s *spread) began(sub *subject, trigger crypto.ItemID, now int64) *Started {
+	c := s.crowdOf(sub)
+	if c == nil {
+		return nil
+	}
+	for level := 1; level <= levels && (c.told == 0 || level < c.told); level++ {
+		if c.ranks.end(level) > now {
+			c.told = level
+			return &Started{c.what(sub.key, level), notice.TLP(level), trigger, s.timeLine(sub, level, now-windowMs)}
 		}
 	}
 	return nil
@@ -457,34 +474,35 @@ func (s *spread) began(n uint32, trigger crypto.ItemID, now int64) *Started {
 
 // spell notes how a family or tool is spelt by a word of some level: of several
 // spellings each level has always the same, and none of a word beyond it.
-func (b *subject) spell(name string, level int) {
-	if b.names == nil {
-		b.names = &[levels]string{}
+func (c *crowd) spell(name string, level int) {
+	if c.names == nil {
+		c.names = &[levels]string{}
 	}
 	for ; level <= levels; level++ {
-		if at := &b.names[level-1]; *at == "" || name < *at {
+		if at := &c.names[level-1]; *at == "" || name < *at {
 			*at = name
 		}
 	}
 }
 
-func (b *subject) what(level int) What {
-	if b.key[0] == malware {
-		return What{Kind: "malware", Value: b.names[level-1]}
+func (c *crowd) what(key notice.Key, level int) What {
+	if key[0] == malware {
+		return What{Kind: "malware", Value: c.names[level-1]}
 	}
-	return What{Kind: "indicator", Type: notice.Type(b.key[0]).String(), Value: b.name}
+	return What{Kind: "indicator", Type: notice.Type(key[0]).String(), Value: c.name}
 }
 
 // takeBack marks a sighting as taken back by its author.
 func (s *spread) takeBack(ref reference, t taken) {
-	for i := s.byID[ref.id]; i != 0; i = s.seen[i].twin {
-		g := &s.seen[i]
+	for i := s.byID.find(ref.id[:]); i != 0; i = s.seen.at(i).twin {
+		g := s.seen.at(i)
 		if g.who>>4 != ref.author {
 			return
 		}
-		first := g.back == nil
-		g.back = merge(g.back, &t)
-		if sub := &s.subject[g.subject]; first && sub.ranks != nil {
+		first := s.back[i] == nil
+		s.back[i] = merge(s.back[i], &t)
+		sub := s.subjects.at(g.subject)
+		if c := s.crowdOf(sub); first && c != nil && c.ranks != nil {
 			s.rank(sub)
 		}
 	}
@@ -492,75 +510,78 @@ func (s *spread) takeBack(ref reference, t taken) {
 
 // forget lets go a sighting.
 func (s *spread) forget(id crypto.ItemID) {
-	for i := s.byID[id]; i != 0; i = s.byID[id] {
+	for i := s.byID.find(id[:]); i != 0; i = s.byID.find(id[:]) {
 		s.remove(i, true)
 	}
 }
 
 // remove lets go one subject of a sighting. counted says that it may still count.
 func (s *spread) remove(i uint32, counted bool) {
-	g := s.seen[i]
+	g := *s.seen.at(i)
 	if g.prev != 0 {
-		s.seen[g.prev].late = g.late
+		s.seen.at(g.prev).late = g.late
 	} else if k := (hourKey{g.who >> 4, hourOf(g.at)}); g.late != 0 {
 		s.hours[k] = g.late
 	} else {
 		delete(s.hours, k)
 	}
 	if g.late != 0 {
-		s.seen[g.late].prev = g.prev
+		s.seen.at(g.late).prev = g.prev
 	}
 	s.unchain(i, &g)
-	sub := &s.subject[g.subject]
-	in := sub.group(g.who)
+	sub := s.subjects.at(g.subject)
+	in := s.group(sub, g.who)
 	place := &in.head
 	for *place != i {
-		place = &s.seen[*place].next
+		place = &s.seen.at(*place).next
 	}
 	*place = g.next
-	if in.n--; in.n == 0 {
-		delete(sub.more, g.who)
+	c := s.crowdOf(sub)
+	if in.head == 0 && c != nil {
+		delete(c.more, g.who)
 	}
-	s.seen[i] = sighting{}
-	s.freeSeen = append(s.freeSeen, i)
+	s.seen.drop(i)
+	delete(s.back, i)
 	s.count--
 	s.members[g.who>>4].count--
-	if counted && sub.ranks != nil {
+	if counted && c != nil && c.ranks != nil {
 		s.rank(sub)
 	}
-	if sub.one.n == 0 && len(sub.more) == 0 {
+	if sub.one.head == 0 && (c == nil || len(c.more) == 0) {
 		s.release(g.subject)
 	}
 }
 
 // unchain takes i out of the subjects of its sighting.
 func (s *spread) unchain(i uint32, g *sighting) {
-	if s.byID[g.id] == i {
+	at := s.byID.find(g.id[:])
+	if at == i {
 		if g.twin == 0 {
-			delete(s.byID, g.id)
+			s.byID.drop(g.id[:])
 		} else {
-			s.byID[g.id] = g.twin
+			s.byID.set(g.twin)
 		}
 		return
 	}
-	at := s.byID[g.id]
-	for s.seen[at].twin != i {
-		at = s.seen[at].twin
+	for s.seen.at(at).twin != i {
+		at = s.seen.at(at).twin
 	}
-	s.seen[at].twin = g.twin
+	s.seen.at(at).twin = g.twin
 }
 
 // release lets go a subject that nobody saw.
 func (s *spread) release(n uint32) {
-	sub := &s.subject[n]
-	if sub.ranks != nil {
-		moved := s.several[len(s.several)-1]
-		s.several[sub.at], s.subject[moved].at = moved, sub.at
-		s.several = s.several[:len(s.several)-1]
+	sub := s.subjects.at(n)
+	if c := s.crowdOf(sub); c != nil {
+		if c.ranks != nil {
+			moved := s.several[len(s.several)-1]
+			s.several[c.at], s.crowdOf(s.subjects.at(moved)).at = moved, c.at
+			s.several = s.several[:len(s.several)-1]
+		}
+		s.crowds.drop(sub.crowd)
 	}
-	delete(s.subjects, sub.key)
-	*sub = subject{}
-	s.freeSub = append(s.freeSub, n)
+	s.byKey.drop(sub.key[:])
+	s.subjects.drop(n)
 }
 
 // limit lets go the oldest hours of who said too much.
@@ -603,24 +624,26 @@ const seenShown = 4
 // level goes. What was taken back is in it, so that its end is understood.
 func (s *spread) timeLine(sub *subject, level int, after int64) []Seen {
 	by := map[uint32]*Seen{}
-	var found []*sighting
-	for g := range sub.groups {
+	var found []uint32
+	for g := range s.groups(sub) {
 		if int(g.who>>1&7) > level {
 			continue
 		}
-		for i := g.head; i != 0; i = s.seen[i].next {
-			if s.seen[i].at >= after {
-				found = append(found, &s.seen[i])
+		for i := g.head; i != 0; i = s.seen.at(i).next {
+			if s.seen.at(i).at >= after {
+				found = append(found, i)
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b *sighting) int {
-		return cmp.Or(cmp.Compare(b.at, a.at), slices.Compare(a.id[:], b.id[:]))
+	slices.SortFunc(found, func(a, b uint32) int {
+		x, y := s.seen.at(a), s.seen.at(b)
+		return cmp.Or(cmp.Compare(y.at, x.at), slices.Compare(x.id[:], y.id[:]))
 	})
 	for _, standing := range []bool{true, false} { // what stands first
-		for _, g := range found {
+		for _, i := range found {
+			g := s.seen.at(i)
 			m := g.who >> 4
-			if (g.back == nil) != standing || by[m] != nil && !standing && !by[m].TakenBack {
+			if (s.back[i] == nil) != standing || by[m] != nil && !standing && !by[m].TakenBack {
 				continue
 			}
 			e := by[m]

@@ -3,6 +3,7 @@ package situation
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/notice"
@@ -10,12 +11,16 @@ import (
 
 // Limits of what a view shows.
 const (
-	overFor       = Window    // how long what is over is shown
-	askedFor      = 7 * 86400 // s: how long a question is
+	overFor       = Window // how long what is over is shown
 	spreadingMax  = 50
 	listMax       = 500 // of each other list; the newest
+	eachMax       = 64  // of them of one member
 	linksShownMax = 100 // lines of a supplier's time line
+	actsShownMax  = 100 // claims on a request, as many offers and refused acts
 )
+
+// AskedFor is how long a question is open.
+const AskedFor = 7 * 24 * time.Hour
 
 // An Ask says what view is wanted.
 type Ask struct {
@@ -49,6 +54,7 @@ type View struct {
 	Spreading  []Spreading
 	Changes    []Change
 	Partial    []Partial
+	Aside      []Aside  // who said most first
 	More       []string // the lists of which only the newest are here
 }
 
@@ -157,12 +163,19 @@ type Partial struct {
 	Before int64 // ms
 }
 
+// An Aside is a member that says so much that some of its words are not shown.
+type Aside struct {
+	Member crypto.MemberID
+	Count  int
+}
+
 // viewer makes one view.
 type viewer struct {
 	p     *Picture
 	ask   Ask
 	level int
 	view  View
+	aside map[crypto.MemberID]int
 
 	kinds   [len(shelfMax)][]*entry // what may be shown, taken back or not, by kind
 	about   map[crypto.ItemID][]*entry
@@ -174,10 +187,7 @@ func (p *Picture) View(ask Ask) View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spread.advance(ask.Now)
-	v := viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}}
-	if ask.Ceiling == 0 {
-		v.level = levels
-	}
+	v := newViewer(p, ask)
 	v.collect()
 	v.profiles()
 	v.maydays()
@@ -191,13 +201,43 @@ func (p *Picture) View(ask Ask) View {
 	if ask.Since > 0 {
 		v.changes()
 	}
+	for member, count := range v.aside {
+		v.view.Aside = append(v.view.Aside, Aside{member, count})
+	}
+	slices.SortFunc(v.view.Aside, func(a, b Aside) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.Compare(a.Member[:], b.Member[:]))
+	})
+	slices.Sort(v.view.More)
+	v.view.More = slices.Compact(v.view.More)
 	return v.view
 }
 
-// collect finds what may be shown, each author's in its order.
-func (v *viewer) collect() {
+func newViewer(p *Picture, ask Ask) *viewer {
+	v := &viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}, aside: map[crypto.MemberID]int{}}
+	if ask.Ceiling == 0 {
+		v.level = levels
+	}
+	return v
+}
+
+// States returns what View says of ask.Members, for less work.
+func (p *Picture) States(ask Ask) []Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := newViewer(p, ask)
+	v.collect(notice.KindProfile, notice.KindMayday, notice.KindService)
+	v.profiles()
+	v.maydays()
+	v.services()
+	v.members()
+	return v.view.Members
+}
+
+// collect finds what may be shown of some kinds, of all if none is named, each author's
+// in its order.
+func (v *viewer) collect(kinds ...notice.Kind) {
 	for k, s := range v.p.shelves {
-		if !v.within(k.tlp) {
+		if !v.within(k.tlp) || len(kinds) > 0 && !slices.Contains(kinds, k.kind) {
 			continue
 		}
 		for _, e := range s.entries {
@@ -291,6 +331,54 @@ func cut[T any](v *viewer, name string, list []T, limit int) []T {
 	return list[:limit]
 }
 
+// share shortens a list to listMax, and each member's part of it to eachMax or less:
+// who says much puts aside its own words, and nobody else's. Of each the first stay.
+func share[T any](v *viewer, name string, list []T, by func(T) crypto.MemberID) []T {
+	return even(v, name, list, eachMax, listMax, by, func(m crypto.MemberID) { v.aside[m]++ })
+}
+
+// even is share by other limits. What by has the zero member for is not cut for others.
+func even[T any](v *viewer, name string, list []T, each, limit int, by func(T) crypto.MemberID, aside func(crypto.MemberID)) []T {
+	if len(list) <= each {
+		return list
+	}
+	count := map[crypto.MemberID]int{}
+	for _, e := range list {
+		count[by(e)]++
+	}
+	each, out := fair(count, each, limit), list[:0:0]
+	clear(count)
+	for _, e := range list {
+		m := by(e)
+		if count[m]++; m == (crypto.MemberID{}) || count[m] <= each {
+			out = append(out, e)
+		} else if aside != nil {
+			aside(m)
+		}
+	}
+	if len(out) < len(list) {
+		v.view.More = append(v.view.More, name)
+	}
+	return cut(v, name, out, limit)
+}
+
+// fair is the largest share up to each with which all have room, and 1 at least.
+func fair(count map[crypto.MemberID]int, each, limit int) int {
+	for ; each > 1; each-- {
+		sum := 0
+		for m, n := range count {
+			if m != (crypto.MemberID{}) {
+				n = min(n, each)
+			}
+			sum += n
+		}
+		if sum <= limit {
+			break
+		}
+	}
+	return each
+}
+
 func (v *viewer) profiles() {
 	for _, e := range newestBy(v.kinds[notice.KindProfile], func(*entry) string { return "" }) {
 		if !e.Exercise {
@@ -314,15 +402,17 @@ func (v *viewer) maydays() {
 		e := newest(list)
 		m := Mayday{Said: v.saidBy(e), Text: e.Notice.Mayday.Text, ClockOff: e.ClockOff, Contact: v.contact[e.Author], Replaces: e.Notice.Ref}
 		for _, d := range v.about[e.ID] {
-			if d.Notice.Kind == notice.KindDispute && v.ask.Coordinator != nil && v.ask.Coordinator(d.Author, e.Author) {
-				m.Disputed = append(m.Disputed, v.saidBy(d))
-				m.Reasons = append(m.Reasons, d.Notice.Reason)
+			if d.Notice.Kind != notice.KindDispute || v.ask.Coordinator == nil || !v.ask.Coordinator(d.Author, e.Author) {
+				continue
 			}
+			if i := slices.IndexFunc(m.Disputed, func(w Said) bool { return w.Member == d.Author }); i >= 0 { // it says it again
+				m.Disputed, m.Reasons = slices.Delete(m.Disputed, i, i+1), slices.Delete(m.Reasons, i, i+1)
+			}
+			m.Disputed, m.Reasons = append(m.Disputed, v.saidBy(d)), append(m.Reasons, d.Notice.Reason)
 		}
 		v.view.Maydays = append(v.view.Maydays, m)
 	}
 	slices.SortFunc(v.view.Maydays, Mayday.compare)
-	v.view.Maydays = cut(v, "maydays", v.view.Maydays, listMax)
 }
 
 // compare sorts the last first.
@@ -380,7 +470,8 @@ func (v *viewer) members() {
 		}
 		v.view.Members = append(v.view.Members, m)
 	}
-	v.view.Services = cut(v, "services", v.view.Services, listMax)
+	v.view.Maydays = cut(v, "maydays", v.view.Maydays, listMax) // one a member
+	v.view.Services = share(v, "services", v.view.Services, func(s Service) crypto.MemberID { return s.Member })
 }
 
 // links sorts the words on links by supplier.
@@ -411,49 +502,95 @@ func (v *viewer) links() {
 	}
 	for _, s := range by {
 		slices.SortFunc(s.Line, func(a, b Link) int { return cmp.Or(cmp.Compare(b.Link.At, a.Link.At), a.Said.compare(b.Said)) })
-		s.Line = cut(v, "links", s.Line, linksShownMax)
 		v.view.Suppliers = append(v.view.Suppliers, *s)
 	}
 	slices.SortFunc(v.view.Suppliers, func(a, b Supplier) int {
-		return cmp.Or(cmp.Compare(len(b.Cut), len(a.Cut)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(members(b.Cut), members(a.Cut)), cmp.Compare(a.Name, b.Name))
 	})
-	v.view.Suppliers = cut(v, "suppliers", v.view.Suppliers, listMax)
+	v.view.Suppliers = share(v, "suppliers", v.view.Suppliers, func(s Supplier) crypto.MemberID {
+		by := s.Line[0].Member
+		if slices.ContainsFunc(s.Line, func(l Link) bool { return l.Member != by }) {
+			return crypto.MemberID{} // several name it
+		}
+		return by
+	})
+	for i := range v.view.Suppliers {
+		s := &v.view.Suppliers[i]
+		s.Line = even(v, "links", s.Line, linksShownMax, linksShownMax, func(l Link) crypto.MemberID { return l.Member }, nil)
+		s.Cut = even(v, "links", s.Cut, linksShownMax, linksShownMax, Said.by, nil)
+	}
+}
+
+func (w Said) by() crypto.MemberID { return w.Member }
+
+// members counts those that said something.
+func members(all []Said) int {
+	seen := map[crypto.MemberID]bool{}
+	for _, w := range all {
+		seen[w.Member] = true
+	}
+	return len(seen)
 }
 
 func (v *viewer) questions() {
 	for _, e := range v.kinds[notice.KindQuestion] {
-		if e.back != nil || e.at() <= v.ask.Now-askedFor*1000 {
-			continue
+		if v.asks(e) {
+			v.view.Questions = append(v.view.Questions, v.question(e))
 		}
-		q := Question{Said: v.saidBy(e), Indicator: *e.Notice.Indicator}
-		if e.Notice.Question != nil {
-			q.Text = e.Notice.Question.Text
-		}
-		responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool { return a.Notice.Kind != notice.KindResponse })
-		for _, a := range newestBy(responses, func(*entry) string { return "" }) {
-			q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
-		}
-		for _, seen := range v.sightings(e.Notice.Indicator.Key()) {
-			if !seen.TakenBack && seen.Member != e.Author {
-				q.Answers = append(q.Answers, Answer{Said{ID: seen.IDs[0], Member: seen.Member, At: seen.Last, TLP: seen.TLP}, notice.AnswerSeen, true})
-			}
-		}
-		slices.SortFunc(q.Answers, func(a, b Answer) int { return a.Said.compare(b.Said) })
-		v.view.Questions = append(v.view.Questions, q)
 	}
-	v.view.Questions = cut(v, "questions", v.view.Questions, listMax)
+	v.view.Questions = share(v, "questions", v.view.Questions, func(q Question) crypto.MemberID { return q.Member })
+}
+
+// asks reports whether a question is open.
+func (v *viewer) asks(e *entry) bool {
+	return e.back == nil && e.at() > v.ask.Now-AskedFor.Milliseconds()
+}
+
+func (v *viewer) question(e *entry) Question {
+	q := Question{Said: v.saidBy(e), Indicator: *e.Notice.Indicator}
+	if e.Notice.Question != nil {
+		q.Text = e.Notice.Question.Text
+	}
+	responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool { return a.Notice.Kind != notice.KindResponse })
+	for _, a := range newestBy(responses, func(*entry) string { return "" }) {
+		q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
+	}
+	for _, seen := range v.sightings(e.Notice.Indicator.Key()) {
+		if !seen.TakenBack && seen.Member != e.Author {
+			q.Answers = append(q.Answers, Answer{Said{ID: seen.IDs[0], Member: seen.Member, At: seen.Last, TLP: seen.TLP}, notice.AnswerSeen, true})
+		}
+	}
+	slices.SortFunc(q.Answers, func(a, b Answer) int { return a.Said.compare(b.Said) })
+	return q
+}
+
+// Questions returns all questions that are open, the oldest first. Of ask only the
+// time and the ceiling count.
+func (p *Picture) Questions(ask Ask) []Question {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spread.advance(ask.Now)
+	v := newViewer(p, ask)
+	v.collect(notice.KindQuestion, notice.KindResponse)
+	var out []Question
+	for _, e := range slices.Backward(v.kinds[notice.KindQuestion]) {
+		if v.asks(e) {
+			out = append(out, v.question(e))
+		}
+	}
+	return out
 }
 
 func (v *viewer) sightings(key notice.Key) []Seen {
-	n, ok := v.p.spread.subjects[key]
-	if !ok {
+	n := v.p.spread.byKey.find(key[:])
+	if n == 0 {
 		return nil
 	}
-	return v.p.spread.timeLine(&v.p.spread.subject[n], v.level, v.ask.Now-keptMs)
+	return v.p.spread.timeLine(v.p.spread.subjects.at(n), v.level, v.ask.Now-keptMs)
 }
 
 func (v *viewer) spreading() {
-	s := &v.p.spread
+	s := v.p.spread
 	type found struct {
 		n         uint32
 		end       int64
@@ -461,9 +598,9 @@ func (v *viewer) spreading() {
 	}
 	var all []found
 	for _, n := range s.several {
-		sub := &s.subject[n]
-		f := found{n: n, end: sub.ranks.end(v.level)}
-		if ever := sub.ever.end(v.level); f.end <= v.ask.Now && ever > v.ask.Now {
+		c := s.crowdOf(s.subjects.at(n))
+		f := found{n: n, end: c.ranks.end(v.level)}
+		if ever := c.ever.end(v.level); f.end <= v.ask.Now && ever > v.ask.Now {
 			f.end, f.takenBack = ever, true
 		}
 		if f.end > v.ask.Now-endedMs && f.end != 0 {
@@ -477,15 +614,16 @@ func (v *viewer) spreading() {
 		return 0
 	}
 	slices.SortFunc(all, func(a, b found) int {
-		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.end, a.end), slices.Compare(s.subject[a.n].key[:], s.subject[b.n].key[:]))
+		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.end, a.end), slices.Compare(s.subjects.at(a.n).key[:], s.subjects.at(b.n).key[:]))
 	})
 	for _, f := range cut(v, "spreading", all, spreadingMax) {
-		sub := &s.subject[f.n]
-		out := Spreading{What: sub.what(v.level), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
+		sub := s.subjects.at(f.n)
+		c := s.crowdOf(sub)
+		out := Spreading{What: c.what(sub.key, v.level), Active: over(f) == 0, Ends: f.end, TakenBack: f.takenBack}
 		out.Seen = s.timeLine(sub, v.level, min(v.ask.Now, f.end)-windowMs)
-		ranks, need, seen := sub.ranks, organised, 0
+		ranks, need, seen := c.ranks, organised, 0
 		if f.takenBack {
-			ranks = sub.ever
+			ranks = c.ever
 		}
 		if ranks[v.level-1].manual[organised-1].at+windowMs != f.end {
 			need = automatic

@@ -91,13 +91,35 @@ const spokenMax = 1000
 // belongs to an assistance, in no particular order and up to 1,000, without the
 // expired and the retracted. The notice itself need not be here.
 func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
+	now := s.now()
+	return s.spoken(referencePrefix(id), func(e *evidence) bool {
+		return !e.retracted && e.expiry > now && Visible(e.tlp, ceiling)
+	})
+}
+
+// SpokenBy returns what one member has said of a notice, also what it took back or has
+// expired, whatever others say of it.
+func (s *Store) SpokenBy(id crypto.ItemID, author crypto.MemberID) ([]Record, error) {
+	return s.spoken(referencePrefix(id), func(e *evidence) bool { return s.memberID(e.member) == author })
+}
+
+// EvidenceBy returns the notices of one member that a summary sums up, whatever others
+// say of it.
+func (s *Store) EvidenceBy(key notice.Key, author crypto.MemberID, ceiling notice.TLP) ([]Record, error) {
+	now := s.now()
+	return s.spoken(evidencePrefix(key), func(e *evidence) bool {
+		return s.memberID(e.member) == author && e.counts(now) && Visible(e.tlp, ceiling)
+	})
+}
+
+// spoken returns the notices of an index whose evidence is picked, up to spokenMax.
+func (s *Store) spoken(prefix []byte, pick func(*evidence) bool) ([]Record, error) {
 	v := s.newView()
 	defer v.txn.Discard()
 	var ids []crypto.ItemID
-	now, prefix := s.now(), referencePrefix(id)
 	err := scan(v.txn, prefix, func(key, value []byte) error {
 		e, err := decodeEvidence(value)
-		if err == nil && !e.retracted && e.expiry > now && Visible(e.tlp, ceiling) {
+		if err == nil && pick(&e) {
 			ids = append(ids, crypto.ItemID(key[len(prefix):]))
 		}
 		if err == nil && len(ids) >= spokenMax {
@@ -106,16 +128,16 @@ func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("what is said of %s: %w", id, err)
+		return nil, fmt.Errorf("what is said of something: %w", err)
 	}
 	out := make([]Record, 0, len(ids))
-	for _, from := range ids {
-		r, err := v.record(from)
+	for _, id := range ids {
+		r, err := v.record(id)
 		if errors.Is(err, ErrUnknown) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("what is said of %s: %w", id, err)
+			return nil, fmt.Errorf("notice %s: %w", id, err)
 		}
 		out = append(out, r)
 	}

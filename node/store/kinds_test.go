@@ -61,6 +61,39 @@ func TestSpoken(t *testing.T) {
 	}
 }
 
+// What one member says of a notice, or of a value, is found whatever others say, the
+// first also where it was taken back.
+func TestSpokenByOne(t *testing.T) {
+	s := open(t, store.Options{Now: newClock().Now})
+	ws := writers(t, 3)
+	question := &notice.Notice{Kind: notice.KindQuestion, Salt: salt(1), Created: start, Indicator: &values[0]}
+	id := crypto.NewItemID(ws[0].ID, crypto.LeafHash(raw(t, question)))
+	answer := func(n uint64) *notice.Notice {
+		return &notice.Notice{Kind: notice.KindResponse, Salt: salt(n), Created: start, Ref: &id, Response: &notice.Response{Answer: notice.AnswerSeen}}
+	}
+	var many, sightings []*notice.Notice
+	for n := range uint64(1000) { // as many as one call returns
+		many, sightings = append(many, answer(100+n)), append(sightings, sighting(values[0], 2000+n, 1))
+	}
+	mine := ws[1].envelope(t, crypto.Header{}, answer(2), sighting(values[0], 3, 1), sighting(values[0], 4, 1))
+	put(t, s, ws[2].envelope(t, crypto.Header{}, many...), ws[2].envelope(t, crypto.Header{}, sightings...), mine)
+	back := func(n uint64, of crypto.ItemID) *notice.Notice {
+		return &notice.Notice{Kind: notice.KindRetraction, Salt: salt(n), Created: start, Ref: &of}
+	}
+	put(t, s, ws[1].envelope(t, crypto.Header{}, back(5, mine.Items[0].ID), back(6, mine.Items[1].ID)))
+	said, err := s.SpokenBy(id, ws[1].ID)
+	if err != nil || len(said) != 1 || said[0].ID != mine.Items[0].ID || !said[0].Retracted {
+		t.Errorf("of the question: %+v, %v; want the answer that was taken back", said, err)
+	}
+	seen, err := s.EvidenceBy(values[0].Key(), ws[1].ID, 0)
+	if err != nil || len(seen) != 1 || seen[0].ID != mine.Items[2].ID {
+		t.Errorf("of the value: %+v, %v; want the sighting that stands", seen, err)
+	}
+	if seen, err = s.EvidenceBy(values[0].Key(), ws[1].ID, notice.TLPClear); err != nil || len(seen) != 0 {
+		t.Errorf("under CLEAR: %+v, %v", seen, err)
+	}
+}
+
 // A million sightings are no reason why an open mayday is found later than at once.
 func BenchmarkListMaydays(b *testing.B) {
 	s := open(b, store.Options{})

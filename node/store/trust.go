@@ -220,6 +220,17 @@ func (s *Store) Alert(ctx context.Context, a Alert) (added bool, err error) {
 	return added, nil
 }
 
+// Alerted reports whether an alert with this Dedup is kept.
+func (s *Store) Alerted(dedup string) (bool, error) {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	found, err := view(txn, alertOnceKey(dedup), func([]byte) error { return nil })
+	if err != nil {
+		return false, fmt.Errorf("look for an alert: %w", err)
+	}
+	return found, nil
+}
+
 func alertOnceKey(dedup string) []byte {
 	sum := sha256.Sum256([]byte(dedup))
 	return append([]byte{tableAlertOnce}, sum[:20]...)

@@ -90,9 +90,19 @@ var Figures = []Figure{
 	{6, "LedgerMillion", "… audit, on one core", "audit/s/core", 100_000, true, "/s", "", ""},
 	{6, "LedgerMillion", "receipt check, keys parsed, p50", "receipt-warm-ms", 0.5, false, "ms", "", ""},
 	{6, "LedgerMillion", "… from the records, p50", "receipt-cold-ms", 3, false, "ms", "", ""},
-	{7, "MaydayProcesses", "12 processes, lines of 25 ms, sightings flow: mayday → alert, p50", "p50-ms", 0, false, "ms", "word-p50-ms", "an ordinary word → stream, p50"},
+	{7, "MaydayProcesses", "12 processes, lines of 25 ms, 1,000 sightings/s: mayday → alert, p50", "p50-ms", 0, false, "ms", "word-p50-ms", "an ordinary word → stream, p50"},
 	{7, "MaydayProcesses", "… p99", "p99-ms", 0, false, "ms", "word-p99-ms", "an ordinary word → stream, p99"},
 	{7, "MaydayProcesses", "… beside plain GossipSub, p99", "p99-ms", 0, false, "ms", "plain-p99-ms", "plain GossipSub in the same places, p99"},
+	{7, "Situation", "200 members, 1,000,000 sightings: GET /v1/situation, p50", "situation-p50-ms", 20, false, "ms", "same-bytes-p50-ms", "the same bytes, ready made"},
+	{7, "Situation", "… p99", "situation-p99-ms", 20, false, "ms", "same-bytes-p99-ms", "the same bytes, ready made"},
+	{7, "Situation", "… with what changed in a day, p50", "changes-p50-ms", 20, false, "ms", "same-bytes-p50-ms", "the same bytes, ready made"},
+	{7, "Situation", "second sighting at one hospital → alert at another, p50", "spreading-p50-ms", 100, false, "ms", "known-p50-ms", "its lookup there, p50"},
+	{7, "Situation", "… the longest of 19", "spreading-max-ms", 100, false, "ms", "known-max-ms", "its lookup there, longest"},
+	{7, "Situation", "… start to answering", "start-s", 2, false, "s", "", ""},
+	{7, "Situation", "… start to all in the picture", "read-s", 0, false, "s", "", ""},
+	{7, "Situation", "… lookups of 100 meanwhile, p99", "reading-lookup-p99-ms", 0, false, "ms", "lookup-p99-ms", "later, p99"},
+	{7, "Situation", "… RssAnon when all is in the picture", "read-MiB", 300, false, "MiB", "", ""},
+	{7, "Situation", "… while it is asked for, peak", "peak-MiB", 300, false, "MiB", "", ""},
 }
 
 // Options of Run.

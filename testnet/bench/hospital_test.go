@@ -166,7 +166,7 @@ func startAll(t testing.TB, all []*hospital) {
 func (h *hospital) awaitSync(t testing.TB, others int) {
 	t.Helper()
 	eventually(t, h.Name()+" has compared with the others", 10*time.Millisecond, func() bool {
-		members, err := h.Members(t.Context())
+		members, err := h.Members(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

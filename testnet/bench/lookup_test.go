@@ -111,12 +111,18 @@ func questions(n, indicators int, seed uint64) []string {
 // run, as admission would, and returns the bytes of the envelopes.
 func fill(t testing.TB, dir string, authors []*testkit.Member, indicators int) (size int64) {
 	t.Helper()
+	return fillWith(t, dir, batches(t, authors, indicators))
+}
+
+// fillWith puts envelopes into the store of a node that does not run.
+func fillWith(t testing.TB, dir string, batches []func() []*crypto.Envelope) (size int64) {
+	t.Helper()
 	s, err := store.Open(store.Options{Dir: filepath.Join(dir, "store")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, batch := range batches(t, authors, indicators) {
-		entries := make([]store.Entry, 0, fillEnvelopes)
+	for _, batch := range batches {
+		var entries []store.Entry
 		for _, e := range batch() {
 			size += int64(len(e.Raw))
 			entries = append(entries, entryOf(t, e))
@@ -135,6 +141,11 @@ func fill(t testing.TB, dir string, authors []*testkit.Member, indicators int) (
 // in memory; in order, since chains go on from one to the next.
 func batches(t testing.TB, authors []*testkit.Member, indicators int) []func() []*crypto.Envelope {
 	t.Helper()
+	return batchesOf(t, authors, indicators, mixed)
+}
+
+func batchesOf(t testing.TB, authors []*testkit.Member, indicators int, value func(k int) notice.Indicator) []func() []*crypto.Envelope {
+	t.Helper()
 	at := time.Now().Add(-20 * time.Minute)
 	last := make([]*crypto.Envelope, len(authors))
 	var out []func() []*crypto.Envelope
@@ -143,7 +154,7 @@ func batches(t testing.TB, authors []*testkit.Member, indicators int) []func() [
 			for k := from; k < min(from+fillEnvelopes*fillItems, indicators); k += fillItems {
 				who := k / fillItems % len(authors)
 				header := crypto.Header{Time: at.UnixMilli(), Expiry: at.Add(90 * 24 * time.Hour).UnixMilli()}
-				last[who] = authors[who].Envelope(t, header, last[who], sightings(t, k, min(fillItems, indicators-k), at, mixed)...)
+				last[who] = authors[who].Envelope(t, header, last[who], sightings(t, k, min(fillItems, indicators-k), at, value)...)
 				made = append(made, last[who])
 			}
 			return made

@@ -32,14 +32,20 @@ type Word struct {
 
 // Speak lets a member say an envelope of about size bytes of items, and notes
 // the flood bound of the moment.
-func (m *Member) Speak(header crypto.Header, size int) Word {
+func (m *Member) Speak(header crypto.Header, size int) Word { return m.SpeakItems(header, 1, size) }
+
+// SpeakItems is Speak with n items of size bytes each.
+func (m *Member) SpeakItems(header crypto.Header, n, size int) Word {
 	m.World.Helper()
-	item := make([]byte, size)
-	for i := range item {
-		item[i] = byte(m.World.Rand.Uint32())
+	items := make([][]byte, n)
+	for k := range items {
+		items[k] = make([]byte, size)
+		for i := range items[k] {
+			items[k][i] = byte(m.World.Rand.Uint32())
+		}
 	}
 	w := Word{By: m, Bound: m.World.Bound(m.Index, m.World.Links())}
-	w.Envelope = m.Sign(header, item)
+	w.Envelope = m.Sign(header, items...)
 	w.At = time.Now()
 	m.Publish(w.Envelope)
 	return w

@@ -111,7 +111,11 @@ func (p *Memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 
 // Admit implements mesh.Path.
 func (p *Memory) Admit(_ context.Context, batch []*mesh.Checked) error {
-	p.cpu.work(time.Duration(len(batch)) * p.costs.Admit)
+	work := time.Duration(len(batch)) * p.costs.Admit
+	for _, c := range batch {
+		work += time.Duration(len(c.Items)) * p.costs.Item
+	}
+	p.cpu.work(work)
 	time.Sleep(p.costs.Commit)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,29 +1,14 @@
 package sim_test
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/pulse"
 	"github.com/watchward/watchward/testnet/sim"
 )
-
-// carrier is a mesh as a pulse sees it.
-type carrier struct{ m *mesh.Mesh }
-
-func (c carrier) Open(ctx context.Context, peer, protocol string) (pulse.Stream, error) {
-	return c.m.Open(ctx, peer, protocol)
-}
-
-func (c carrier) Handle(protocol string, allow func(string) bool, h func(string, pulse.Stream)) {
-	c.m.Handle(protocol, allow, func(peer string, s mesh.Stream) { h(peer, s) })
-}
-
-func (c carrier) Yield(protocol string) { c.m.Yield(protocol) }
 
 // The pulse over real meshes: who is gone is silent everywhere within 35 s, nobody
 // else is, and after a partition all see all again within 30 s.
@@ -39,10 +24,9 @@ func TestPulse(t *testing.T) {
 		pulses := make([]*pulse.Pulse, len(w.Members))
 		for _, m := range w.Members {
 			p, err := pulse.New(pulse.Config{
-				Self: string(m.Credential.Peer), Region: w.Region.ID.String(), Network: carrier{m.Mesh},
-				Roster: func() []string { return roster }, Hub: m.Part == sim.Hub,
-				Dialable: func(peer string) bool { return w.Members[places[peer]].Part != sim.Spoke },
-				Now:      m.Now, Log: slog.New(slog.DiscardHandler),
+				Self: string(m.Credential.Peer), Region: w.Region.ID.String(), Network: m.Mesh,
+				Roster: func() []string { return roster }, Hub: m.Part != sim.Spoke,
+				Dialable: m.Mesh.Dialable, Now: m.Now, Log: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -86,6 +86,12 @@ func (c *Client) Situation(ctx context.Context, since time.Time) (out api.Situat
 	return out, err
 }
 
+// Questions returns the questions of others that wait for an answer.
+func (c *Client) Questions(ctx context.Context) (out api.QuestionsAnswer, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/questions", nil, nil, nil, &out)
+	return out, err
+}
+
 // Alerts returns a page, newest first.
 func (c *Client) Alerts(ctx context.Context, since time.Time, limit int, next string) (out api.AlertsAnswer, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/alerts", page(since, limit, next), nil, nil, &out)
