@@ -104,7 +104,7 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	}
 	members := n.roster.Members(n.roster.Region())
 	s.Region, s.Members, s.Peers = n.roster.Charter().Name, len(members), len(n.mesh.Peers())
-	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), n.alone())
+	warn(s.Members > 1 && s.Peers == 0 && !n.silenced(), n.alone(s.Waiting))
 	if own := n.credential(); own != nil {
 		s.Until = api.Time(own.NotAfter)
 		warn(!n.silenced(), ownCredential(own, n.now().UnixMilli()))
@@ -128,10 +128,10 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	return s, nil
 }
 
-// alone is what a node says that is connected to nobody.
-func (n *Node) alone() string {
+// alone is what a node says that is connected to nobody and has so many words to sign.
+func (n *Node) alone(unsigned int) string {
 	waits := "what is said here is"
-	if count := n.unheld(); count == 1 {
+	if count := uint64(unsigned) + n.unheld(); count == 1 {
 		waits = "1 word that nobody else is known to hold is"
 	} else if count > 1 {
 		waits = fmt.Sprintf("%d words that nobody else is known to hold are", count)
