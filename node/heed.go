@@ -87,15 +87,20 @@ func (h *heed) round() error {
 	if all {
 		return h.everything()
 	}
+	claimed := map[crypto.ItemID]bool{} // looked at once, however many claims there are
 	for _, id := range queue {
 		r, found, err := h.n.store.Record(id)
 		if err != nil {
 			return err
 		}
-		if found {
-			if err := h.one(r); err != nil {
-				return err
-			}
+		if !found || r.Notice.Assistance != nil && claimed[*r.Notice.Ref] {
+			continue
+		}
+		if r.Notice.Assistance != nil {
+			claimed[*r.Notice.Ref] = true
+		}
+		if err := h.one(r); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -137,14 +142,17 @@ func (h *heed) one(r store.Record) error {
 
 // alertMayday raises the highest alert of a mayday in the region; of one in another region
 // an alert only where something ties that hospital to this one. Who calls again within
-// ten minutes alerts nobody again.
+// ten minutes alerts nobody again; who floods, within a day.
 func (n *Node) alertMayday(r store.Record) error {
-	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil ||
-		r.Author != n.member && n.floods.muted(r.Author, false, n.now()) {
+	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil {
 		return nil
 	}
+	window := urgentWindow
+	if r.Author != n.member && n.floods.muted(r.Author, false, n.now()) { // it may be true all the same
+		window = 24 * time.Hour
+	}
 	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID},
-		Dedup: fmt.Sprintf("mayday/%s/%d", r.Author, r.Received/urgentWindow.Milliseconds())}
+		Dedup: fmt.Sprintf("mayday/%s/%d/%s", r.Author, r.Received/window.Milliseconds(), window)}
 	who := n.memberName(r.Author)
 	if who == "" {
 		who = "member " + r.Author.String()[:16]

@@ -100,6 +100,9 @@ func (n *Node) Status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	if s.Waiting > 0 {
 		waits = fmt.Sprintf(" %d notices wait here and are not sent.", s.Waiting)
 	}
+	for _, w := range n.muteWarnings() {
+		warn(true, w)
+	}
 	warn(n.silenced(), "this node's credential was revoked."+waits+" "+supersedeFix)
 	return s, nil
 }
@@ -198,8 +201,8 @@ func (n *Node) Members(context.Context) ([]api.MemberView, error) {
 		} else if mark := credentialMark(c, now); mark != "" {
 			v.Marks = append(v.Marks, mark)
 		}
-		if n.floods.loud(c.Member, n.now()) {
-			v.Marks = append(v.Marks, "muted: says too much at once")
+		if loud, aside := n.floods.loud(c.Member, n.now()); loud {
+			v.Marks = append(v.Marks, fmt.Sprintf("muted: says too much at once, %d words put aside", aside))
 		}
 		views = append(views, v)
 	}

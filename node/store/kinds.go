@@ -84,33 +84,51 @@ func (v *reading) placesOf(q *Query) ([]cursor, error) {
 	})
 }
 
-// spokenMax bounds what Spoken returns.
-const spokenMax = 1000
+// Bounds of what Spoken returns.
+const (
+	spokenMax  = 4096
+	spokenEach = 32 // of one member: whoever says more hides nothing that another said
+)
 
 // Spoken returns what is said of a notice: retractions, disputes, answers, and what
-// belongs to an assistance, in no particular order and up to 1,000, without the
-// expired and the retracted. The notice itself need not be here.
+// belongs to an assistance, in the order in which it came, of each member the first 32,
+// without the expired and the retracted. The notice itself need not be here.
 func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
 	v := s.newView()
 	defer v.txn.Discard()
-	var ids []crypto.ItemID
+	type said struct {
+		id     crypto.ItemID
+		member uint32
+		at     cursor
+	}
+	var all []said
 	now, prefix := s.now(), referencePrefix(id)
 	err := scan(v.txn, prefix, func(key, value []byte) error {
 		e, err := decodeEvidence(value)
-		if err == nil && !e.retracted && e.expiry > now && Visible(e.tlp, ceiling) {
-			ids = append(ids, crypto.ItemID(key[len(prefix):]))
+		if err != nil || e.retracted || e.expiry <= now || !Visible(e.tlp, ceiling) {
+			return err
 		}
-		if err == nil && len(ids) >= spokenMax {
-			return errStop
+		from := crypto.ItemID(key[len(prefix):])
+		st, err := getItem(v.txn, from)
+		if errors.Is(err, ErrUnknown) {
+			return nil
 		}
+		all = append(all, said{from, e.member, cursor{st.local, int(st.index)}})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("what is said of %s: %w", id, err)
 	}
-	out := make([]Record, 0, len(ids))
-	for _, from := range ids {
-		r, err := v.record(from)
+	slices.SortFunc(all, func(a, b said) int {
+		return cmp.Or(cmp.Compare(a.at.local, b.at.local), cmp.Compare(a.at.index, b.at.index))
+	})
+	var out []Record
+	count := map[uint32]int{}
+	for _, from := range all {
+		if count[from.member]++; count[from.member] > spokenEach || len(out) == spokenMax {
+			continue
+		}
+		r, err := v.record(from.id)
 		if errors.Is(err, ErrUnknown) {
 			continue
 		}
