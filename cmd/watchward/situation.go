@@ -236,6 +236,9 @@ func (p *picture) help() {
 		}
 		p.line("  %s%s: %s %s %s: %s%s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance), p.when(h.Said), until)
 		p.from("    ", h.ID)
+		if reach := p.reach(h.Party); reach != "" && h.State != "closed" && h.State != "lapsed" {
+			p.line("    reach them: %s", reach)
+		}
 		for _, o := range h.Offers {
 			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
 			p.from("      ", o.ID)
@@ -249,6 +252,16 @@ func (p *picture) help() {
 			p.from("      ", r.ID)
 		}
 	}
+}
+
+// reach is how to reach a member of this region, "" if it told no contact.
+func (p *picture) reach(who api.Party) string {
+	for _, m := range p.s.Members {
+		if m.Member == who.Member && m.Contact != nil {
+			return strings.Join(m.Contact.Lines, "; ")
+		}
+	}
+	return ""
 }
 
 func (p *picture) links() {
