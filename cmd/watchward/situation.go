@@ -286,6 +286,9 @@ func (p *picture) help() {
 		p.line("  %s%s: %s %s %s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance))
 		p.line("    since %s%s", p.when(h.Said), until(h.Until))
 		p.from("    ", h.ID)
+		if reach := p.reach(h.Party); reach != "" && h.State != "closed" && h.State != "lapsed" {
+			p.line("    reach them: %s", reach)
+		}
 		for _, o := range h.Offers {
 			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
 			p.from("      ", o.ID)
@@ -313,6 +316,16 @@ func until(t api.Time) string {
 		return ""
 	}
 	return ", until " + clock(t)
+}
+
+// reach is how to reach a member of this region, "" if it told no contact.
+func (p *picture) reach(who api.Party) string {
+	for _, m := range p.s.Members {
+		if m.Member == who.Member && m.Contact != nil {
+			return strings.Join(m.Contact.Lines, "; ")
+		}
+	}
+	return ""
 }
 
 func (p *picture) links() {
