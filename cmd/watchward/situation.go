@@ -290,8 +290,8 @@ func (p *picture) help() {
 		p.line("  %s%s: %s %s %s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance))
 		p.line("    since %s%s", p.when(h.Said), until(h.Until))
 		p.from("    ", h.ID)
-		if reach := p.reach(h.Party); reach != "" && h.State != "closed" && h.State != "lapsed" {
-			p.line("    reach them: %s", reach)
+		if h.State != "closed" && h.State != "lapsed" {
+			p.reach(p.contact(h.Party))
 		}
 		for _, o := range h.Offers {
 			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
@@ -322,14 +322,14 @@ func until(t api.Time) string {
 	return ", until " + clock(t)
 }
 
-// reach is how to reach a member of this region, "" if it told no contact.
-func (p *picture) reach(who api.Party) string {
+// contact is how to reach a member of this region, nil if it told no contact.
+func (p *picture) contact(who api.Party) *api.ContactView {
 	for _, m := range p.s.Members {
-		if m.Member == who.Member && m.Contact != nil {
-			return strings.Join(m.Contact.Lines, "; ")
+		if m.Member == who.Member {
+			return m.Contact
 		}
 	}
-	return ""
+	return nil
 }
 
 func (p *picture) links() {
