@@ -79,10 +79,14 @@ func (n *Node) fitsConfirm(claim store.Record, wrong func(reason, fix string, ar
 	if err != nil {
 		return err
 	}
-	if !found || about.Author != n.member {
+	if !found || about.Author != n.member || about.Notice.Assistance == nil {
 		return wrong("the claim is on what another hospital asked for or offered", "leave it to them")
 	}
-	return nil
+	over, err := n.isOver(about)
+	if err == nil && over {
+		return wrong("the %s is closed", "make a new one if it is needed still", about.Notice.Assistance.Act)
+	}
+	return err
 }
 
 // isOver reports whether a request or offer is over: closed or taken back by its
@@ -99,6 +103,10 @@ func (n *Node) isOver(r store.Record) (bool, error) {
 	}), err
 }
 
+// claimsMax is how many claims of one member on one thing are confirmed without a
+// person: nobody makes this node say more than that.
+const claimsMax = 8
+
 // confirm answers the claims on a request or an offer of this hospital, the first that
 // came first, as long as there is something left of it.
 func (n *Node) confirm(id crypto.ItemID) error {
@@ -114,20 +122,21 @@ func (n *Node) confirm(id crypto.ItemID) error {
 		return err
 	}
 	claims := slices.DeleteFunc(said, func(s store.Record) bool {
-		return s.Author == n.member || s.Notice.Assistance == nil || s.Notice.Assistance.Act != notice.ActClaim
+		return s.Author == n.member || s.Notice.Assistance == nil || s.Notice.Assistance.Act != notice.ActClaim || s.Exercise != r.Exercise
 	})
 	slices.SortFunc(claims, func(a, b store.Record) int {
 		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Index, b.Index))
 	})
-	left, open := int64(r.Notice.Assistance.Quantity), claims[:0]
+	left, open, of := int64(r.Notice.Assistance.Quantity), claims[:0], map[crypto.MemberID]int{}
 	for _, c := range claims {
 		done, err := n.confirmed(c)
 		if err != nil {
 			return err
 		}
+		of[c.Author]++
 		if done {
 			left -= int64(c.Notice.Assistance.Quantity)
-		} else {
+		} else if of[c.Author] <= claimsMax {
 			open = append(open, c)
 		}
 	}

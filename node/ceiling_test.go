@@ -157,7 +157,8 @@ func TestCeilingHidesAllOfIt(t *testing.T) {
 		if got, err := green.Alerts(ctx, noTime, 100, ""); err != nil || len(got.Alerts) != 0 {
 			t.Errorf("%+v, error %v", got, err)
 		}
-		if got, err := amber.Alerts(ctx, noTime, 100, ""); err != nil || len(got.Alerts) != 1 {
+		got, err := amber.Alerts(ctx, noTime, 100, "") // that a value spreads comes when it comes
+		if err != nil || !slices.ContainsFunc(got.Alerts, func(a api.AlertView) bool { return a.Kind == "fork" }) {
 			t.Errorf("%+v, error %v", got, err)
 		}
 	})

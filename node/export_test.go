@@ -118,3 +118,6 @@ func (s Scribe) Saved(epoch uint32) (uint64, error) { return s.n.store.Cursor(cu
 
 // Heed does what follows on what was heard, also on what was heard before a start.
 func (n *Node) Heed() error { return n.heed.round() }
+
+// OwnAnswer is what a node answers by itself.
+var OwnAnswer = ownAnswer

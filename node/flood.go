@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,8 @@ const (
 	floodWindow    = 10 * time.Minute
 	floodEnvelopes = 600             // at once, and as many again in a window
 	floodBytes     = 64 << 20        // likewise
-	floodUrgent    = 2 * urgentWords // likewise
+	floodUrgent    = 2 * urgentWords // likewise; they are counted apart
+	floodParts     = 512             // likewise: requests, services, links and other words for people
 	floodAuthors   = 32_768          // that are watched; who has been quiet is forgotten first
 )
 
@@ -32,8 +35,9 @@ type floods struct {
 
 // A flood is what is left to one author.
 type flood struct {
-	envelopes, bytes, urgent *rate.Limiter
-	mayday                   place
+	envelopes, bytes, urgent, parts *rate.Limiter
+	aside                           int // notices that came while nothing was left
+	mayday                          place
 }
 
 // A place is the one that a mayday of an author has beside all that it says.
@@ -44,22 +48,32 @@ type place struct {
 
 func newFlood() *flood {
 	limiter := func(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n)/floodWindow.Seconds()), n) }
-	return &flood{envelopes: limiter(floodEnvelopes), bytes: limiter(floodBytes), urgent: limiter(floodUrgent)}
+	return &flood{envelopes: limiter(floodEnvelopes), bytes: limiter(floodBytes), urgent: limiter(floodUrgent), parts: limiter(floodParts)}
 }
 
-// spent reports whether nothing is left.
+// spent reports whether nothing is left. Whoever says too much may still call for help.
 func (f *flood) spent(urgent bool, now time.Time) bool {
-	return f.envelopes.TokensAt(now) < 1 || f.bytes.TokensAt(now) < 1 || urgent && f.urgent.TokensAt(now) < 1
+	if urgent {
+		return f.urgent.TokensAt(now) < 1
+	}
+	return f.envelopes.TokensAt(now) < 1 || f.bytes.TokensAt(now) < 1 || f.parts.TokensAt(now) < 1
 }
 
 // loud reports whether little is left.
 func (f *flood) loud(now time.Time) bool {
-	return f.envelopes.TokensAt(now) < floodEnvelopes/20 || f.bytes.TokensAt(now) < floodBytes/20
+	return f.envelopes.TokensAt(now) < floodEnvelopes/20 || f.bytes.TokensAt(now) < floodBytes/20 || f.parts.TokensAt(now) < floodParts/20
+}
+
+// A saying is one envelope as a flood counts it.
+type saying struct {
+	size, notices int
+	parts         int // notices that have a part
+	urgent        bool
 }
 
 // note counts an envelope that was just said and reports whether its author is
 // muted now.
-func (x *floods) note(author crypto.MemberID, size int, urgent bool, now time.Time) (muted bool) {
+func (x *floods) note(author crypto.MemberID, s saying, now time.Time) (muted bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	f := x.authors[author]
@@ -68,12 +82,19 @@ func (x *floods) note(author crypto.MemberID, size int, urgent bool, now time.Ti
 		f = newFlood()
 		x.authors[author] = f
 	}
+	if !f.loud(now) {
+		f.aside = 0
+	}
+	if f.spent(s.urgent, now) {
+		f.aside += s.notices
+	}
 	take(f.envelopes, 1, now)
-	take(f.bytes, size, now)
-	if urgent {
+	take(f.bytes, s.size, now)
+	take(f.parts, s.parts, now)
+	if s.urgent {
 		take(f.urgent, 1, now)
 	}
-	return f.spent(urgent, now)
+	return f.spent(s.urgent, now)
 }
 
 // take takes n, or what there is: who has been muted is heard again within a
@@ -110,12 +131,28 @@ func (x *floods) mayday(author crypto.MemberID, id crypto.EnvelopeID, now time.T
 	return true
 }
 
-// loud reports whether an author is, or lately was, muted.
-func (x *floods) loud(author crypto.MemberID, now time.Time) bool {
+// loud reports whether an author is, or lately was, muted, and how many of its notices
+// were put aside.
+func (x *floods) loud(author crypto.MemberID, now time.Time) (loud bool, aside int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	f := x.authors[author]
-	return f != nil && f.loud(now)
+	if f == nil || !f.loud(now) {
+		return false, 0
+	}
+	return true, f.aside
+}
+
+// anyLoud returns the authors that are, or lately were, muted, in no order.
+func (x *floods) anyLoud(now time.Time) (out []crypto.MemberID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for author, f := range x.authors {
+		if f.loud(now) {
+			out = append(out, author)
+		}
+	}
+	return out
 }
 
 // forget makes room for another author.
@@ -127,7 +164,7 @@ func (x *floods) forget(now time.Time) {
 		return
 	}
 	for author, f := range x.authors {
-		if f.envelopes.TokensAt(now) >= floodEnvelopes {
+		if f.envelopes.TokensAt(now) >= floodEnvelopes && f.parts.TokensAt(now) >= floodParts {
 			delete(x.authors, author)
 		}
 	}
@@ -138,18 +175,52 @@ func (x *floods) forget(now time.Time) {
 
 // said counts a foreign envelope among what its author says now. What is caught
 // up with is no flood.
-func (n *Node) said(h *crypto.Header, size int, clockOff bool) {
-	now := n.now()
-	if h.Author == n.member || !clockOff && h.Time < now.Add(-clockWindow).UnixMilli() {
+func (n *Node) said(e *store.Entry) {
+	h, now := &e.Envelope.Header, n.now()
+	if h.Author == n.member || e.Flags&store.ClockOff == 0 && h.Time < now.Add(-clockWindow).UnixMilli() {
 		return
 	}
-	if !n.floods.note(h.Author, size, h.Urgent, now) {
+	s := saying{size: len(e.Envelope.Raw), notices: len(e.Items), urgent: h.Urgent}
+	for _, item := range e.Items {
+		if item.Notice != nil && item.Notice.Kind.HasPart() {
+			s.parts++
+		}
+	}
+	if !n.floods.note(h.Author, s, now) {
 		return
 	}
 	who := n.memberName(h.Author)
 	added := n.alert(store.Alert{Kind: "flood", Severity: "info", Dedup: fmt.Sprintf("flood/%s/%s", h.Author, now.UTC().Format(time.DateOnly)),
-		Text: who + " says more at once than a hospital does. Its words are kept, but this node does not hand them on at once. Ask them whether a program of theirs has gone wrong."})
+		Text: who + " says more at once than a hospital does, and is muted: its words are kept, but this node does not hand them on at once (how many: watchward status). Ask them whether a program of theirs has gone wrong."})
 	if added {
 		n.log.Warn("member says too much at once: not relayed for now", slog.String("member", h.Author.String()), slog.String("name", who))
 	}
+}
+
+// mutedShown is how many members that are muted status names.
+const mutedShown = 5
+
+// muteWarnings say who is muted, who has most put aside first.
+func (n *Node) muteWarnings() (out []string) {
+	type muted struct {
+		name  string
+		aside int
+	}
+	var all []muted
+	now := n.now()
+	for _, id := range n.floods.anyLoud(now) {
+		if loud, aside := n.floods.loud(id, now); loud {
+			all = append(all, muted{n.nameOrID(id), aside})
+		}
+	}
+	slices.SortFunc(all, func(a, b muted) int {
+		return cmp.Or(cmp.Compare(b.aside, a.aside), cmp.Compare(a.name, b.name))
+	})
+	for i, m := range all {
+		if i == mutedShown {
+			return append(out, fmt.Sprintf("%d more members say too much at once and are muted: watchward members", len(all)-i))
+		}
+		out = append(out, fmt.Sprintf("%s says too much at once and is muted: %d of its words are kept here and not handed on at once", m.name, m.aside))
+	}
+	return out
 }

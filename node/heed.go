@@ -113,15 +113,20 @@ func (h *heed) heed(queue []crypto.ItemID, all bool) error {
 	if all {
 		return h.everything()
 	}
+	claimed := map[crypto.ItemID]bool{} // looked at once, however many claims there are
 	for _, id := range queue {
 		r, found, err := h.n.store.Record(id)
 		if err != nil {
 			return err
 		}
-		if found {
-			if err := h.one(r); err != nil {
-				return err
-			}
+		if !found || r.Notice.Assistance != nil && claimed[*r.Notice.Ref] {
+			continue
+		}
+		if r.Notice.Assistance != nil {
+			claimed[*r.Notice.Ref] = true
+		}
+		if err := h.one(r); err != nil {
+			return err
 		}
 	}
 	return nil

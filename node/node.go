@@ -137,18 +137,17 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 	if n.pulse != nil {
 		n.pulse.word(h.Author, min(h.Time, e.Received))
 	}
-	n.said(h, len(e.Envelope.Raw), e.Flags&store.ClockOff != 0)
+	n.said(&e)
 	if n.heed != nil {
 		n.heed.hear(e.Items)
 	}
 	if a.Fork {
 		n.forked(ctx, h)
 	}
-	for _, item := range e.Items {
-		if item.Err != "" {
-			n.log.Warn("item refused, its envelope stays", slog.String("envelope", e.Envelope.ID.String()),
-				slog.Int("item", item.Index), slog.String("reason", item.Err))
-		}
+	bad := slices.DeleteFunc(slices.Clone(e.Items), func(i store.Item) bool { return i.Err == "" })
+	if len(bad) > 0 { // one line an envelope: a log is not to be flooded either
+		n.log.Warn("items refused, their envelope stays", slog.String("author", n.nameOrID(h.Author)), slog.String("envelope", e.Envelope.ID.String()),
+			slog.Int("refused", len(bad)), slog.Int("first", bad[0].Index), slog.String("reason", bad[0].Err))
 	}
 }
 

@@ -108,6 +108,7 @@ func (p path) check(roster *trust.Roster, raw []byte, via mesh.Via, region crypt
 	// By sync an old envelope is history, and a sealed one waited for this member;
 	// otherwise it was just said.
 	off := h.Time > now+clockWindow.Milliseconds() || via != mesh.ViaSync && !named && h.Time < now-clockWindow.Milliseconds()
+	off = off || h.Time < author.NotBefore // which no clock that was right has shown
 	if !author.ValidAt(h.Time) && !author.GraceAt(h.Time) && !h.Urgent {
 		return nil, nil, refuse("credential", fmt.Errorf("signed outside the validity of serial %d", h.Serial))
 	}

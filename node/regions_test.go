@@ -10,6 +10,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -108,6 +109,17 @@ func TestRegionsThatEndorseEachOther(t *testing.T) {
 			if e.Header.Audience != crypto.AudienceCommunity {
 				t.Errorf("%s holds an envelope for the %s", h.Name(), e.Header.Audience)
 			}
+		}
+	}
+
+	// Of the other region's members there is no pulse, so no word of them.
+	views, err := one.Members(t.Context(), 0)
+	if err != nil || len(views) != 4 {
+		t.Fatalf("%d members are shown: %v", len(views), err)
+	}
+	for _, m := range views {
+		if want := map[bool]string{true: api.StateOK}[m.ID == one.member(t).String() || m.ID == a.hospitals[1].member(t).String()]; m.State != want {
+			t.Errorf("%s of %s is shown as %q, not %q", m.Name, m.Region, m.State, want)
 		}
 	}
 

@@ -124,6 +124,9 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	if s.Waiting > 0 {
 		waits = fmt.Sprintf(" %d notices wait here and are not sent.", s.Waiting)
 	}
+	for _, w := range n.muteWarnings() {
+		warn(true, w)
+	}
 	warn(n.silenced(), "this node's credential was revoked."+waits+" "+supersedeFix)
 	return s, nil
 }
@@ -257,8 +260,8 @@ func (n *Node) Members(_ context.Context, ceiling notice.TLP) ([]api.MemberView,
 		} else if mark := credentialMark(c, now); mark != "" {
 			v.Marks = append(v.Marks, mark)
 		}
-		if n.floods.loud(c.Member, n.now()) {
-			v.Marks = append(v.Marks, "muted: says too much at once")
+		if loud, aside := n.floods.loud(c.Member, n.now()); loud {
+			v.Marks = append(v.Marks, fmt.Sprintf("muted: says too much at once, %d words put aside", aside))
 		}
 		// Of other regions' members there is no pulse, and a revoked one is none.
 		if m := states[i]; c.Region == n.roster.Region() && !n.revoked(c) || m.State != situation.OK && m.State != situation.Silent {

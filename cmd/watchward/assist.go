@@ -147,10 +147,14 @@ func newAssistList() *cobra.Command {
 			if jsonFlag(cmd) {
 				return printJSON(cmd.OutOrStdout(), api.NoticesAnswer{Notices: said})
 			}
-			t := table{header: []string{"ID", "AGE", "BY", "WHAT", "STATE"}}
+			reach, err := contacts(cmd, c)
+			if err != nil {
+				return err
+			}
+			t := table{header: []string{"ID", "AGE", "BY", "WHAT", "STATE", "REACH"}}
 			for _, h := range helps(said) {
 				if state := h.state(); all || state != "closed" && state != "over" {
-					t.add(h.ID, ago(stamp(h.Received), now()), h.AuthorName, h.Assistance.Act+": "+helpText(h.Assistance), h.text())
+					t.add(h.ID, ago(stamp(h.Received), now()), h.AuthorName, h.Assistance.Act+": "+helpText(h.Assistance), h.text(), reach[h.Author])
 				}
 			}
 			if len(t.rows) == 0 {
@@ -162,6 +166,18 @@ func newAssistList() *cobra.Command {
 	}
 	c.Flags().BoolVar(&all, "all", false, "also what is closed or over")
 	return c
+}
+
+// contacts are how to reach members at any hour, by their ids.
+func contacts(cmd *cobra.Command, c *client.Client) (map[string]string, error) {
+	all, err := allNotices(cmd, c, client.NoticesQuery{Kind: "profile"})
+	reach := map[string]string{}
+	for _, v := range all {
+		if !slices.Contains(v.Marks, api.MarkReplaced) {
+			reach[v.Author] = strings.Join(v.Profile.Contact, "; ")
+		}
+	}
+	return reach, err
 }
 
 // A help is a request or an offer with what was said of it.

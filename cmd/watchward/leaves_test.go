@@ -140,10 +140,11 @@ expires. What stays local is kept and deleted alike.
 
 Without any notice, members of the region see of a node: its name, its member id
 and its keys (they are in its credential), its network address and peer id while
-it is connected, the versions it speaks, its clock, and which numbers of which
-author it holds. Nothing is sent to anybody outside of the region and those
-regions that it has endorsed; lookups, lists and exports are answered from this
-node's disk and leave no trace elsewhere.
+it is connected, the versions it speaks, its clock, which numbers of which author
+it holds, whether others can dial it, and when it was last heard. Nothing is sent to
+anybody outside of the region and those regions that it has endorsed; lookups, lists
+and exports are answered from this node's disk and leave no trace
+elsewhere.
 `, days(crypto.LifetimeMax), days(store.Grace))
 	return b.String()
 }

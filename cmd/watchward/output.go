@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,10 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/watchward/watchward/node/notice"
 )
 
 // A table prints rows under a header, each column as wide as it needs and the
@@ -91,31 +94,45 @@ func paint(w io.Writer, code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// plain replaces what could move a terminal's cursor or reorder its text.
+// plain replaces what could move a terminal's cursor, reorder its text or show as
+// nothing.
 func plain(s string) string {
-	harmless := true
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			harmless = false
-			break
-		}
-	}
-	if harmless {
+	if notice.Printable(s) {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		if notice.Printable(string(r)) {
 			return r
 		}
 		return '\uFFFD'
 	}, s)
 }
 
-// printJSON writes one line of JSON.
+// printJSON writes one line of JSON. A person may look at it too: what plain would
+// replace is escaped.
 func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	line := strings.TrimSuffix(text.String(), "\n")
+	if !notice.Printable(line) {
+		var escaped strings.Builder
+		for _, r := range line {
+			if notice.Printable(string(r)) {
+				escaped.WriteRune(r)
+				continue
+			}
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&escaped, `\u%04x`, unit)
+			}
+		}
+		line = escaped.String()
+	}
+	_, err := io.WriteString(w, line+"\n")
+	return err
 }
 
 // ago says how long before now t was, as a person would.

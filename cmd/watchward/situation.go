@@ -286,6 +286,9 @@ func (p *picture) help() {
 		p.line("  %s%s: %s %s %s", drill(h.Word), strings.ToUpper(h.State), name(h.Party), asks, helpText(&h.Assistance))
 		p.line("    since %s%s", p.when(h.Said), until(h.Until))
 		p.from("    ", h.ID)
+		if h.State != "closed" && h.State != "lapsed" {
+			p.reach(p.contact(h.Party))
+		}
 		for _, o := range h.Offers {
 			p.line("    %s offers help with it, %s", name(o.Party), p.when(o.Said))
 			p.from("      ", o.ID)
@@ -313,6 +316,16 @@ func until(t api.Time) string {
 		return ""
 	}
 	return ", until " + clock(t)
+}
+
+// contact is how to reach a member of this region, nil if it told no contact.
+func (p *picture) contact(who api.Party) *api.ContactView {
+	for _, m := range p.s.Members {
+		if m.Member == who.Member {
+			return m.Contact
+		}
+	}
+	return nil
 }
 
 func (p *picture) links() {

@@ -37,6 +37,7 @@ type net struct {
 	cuts    int
 	ctx     context.Context
 	slow    map[int]bool
+	hidden  map[int]bool // listen, and the others do not know it
 	streams map[*stream]bool
 }
 
@@ -69,7 +70,7 @@ func newNet(t testing.TB, nodes, hubs int, loss float64) *net {
 
 func (n *net) dialable(peer string) bool {
 	i, ok := n.places[peer]
-	return ok && n.nodes[i].listens
+	return ok && n.nodes[i].listens && !n.hidden[i]
 }
 
 // start begins a node's pulse.
@@ -85,7 +86,7 @@ func (n *net) start(t testing.TB, i int) *pulse.Pulse {
 	}
 	p, err := pulse.New(pulse.Config{
 		Self: id(i), Region: label, Network: d, Roster: func() []string { return n.peers },
-		Hub: d.hub, Dialable: n.dialable,
+		Hub: d.hub, Dialable: func(peer string) bool { return peer == id(i) && d.listens || n.dialable(peer) },
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {

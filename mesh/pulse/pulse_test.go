@@ -192,6 +192,32 @@ func TestSilenceAndReturn(t *testing.T) {
 	})
 }
 
+// A hub is one by its own word: that others can dial it is often known here only later.
+func TestHubThatIsNotKnownToListen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, 3, 2, 0)
+		n.hidden = map[int]bool{1: true}
+		n.startAll(t)
+		defer n.stop()
+		link := func() (found *stream) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			for s := range n.streams {
+				if s.from == 1 && s.to == 0 {
+					found = s
+				}
+			}
+			return found
+		}
+		time.Sleep(20 * time.Second)
+		first := link()
+		time.Sleep(time.Minute)
+		if first == nil || link() != first {
+			t.Error("its link is ended when it tells whom it has heard")
+		}
+	})
+}
+
 // memberlist's questions end with Close too, though it would wait for their answers.
 func TestCloseEndsQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,7 +60,7 @@ type What struct {
 
 // spread keeps the sightings of the last 96 hours by what was seen. Adding one costs
 // the same however many there are. Nearly all are of a subject that nobody else saw:
-// what such a one takes is 64 + 32 bytes and two places in an index, and no pointers.
+// what such a one takes is 56 + 32 bytes and two places in an index, and no pointers.
 type spread struct {
 	common   common
 	members  []member

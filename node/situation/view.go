@@ -488,14 +488,16 @@ func (v *viewer) links() {
 		if e.back != nil {
 			continue
 		}
-		l := e.Notice.Link
+		l := *e.Notice.Link
+		l.At += e.at() - e.Notice.Created // by a clock that is right, and never after it came
+		l.At = min(l.At, e.Received)
 		s := by[notice.Fold(l.Supplier)]
 		if s == nil {
 			s = &Supplier{Name: l.Supplier}
 			by[notice.Fold(l.Supplier)] = s
 		}
 		s.Name = min(s.Name, l.Supplier) // of several spellings always the same
-		s.Line = append(s.Line, Link{v.saidBy(e), *l, last[e.ID]})
+		s.Line = append(s.Line, Link{v.saidBy(e), l, last[e.ID]})
 		if last[e.ID] && l.State == notice.LinkCut && !e.Exercise {
 			s.Cut = append(s.Cut, v.saidBy(e))
 		}

@@ -84,15 +84,18 @@ func (v *reading) placesOf(q *Query) ([]cursor, error) {
 	})
 }
 
-// spokenMax bounds what Spoken returns.
-const spokenMax = 1000
+// Bounds of what Spoken returns.
+const (
+	spokenMax  = 4096
+	spokenEach = 32 // of one member: whoever says more hides nothing that another said
+)
 
 // Spoken returns what is said of a notice: retractions, disputes, answers, and what
-// belongs to an assistance, in no particular order and up to 1,000, without the
-// expired and the retracted. The notice itself need not be here.
+// belongs to an assistance, in the order in which it came, of each member the first 32,
+// without the expired and the retracted. The notice itself need not be here.
 func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
 	now := s.now()
-	return s.spoken(referencePrefix(id), func(e *evidence) bool {
+	return s.spoken(referencePrefix(id), spokenEach, func(e *evidence) bool {
 		return !e.retracted && e.expiry > now && Visible(e.tlp, ceiling)
 	})
 }
@@ -100,44 +103,60 @@ func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
 // SpokenBy returns what one member has said of a notice, also what it took back or has
 // expired, whatever others say of it.
 func (s *Store) SpokenBy(id crypto.ItemID, author crypto.MemberID) ([]Record, error) {
-	return s.spoken(referencePrefix(id), func(e *evidence) bool { return s.memberID(e.member) == author })
+	return s.spoken(referencePrefix(id), spokenMax, func(e *evidence) bool { return s.memberID(e.member) == author })
 }
 
 // EvidenceBy returns the notices of one member that a summary sums up, whatever others
 // say of it.
 func (s *Store) EvidenceBy(key notice.Key, author crypto.MemberID, ceiling notice.TLP) ([]Record, error) {
 	now := s.now()
-	return s.spoken(evidencePrefix(key), func(e *evidence) bool {
+	return s.spoken(evidencePrefix(key), spokenMax, func(e *evidence) bool {
 		return s.memberID(e.member) == author && e.counts(now) && Visible(e.tlp, ceiling)
 	})
 }
 
-// spoken returns the notices of an index whose evidence is picked, up to spokenMax.
-func (s *Store) spoken(prefix []byte, pick func(*evidence) bool) ([]Record, error) {
+// spoken returns the notices of an index whose evidence is picked, in the order in which
+// they came, up to each of one member and spokenMax in all.
+func (s *Store) spoken(prefix []byte, each int, pick func(*evidence) bool) ([]Record, error) {
 	v := s.newView()
 	defer v.txn.Discard()
-	var ids []crypto.ItemID
+	type said struct {
+		id     crypto.ItemID
+		member uint32
+		at     cursor
+	}
+	var all []said
 	err := scan(v.txn, prefix, func(key, value []byte) error {
 		e, err := decodeEvidence(value)
-		if err == nil && pick(&e) {
-			ids = append(ids, crypto.ItemID(key[len(prefix):]))
+		if err != nil || !pick(&e) {
+			return err
 		}
-		if err == nil && len(ids) >= spokenMax {
-			return errStop
+		from := crypto.ItemID(key[len(prefix):])
+		st, err := getItem(v.txn, from)
+		if errors.Is(err, ErrUnknown) {
+			return nil
 		}
+		all = append(all, said{from, e.member, cursor{st.local, int(st.index)}})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("what is said of something: %w", err)
 	}
-	out := make([]Record, 0, len(ids))
-	for _, id := range ids {
-		r, err := v.record(id)
+	slices.SortFunc(all, func(a, b said) int {
+		return cmp.Or(cmp.Compare(a.at.local, b.at.local), cmp.Compare(a.at.index, b.at.index))
+	})
+	var out []Record
+	count := map[uint32]int{}
+	for _, from := range all {
+		if count[from.member]++; count[from.member] > each || len(out) == spokenMax {
+			continue
+		}
+		r, err := v.record(from.id)
 		if errors.Is(err, ErrUnknown) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("notice %s: %w", id, err)
+			return nil, fmt.Errorf("notice %s: %w", from.id, err)
 		}
 		out = append(out, r)
 	}

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 	"github.com/watchward/watchward/testnet/proc"
 )
 
@@ -60,11 +62,13 @@ func pictured(b *testing.B, binary string, sightings int) {
 	for i := range pictureMembers - 2 {
 		names = append(names, fmt.Sprintf("Hospital %d", i+1))
 	}
-	authors := len(names)
-	r := testkit.NewRegion(b, append(names, "here", "there")...)
-	here, there := enlist(b, r, r.Members[authors], r.Records...), enlist(b, r, r.Members[authors+1], r.Records...)
-	said := ofThemselves(b, r.Members[:authors])
-	fillWith(b, here.dir, append([]func() []*crypto.Envelope{said}, batchesOf(b, r.Members[:authors], sightings, seenValue)...))
+	r := testkit.NewRegion(b, "here", "there")
+	own := r.Records[1:]
+	authors := r.Admit(b, names...)
+	here, there := enlist(b, r, r.Members[0], own...), enlist(b, r, r.Members[1], own...)
+	knowAll(b, here.dir, r.Records)
+	said := ofThemselves(b, authors)
+	fillWith(b, here.dir, append([]func() []*crypto.Envelope{said}, batchesOf(b, authors, sightings, seenValue)...))
 	if err := os.CopyFS(filepath.Join(there.dir, "store"), os.DirFS(filepath.Join(here.dir, "store"))); err != nil {
 		b.Fatal(err)
 	}
@@ -148,6 +152,19 @@ func ofThemselves(b *testing.B, members []*testkit.Member) func() []*crypto.Enve
 		out = append(out, m.Envelope(b, header, nil, items...))
 	}
 	return func() []*crypto.Envelope { return out }
+}
+
+// knowAll gives a node that does not run records of the others, more than an
+// admission may have.
+func knowAll(b *testing.B, dir string, records [][]byte) {
+	b.Helper()
+	s, err := store.Open(store.Options{Dir: filepath.Join(dir, "store")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := errors.Join(s.AddTrust(b.Context(), records), s.Close()); err != nil {
+		b.Fatal(err)
+	}
 }
 
 func launch(b *testing.B, n *proc.Node) {

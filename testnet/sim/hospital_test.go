@@ -2,6 +2,8 @@ package sim_test
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +79,75 @@ func TestWholeNodesKnowWhatOneReports(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// Whole nodes: who is cut off is silent for all others, with the hub that heard it last,
+// and sees all others as silent, itself not; when it is back, all see all again. Nobody
+// else is ever silent.
+func TestWholeNodesSeeWhoIsSilent(t *testing.T) {
+	c := sim.Config{Seed: 23, Hubs: 3, Spokes: sized(3, 9, 47), Loss: 0.05}
+	nodes(t, c, 0, func(t *testing.T, w *sim.World, hospitals []*sim.Hospital, _ []*sim.Member) {
+		meet(t, hospitals)
+		time.Sleep(5 * time.Minute)
+		states := func(h *sim.Hospital) (silent []api.StateView) {
+			s, err := h.Node.Situation(t.Context(), 0, 0)
+			if err != nil || len(s.Members) != len(hospitals) {
+				t.Fatalf("seed %d: %s shows %d members of %d: %v", w.Config.Seed, h.Credential.Name, len(s.Members), len(hospitals), err)
+			}
+			for _, m := range s.Members {
+				if m.State == api.StateSilent {
+					silent = append(silent, m)
+				}
+			}
+			return silent
+		}
+		gone := hospitals[len(hospitals)-1]
+		// agree waits until each hospital sees so many as silent.
+		agree := func(what string, patience time.Duration, others, itself int) {
+			t.Helper()
+			for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+				wrong := ""
+				for _, h := range hospitals {
+					want := others
+					if h == gone {
+						want = itself
+					}
+					if got := states(h); len(got) != want {
+						wrong = fmt.Sprintf("%s sees %+v", h.Credential.Name, got)
+					}
+				}
+				if wrong == "" {
+					t.Logf("%s: seen everywhere after %s", what, time.Since(began))
+					return
+				}
+				if time.Since(began) > patience {
+					t.Fatalf("seed %d: %s: after %s %s", w.Config.Seed, what, patience, wrong)
+				}
+			}
+		}
+		agree("all are here", 0, 0, 0)
+		cut := time.Now()
+		w.Cut(func(from, to int) bool { return from == gone.Index || to == gone.Index })
+		agree("one is cut off", 35*time.Second, 1, len(hospitals)-1)
+		for _, h := range hospitals {
+			for _, m := range states(h) {
+				since := time.UnixMilli(int64(m.Since))
+				if h == gone {
+					if m.Member == gone.ID.String() || m.HeardBy == "" {
+						t.Errorf("seed %d: who is cut off shows %+v", w.Config.Seed, m)
+					}
+				} else if hub, err := strconv.Atoi(strings.TrimPrefix(m.HeardBy, "hospital-")); err != nil || hub >= w.Config.Hubs ||
+					m.Member != gone.ID.String() || since.After(cut.Add(2*time.Second)) || since.Before(cut.Add(-12*time.Second)) {
+					t.Errorf("seed %d: cut off at %s: %s shows %+v", w.Config.Seed, cut, h.Credential.Name, m)
+				}
+			}
+		}
+		time.Sleep(5 * time.Minute)
+		w.Heal()
+		agree("it is back", 30*time.Second, 0, 0)
+		time.Sleep(time.Minute)
+		agree("all are here", 0, 0, 0)
 	})
 }
 
