@@ -236,7 +236,11 @@ func newMembers() *cobra.Command {
 				}
 				notes := m.Marks
 				if m.State == api.StateSilent {
-					notes = append([]string{lastHeard(m.Since, m.HeardBy, now())}, notes...)
+					when := ""
+					if m.Since != 0 {
+						when = ago(stamp(m.Since), now())
+					}
+					notes = append([]string{lastHeard(when, m.HeardBy)}, notes...)
 				}
 				t.add(m.Name, strings.Join(m.Roles, ", "), m.State, connected, last, m.ID[:min(16, len(m.ID))]+"…", strings.Join(notes, ", "))
 			}
@@ -246,11 +250,12 @@ func newMembers() *cobra.Command {
 	}
 }
 
-// lastHeard says of a silent member when it was heard last, and by whom.
-func lastHeard(since api.Time, by string, now time.Time) string {
+// lastHeard says of a silent member when it was heard last, and by whom, "" and "" if
+// that is not known.
+func lastHeard(when, by string) string {
 	text := "never heard"
-	if since != 0 {
-		text = fmt.Sprintf("last heard %s (%s)", clock(since), ago(stamp(since), now))
+	if when != "" {
+		text = "last heard " + when
 	}
 	if by != "" {
 		text += " by " + by

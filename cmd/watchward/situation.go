@@ -203,7 +203,11 @@ func (p *picture) states() {
 			}
 			text := "since " + p.when(m.Since)
 			if state == api.StateSilent {
-				text = lastHeard(m.Since, m.HeardBy, p.now)
+				when := ""
+				if m.Since != 0 {
+					when = p.when(m.Since)
+				}
+				text = lastHeard(when, m.HeardBy)
 			}
 			p.line("  %s, %s", name(m.Party), text)
 			p.reach(m.Contact)

@@ -48,7 +48,8 @@ type Node interface {
 	Lookup(ctx context.Context, values []string, o LookupOptions) ([]LookupAnswer, error)
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
-	// Members returns every member this node knows of, by name.
+	// Members returns every member this node knows of, by name, with its state as far
+	// as the ceiling lets it be known.
 	Members(ctx context.Context, ceiling notice.TLP) ([]MemberView, error)
 	// Situation returns the regional picture, with what changed since a time (ms; 0 =
 	// that is not asked).
