@@ -166,7 +166,7 @@ func (r *replica) link(ctx context.Context, node *raft.Raft) error {
 // tend keeps the configuration in step with the charter, as long as this node may append.
 func (r *replica) tend(ctx context.Context, node *raft.Raft) {
 	r.mu.Lock()
-	r.silent = nil // of an earlier reign
+	r.health, r.silent = nil, nil // of an earlier reign
 	r.mu.Unlock()
 	beat := max(r.l.c.Heartbeat, 100*time.Millisecond)
 	pilot := autopilot.New(node, delegate{r},
@@ -184,7 +184,7 @@ func (r *replica) tend(ctx context.Context, node *raft.Raft) {
 		if !r.ready.Load() {
 			return
 		}
-		if err := r.adjust(node); err != nil && ctx.Err() == nil && !errors.Is(err, raft.ErrNotLeader) {
+		if err := r.adjust(ctx, node); err != nil && ctx.Err() == nil && !errors.Is(err, raft.ErrNotLeader) {
 			r.log.Warn("the voters cannot be brought in step with the charter yet", "err", err)
 		}
 	}
@@ -198,7 +198,15 @@ func (r *replica) verify(ctx context.Context) error {
 		return ErrNotLeader{}
 	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(node.VerifyLeader().Error(), node.Barrier(0).Error()) }()
+	go func() {
+		// A barrier alone would do, for a quorum commits it; a leader that nobody hears
+		// writes none. The other alone would not: an answer that was under way counts too.
+		err := node.VerifyLeader().Error()
+		if err == nil {
+			err = node.Barrier(0).Error()
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		if err != nil {

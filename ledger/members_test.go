@@ -101,6 +101,30 @@ func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
 	}
 }
 
+// A voter has died, and the leader does not know it yet when the charter drops another: who
+// was well a moment ago is asked again before a vote goes.
+func TestVoterIsNotDroppedOnOldNews(t *testing.T) {
+	c := newCluster(t, 3)
+	c.start("a", "b", "c")
+	c.append([]byte("x"))
+	c.voters(3)
+	c.nodes["b"].stop()
+	leader := c.leader(c.nodes["b"])
+	name := leader.member.Credential.Name
+	c.amend(func(ch *trust.Charter) { ch.Voters = c.ids("b", name) })
+	for range 10 {
+		c.append([]byte("goes on"))
+		_ = leader.AdjustLate(t.Context()) // who leads no more cannot: what counts is who votes
+		if n, _ := leader.RaftServers(); n != 3 {
+			t.Fatalf("%d voters, want 3", n)
+		}
+	}
+	c.nodes["b"].start()
+	c.voters(2)
+	c.append([]byte("y"))
+	c.same(3, "b", name)
+}
+
 func TestSnapshotUnderLoad(t *testing.T) {
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")

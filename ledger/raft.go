@@ -59,7 +59,7 @@ type replica struct {
 
 	ready   atomic.Bool // leads, and everything of earlier leaders is applied
 	joining atomic.Bool // joiningFile is there
-	hurt    sync.Once   // damaged
+	hurt    chan error  // capacity 1: damaged
 	aside   atomic.Bool // raft does not run here, and will not: the tree is the mirror's
 	cut     bool        // by stalled; the watchdog's calls only
 
@@ -89,13 +89,14 @@ func memberOf(id raft.ServerID) (m crypto.MemberID, err error) {
 // damaged or new asks the others first.
 func newReplica(l *Ledger, e *epoch) *replica {
 	r := &replica{
-		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), begun: make(chan struct{}), health: map[raft.ServerID]health{},
+		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), begun: make(chan struct{}), hurt: make(chan error, 1), health: map[raft.ServerID]health{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.layer = newLayer(l.c.Network, e.number, l.c.Self, l.peerOf, r.allows)
 	r.seq = newSequencer(r.propose, r.mark, l.now, l.metrics.commit.Observe)
 	l.c.Network.Handle(healthProtocol(e.number), r.answers, r.serveHealth)
 	r.wait.Go(r.start)
+	r.wait.Go(r.heedDamage)
 	return r
 }
 
@@ -129,18 +130,28 @@ func (r *replica) refuse(err error) {
 
 // damaged is told by whoever reads the log. It is for good.
 func (r *replica) damaged(err error) {
-	r.hurt.Do(func() {
-		r.layer.fence()
-		r.wait.Go(func() {
-			<-r.begun // raft reads the log while it starts
-			r.refuse(err)
-			r.lose(ErrClosed)
-			if end := r.shutdown(); end != nil {
-				end.Error()
-			}
-			r.stepAside()
-		})
-	})
+	r.layer.fence()
+	select {
+	case r.hurt <- err:
+	default: // it is known
+	}
+}
+
+// heedDamage ends raft once its log is damaged.
+func (r *replica) heedDamage() {
+	var err error
+	select {
+	case err = <-r.hurt:
+	case <-r.ctx.Done():
+		return
+	}
+	<-r.begun // raft reads the log while it starts
+	r.refuse(err)
+	r.lose(ErrClosed)
+	if end := r.shutdown(); end != nil {
+		end.Error()
+	}
+	r.stepAside()
 }
 
 // stepAside lets the ledger here go on as a mirror's, by signed checkpoints.

@@ -89,6 +89,7 @@ type track struct {
 	unsaved   bool                       // signed has what no file has
 	loading   bool                       // what is taken now is from the files
 	damage    error                      // the tree here could not be read, for this reason
+	mends     map[string]int             // how often each tile was fetched again
 	shown     kept                       // good, as its file
 	proven    kept                       // witnessed, as its file
 	lined     time.Time                  // when signed was written last

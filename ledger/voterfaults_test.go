@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/ledger"
 )
@@ -113,6 +115,83 @@ func TestStrongReadsWithTheClockSetBack(t *testing.T) {
 	}
 	c.append([]byte("y"))
 	c.same(4, "a", "b", "c")
+}
+
+// barriers counts the barriers that raft writes to a log.
+type barriers struct {
+	raft.LogStore
+	n atomic.Int64
+}
+
+func (b *barriers) StoreLog(l *raft.Log) error { return b.StoreLogs([]*raft.Log{l}) }
+
+func (b *barriers) StoreLogs(logs []*raft.Log) error {
+	for _, l := range logs {
+		if l.Type == raft.LogBarrier {
+			b.n.Add(1)
+		}
+	}
+	return b.LogStore.StoreLogs(logs)
+}
+
+// A leader whose clock is slow believes in its lease while the others have elected another:
+// it gives no strong answer, and writes nothing for the question.
+func TestStrongReadsWithALeaseThatIsTooLong(t *testing.T) {
+	c := newCluster(t, 3)
+	slow, log := c.nodes["a"], &barriers{}
+	slow.disk = func(s raft.LogStore) raft.LogStore { log.LogStore = s; return log }
+	c.start("a", "b", "c")
+	c.append([]byte("x"))
+	c.voters(3)
+	slow.stop()
+	slow.beat = 10 * soon
+	slow.start()
+	c.wait("it leads, and nobody hears it", func() bool {
+		_ = c.leader().Transfer(t.Context(), slow.member.ID) // what matters is whether it leads
+		if !slow.Leads() {
+			return false
+		}
+		before := log.n.Load()
+		f, err := slow.Find(t.Context(), []byte("x"), true)
+		if err != nil { // it has lost the lead by now
+			return false
+		}
+		if !f.Known || log.n.Load() == before {
+			t.Errorf("a strong read: %+v, after %d barriers", f, log.n.Load()-before)
+		}
+		c.net.Isolate(slow.peer())
+		if !slow.Leads() {
+			c.net.Rejoin(slow.peer())
+		}
+		return slow.Leads()
+	})
+	c.leader(slow)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	c.wait("the others append", func() bool { _, err := c.leader(slow).Append(ctx, []byte("y")); return err == nil })
+	before := log.n.Load()
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), beat/4)
+		if f, err := slow.Find(ctx, []byte("y"), true); err == nil {
+			t.Errorf("a strong read: %+v", f)
+		}
+		if f, err := slow.FindHere(ctx, []byte("y")); err == nil {
+			t.Errorf("a strong read of a peer: %+v", f)
+		}
+		cancel()
+	}
+	if !slow.Leads() {
+		t.Error("it has noticed, so nothing was tried")
+	}
+	if n := log.n.Load(); n != before {
+		t.Errorf("it has written %d barriers that nobody hears of", n-before)
+	}
+	c.net.Rejoin(slow.peer())
+	c.wait("a strong read knows it", func() bool {
+		f, err := slow.Find(t.Context(), []byte("y"), true)
+		return err == nil && f.Known
+	})
+	c.same(2, "a", "b", "c")
 }
 
 // Without a quorum the charter changes no voters, whatever it says.
