@@ -120,6 +120,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 		h.disks[n], h.uses[n] = d, &use{}
 		n.disk = func(s raft.LogStore) raft.LogStore { d.LogStore = s; return d }
 	}
+	h.nodes["c"].beat = 8 * beat // its clock is slow: as a leader it believes in its lease while others lead
 	return h
 }
 

@@ -69,15 +69,15 @@ func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
 	c.append([]byte("x"))
 	c.voters(3)
 	c.nodes["b"].stop()
-	leader := c.leader(c.nodes["b"])
 	down := c.nodes["b"].member.ID
 	c.wait("b is missed", func() bool {
-		return !slices.ContainsFunc(leader.Status().Voters, func(v ledger.VoterStatus) bool { return v.Member == down && v.Healthy })
+		return !slices.ContainsFunc(c.leader().Status().Voters, func(v ledger.VoterStatus) bool { return v.Member == down && v.Healthy })
 	})
 	c.wait("b is said to be silent, alone", func() bool {
-		voters := leader.Status().Voters
+		voters := c.leader().Status().Voters
 		return len(voters) == 3 && !slices.ContainsFunc(voters, func(v ledger.VoterStatus) bool { return !v.Known || v.SilentSince.IsZero() == (v.Member == down) })
 	})
+	leader := c.leader()
 	// b is down: without c or a the remaining quorum of two would have one.
 	c.amend(func(ch *trust.Charter) { ch.Voters = c.ids("b", leader.member.Credential.Name) })
 	for range 20 { // five looks at the charter

@@ -66,6 +66,23 @@ func TestRaftLogOverSegments(t *testing.T) {
 			t.Fatalf("entry %d: %v", i, err)
 		}
 	}
+
+	// What a snapshot has made needless leaves the disk.
+	segments := func() int {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	before := segments()
+	if err := log.DeleteRange(1, count-1); err != nil {
+		t.Fatal(err)
+	}
+	if after := segments(); before < 3 || after != 1 {
+		t.Errorf("%d segments, %d after all but the last entry were dropped", before, after)
+	}
 }
 
 // A segment takes no other's place, and a spare of another size is not taken.
