@@ -95,6 +95,13 @@ func (l *Ledger) AdjustLate(ctx context.Context) error {
 	return r.adjust(ctx, r.node())
 }
 
+// Joins reports whether this voter's raft runs without a log of its own, and waits to be
+// taken in.
+func (l *Ledger) Joins() bool {
+	r, err := l.voting()
+	return err == nil && r.node() != nil && r.joining.Load()
+}
+
 // RaftProtocols are those that only voters of an epoch may speak.
 func RaftProtocols(epoch uint32) []string {
 	return []string{raftProtocol(epoch), healthProtocol(epoch)}

@@ -298,6 +298,34 @@ func TestVoterThatLostItsLogDoesNotVoteAtOnce(t *testing.T) {
 	c.wait("it votes again", func() bool { return lost.Status().Role != ledger.RoleJoining })
 }
 
+// Voters that have entries, and all of whose logs are gone, found no raft: its indexes would
+// begin anew, and what is appended at one that was applied before would be lost.
+func TestVotersWithoutLogsFoundNothing(t *testing.T) {
+	c := newCluster(t, 3)
+	c.start("a", "b", "c")
+	c.append(entriesOf("x", 600)...)
+	c.same(600, "a", "b", "c")
+	for _, n := range c.nodes {
+		n.stop()
+		if err := os.RemoveAll(raftDir(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.start("a", "b", "c")
+	for _, n := range c.nodes {
+		c.wait("it has begun", func() bool { return n.Joins() || n.Status().Role != ledger.RoleJoining })
+	}
+	for range 20 { // nothing may happen in that time, whatever comes first
+		time.Sleep(beat / 2)
+		for name, n := range c.nodes {
+			if n.Leads() || n.Status().Role != ledger.RoleJoining {
+				t.Fatalf("%s is a %s of a ledger that nobody remembers", name, n.Status().Role)
+			}
+		}
+	}
+	c.same(600, "a", "b", "c")
+}
+
 // flip changes one bit of a file.
 func flip(t *testing.T, file string, at int64) {
 	t.Helper()
