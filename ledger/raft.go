@@ -427,7 +427,9 @@ func (r *replica) close() error {
 	go func() {
 		var errs []error
 		<-r.begun
-		if end := r.shutdown(); end != nil {
+		end := r.shutdown()
+		r.layer.hangUp()
+		if end != nil {
 			errs = append(errs, end.Error())
 		}
 		errs = append(errs, r.layer.Close())

@@ -34,6 +34,8 @@ type layer struct {
 
 	accepted chan net.Conn
 	done     chan struct{} // closed by Close
+	calls    context.Context
+	hang     context.CancelFunc // ends calls
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
@@ -46,6 +48,7 @@ func newLayer(n Network, epoch uint32, self crypto.MemberID, peer func(crypto.Me
 		network: n, protocol: raftProtocol(epoch), self: self, peer: peer,
 		accepted: make(chan net.Conn, acceptMax), done: make(chan struct{}), conns: map[*conn]struct{}{},
 	}
+	y.calls, y.hang = context.WithCancel(context.Background())
 	n.Handle(y.protocol, allow, y.serve)
 	return y
 }
@@ -107,7 +110,7 @@ func (y *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if !ok {
 		return nil, fmt.Errorf("no credential binds a peer id to voter %s", member)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(y.calls, timeout)
 	defer cancel()
 	s, err := y.network.Open(ctx, peer, y.protocol)
 	if err != nil {
@@ -142,7 +145,15 @@ func (y *layer) isFenced() bool {
 	return y.fenced > 0
 }
 
+// hangUp ends every stream and every call for good: raft waits for them before it ends, also
+// for who does not answer.
+func (y *layer) hangUp() {
+	y.hang()
+	y.fence()
+}
+
 func (y *layer) Close() error {
+	y.hang()
 	y.mu.Lock()
 	if y.closed {
 		y.mu.Unlock()

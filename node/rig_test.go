@@ -350,6 +350,17 @@ func (h *hospital) held(t testing.TB, author crypto.MemberID) []*crypto.Envelope
 	return out
 }
 
+// awaitHeld waits until a hospital holds so many raw envelopes of one author, and returns
+// them: a notice is signed a moment before the envelope is counted.
+func (h *hospital) awaitHeld(t testing.TB, author crypto.MemberID, n int) (out []*crypto.Envelope) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s holds %d envelopes", h.Name(), n), func() bool {
+		out = h.held(t, author)
+		return len(out) == n
+	})
+	return out
+}
+
 func (h *hospital) regionID(t testing.TB) crypto.Region {
 	t.Helper()
 	_, id, err := node.Charter(h.dir)
