@@ -148,9 +148,7 @@ func (r *replica) heedDamage() {
 	<-r.begun // raft reads the log while it starts
 	r.refuse(err)
 	r.lose(ErrClosed)
-	if end := r.shutdown(); end != nil {
-		end.Error()
-	}
+	_ = r.end()
 	r.stepAside()
 }
 
@@ -392,6 +390,22 @@ func (r *replica) shutdown() raft.Future {
 	return r.ending
 }
 
+// end returns once raft has ended, which waits for no other voter.
+func (r *replica) end() error {
+	end := r.shutdown()
+	r.layer.hangUp()
+	r.mu.Lock()
+	g := r.gate
+	r.mu.Unlock()
+	if g != nil {
+		g.hangUp()
+	}
+	if end == nil {
+		return nil
+	}
+	return end.Error()
+}
+
 func (r *replica) say(why string) {
 	r.mu.Lock()
 	r.why = why
@@ -427,12 +441,7 @@ func (r *replica) close() error {
 	go func() {
 		var errs []error
 		<-r.begun
-		end := r.shutdown()
-		r.layer.hangUp()
-		if end != nil {
-			errs = append(errs, end.Error())
-		}
-		errs = append(errs, r.layer.Close())
+		errs = append(errs, r.end(), r.layer.Close())
 		r.mu.Lock()
 		g, logs := r.gate, r.logs
 		r.mu.Unlock()

@@ -221,12 +221,15 @@ type gate struct {
 	rpcs          chan raft.RPC
 	done          chan struct{}
 	wait          sync.WaitGroup
+
+	mu    sync.Mutex
+	pipes map[*pipe]struct{}
 }
 
 var errGate = errors.New("this voter is not whole yet")
 
 func newGate(t *raft.NetworkTransport) *gate {
-	g := &gate{NetworkTransport: t, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	g := &gate{NetworkTransport: t, rpcs: make(chan raft.RPC), done: make(chan struct{}), pipes: map[*pipe]struct{}{}}
 	g.wait.Go(g.pass)
 	return g
 }
@@ -275,6 +278,43 @@ func (g *gate) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args 
 		return errGate
 	}
 	return g.NetworkTransport.RequestPreVote(id, target, args, resp)
+}
+
+// A pipe is a pipeline that the gate can close. Raft leaves one that is full for ever once a
+// late answer has told it of another leader: nobody takes the answers any more, and who
+// sends waits for that. It could not end then.
+type pipe struct {
+	raft.AppendPipeline
+	g *gate
+}
+
+// AppendEntriesPipeline begins a pipeline.
+func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := g.NetworkTransport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipe{inner, g}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pipes[p] = struct{}{}
+	return p, nil
+}
+
+func (p *pipe) Close() error {
+	p.g.mu.Lock()
+	delete(p.g.pipes, p)
+	p.g.mu.Unlock()
+	return p.AppendPipeline.Close()
+}
+
+// hangUp closes all pipelines. Raft must have been told to end.
+func (g *gate) hangUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p := range g.pipes {
+		_ = p.AppendPipeline.Close()
+	}
 }
 
 // Close closes the transport and its streams.
