@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -301,11 +302,19 @@ func dedup(peers []string) []string {
 	})
 }
 
+// mendsMax is how often one tile is fetched again while a node runs: a disk that damages
+// it more often is broken.
+const mendsMax = 4
+
 // mend replaces a tile that is damaged here by what a peer has, if an error says that
 // there is one. It reports whether it did.
 func (f *follower) mend(ctx context.Context, t *track, damage error) bool {
 	var corrupt tlog.ErrCorrupt
 	if !errors.As(damage, &corrupt) {
+		return false
+	}
+	if t.worn(corrupt) {
+		f.badDisk(t, corrupt)
 		return false
 	}
 	for i, peer := range f.peers() {
@@ -321,10 +330,42 @@ func (f *follower) mend(ctx context.Context, t *track, damage error) bool {
 			return f.mend(ctx, t, above) && f.mend(ctx, t, corrupt) // a tile is judged by the one above it
 		}
 		if err == nil {
+			t.mended(corrupt)
 			f.log.Warn("a damaged tile of the ledger was fetched again", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
 			return true
 		}
 	}
 	f.log.Error("a tile of the ledger is damaged and no peer gives it", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
 	return false
+}
+
+// worn reports whether a tile that an error names was fetched again so often that nothing
+// is to be hoped of the disk.
+func (t *track) worn(damage error) bool {
+	var corrupt tlog.ErrCorrupt
+	if !errors.As(damage, &corrupt) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mends[corrupt.Tile] >= mendsMax
+}
+
+func (t *track) mended(corrupt tlog.ErrCorrupt) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mends == nil {
+		t.mends = map[string]int{}
+	}
+	t.mends[corrupt.Tile]++
+}
+
+// badDisk says that a disk does not keep what is written.
+func (f *follower) badDisk(t *track, corrupt tlog.ErrCorrupt) {
+	f.log.Error("a tile of the ledger is damaged again and again", "origin", t.origin, "tile", corrupt.Tile, "reason", corrupt.Why)
+	f.l.raise(Alarm{
+		Kind: "ledger-disk", Severity: "critical", Dedup: "ledger-worn/" + t.origin,
+		Text: fmt.Sprintf("The disk of this node does not keep the ledger: %s in %s was fetched from other members %d times and is damaged again. "+
+			"Stop the node, replace the disk and copy the node's directory to the new one, then start it: it fetches what is damaged.", corrupt.Tile, filepath.Join(t.dir, tilesDir), mendsMax),
+	})
 }

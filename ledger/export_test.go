@@ -79,6 +79,29 @@ func (l *Ledger) RaftServers() (voters, others int) {
 	return voters, others
 }
 
+// AdjustLate is adjust at a leader that has heard from all of its voters, before some died.
+func (l *Ledger) AdjustLate(ctx context.Context) error {
+	r, err := l.voting()
+	if err != nil {
+		return err
+	}
+	said := map[raft.ServerID]health{}
+	for _, s := range servers(r.node()) {
+		said[s.ID] = health{Started: true}
+	}
+	r.mu.Lock()
+	r.health = said
+	r.mu.Unlock()
+	return r.adjust(ctx, r.node())
+}
+
+// Joins reports whether this voter's raft runs without a log of its own, and waits to be
+// taken in.
+func (l *Ledger) Joins() bool {
+	r, err := l.voting()
+	return err == nil && r.node() != nil && r.joining.Load()
+}
+
 // RaftProtocols are those that only voters of an epoch may speak.
 func RaftProtocols(epoch uint32) []string {
 	return []string{raftProtocol(epoch), healthProtocol(epoch)}

@@ -120,6 +120,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 		h.disks[n], h.uses[n] = d, &use{}
 		n.disk = func(s raft.LogStore) raft.LogStore { d.LogStore = s; return d }
 	}
+	h.nodes["c"].beat = 8 * beat // its clock is slow: as a leader it believes in its lease while others lead
 	return h
 }
 
@@ -128,13 +129,21 @@ func (h *history) run() {
 	for _, name := range []string{"a", "b", "c", "h"} {
 		h.up(h.nodes[name])
 	}
-	h.leader()
+	slow := h.nodes["c"]
+	h.wait("the slow one leads", func() bool {
+		_ = h.leader().Transfer(h.t.Context(), slow.member.ID)
+		return slow.Leads()
+	})
 	ctx, cancel := context.WithCancel(h.t.Context())
 	var clients sync.WaitGroup
 	for k := range historyClients {
 		random := rand.New(rand.NewPCG(h.random.Uint64(), uint64(k)))
 		clients.Go(func() { h.client(ctx, k, random) })
 	}
+	time.Sleep(beat)
+	h.t.Logf("%v: c is cut off", h.at())
+	h.net.Isolate(slow.peer())
+	time.Sleep(6 * beat) // in which the others elect and append
 	for range historyFaults {
 		time.Sleep(time.Duration(h.random.Int64N(int64(historyPause))))
 		h.breakSomething()

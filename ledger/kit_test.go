@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type node struct {
 	roster  *trust.Roster
 	disk    func(raft.LogStore) raft.LogStore
 	now     func() time.Time // nil: the real one
+	beat    time.Duration    // 0: that of the others
 
 	mu     sync.Mutex
 	alarms []ledger.Alarm
@@ -95,7 +97,7 @@ func (n *node) open() error {
 	port := n.c.net.Join(n.peer())
 	c := ledger.Config{
 		Dir: n.dir, Region: n.c.region.ID, Self: n.member.ID, Key: crypto.NewLedgerKey(n.member.Signing), Roster: n.roster,
-		Network: port, MaxAge: 10 * time.Minute, Heartbeat: beat, Mirror: true, Vote: true, Raise: n.raise, Now: n.now, Log: log,
+		Network: port, MaxAge: 10 * time.Minute, Heartbeat: cmp.Or(n.beat, beat), Mirror: true, Vote: true, Raise: n.raise, Now: n.now, Log: log,
 	}
 	if n.disk != nil {
 		c.OnDisk(n.disk)

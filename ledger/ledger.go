@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -141,6 +142,7 @@ type Ledger struct {
 	cancel  context.CancelFunc
 	wait    sync.WaitGroup
 	started bool
+	closed  atomic.Bool // nothing is raised any more, also by what hangs on a disk
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -202,6 +204,7 @@ func (l *Ledger) Close() error {
 	for _, e := range epochs {
 		errs = append(errs, l.endReplica(e))
 	}
+	l.closed.Store(true)
 	for _, e := range epochs {
 		errs = append(errs, e.tree.close())
 	}
@@ -236,7 +239,7 @@ func (l *Ledger) fail(err error) {
 }
 
 func (l *Ledger) raise(a Alarm) {
-	if l.c.Raise != nil {
+	if l.c.Raise != nil && !l.closed.Load() {
 		l.c.Raise(a)
 	}
 }

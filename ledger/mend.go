@@ -69,7 +69,10 @@ func (r *replica) scrub() {
 		found = true
 		r.gate.stands.Store(false)
 		r.mu.Unlock()
-		if !r.l.follow.mend(r.ctx, r.e.track, err) && !r.sleep(retryAfter) {
+		if r.l.follow.mend(r.ctx, r.e.track, err) {
+			continue
+		}
+		if r.e.track.worn(err) || !r.sleep(retryAfter) { // on such a disk nobody leads
 			return
 		}
 	}

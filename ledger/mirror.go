@@ -89,7 +89,7 @@ func newFollower(l *Ledger) *follower {
 // newTrack returns what is known of an epoch's checkpoints, from its directory.
 func (f *follower) newTrack(e *epoch) (*track, error) {
 	t := &track{
-		councils: f.councils, origin: e.origin, dir: e.dir, tree: e.tree, signed: map[crypto.MemberID]*stand{},
+		councils: f.councils, origin: e.origin, dir: e.dir, tree: e.tree, signed: map[crypto.MemberID]*stand{}, seen: map[crypto.MemberID]time.Time{},
 		votes: func() bool { r := f.l.replicaOf(e); return r != nil && !r.aside.Load() },
 		wake:  func() { poke(f.kick) },
 		grown: f.checkpointGrew,

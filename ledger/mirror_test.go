@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,6 +215,41 @@ func TestDamagedTileIsFetchedAgain(t *testing.T) {
 	}
 	if on, err := os.ReadFile(bundle); err != nil || !bytes.Equal(on, want) {
 		t.Errorf("on disk the tile is still damaged (%v)", err)
+	}
+}
+
+// A disk that damages a tile again and again is not fetched for without end: it is said,
+// and the questions stop.
+func TestDiskThatDamagesAgain(t *testing.T) {
+	r := newTestRegion(t, 1, 0, 1)
+	v := r.voters(testEntries("a", 0, 1000), "v1")[0]
+	v.cosigned()
+	h := r.started("h1")
+	r.eventually("h1 has the ledger", func() bool { return h.holdsCheckpoint(1000) })
+	track := h.follow.current()
+	bundle := filepath.Join(h.dir, "1", "tiles", "tile", "entries", "001")
+	for n := range mendsMax + 1 {
+		raw, err := os.ReadFile(bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[100] ^= 4
+		if err := os.WriteFile(bundle, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, damage := track.tree.Entries(256, 512)
+		if damage == nil {
+			t.Fatal("a flipped bit is not noticed")
+		}
+		if got, want := h.follow.mend(t.Context(), track, damage), n < mendsMax; got != want {
+			t.Errorf("time %d: fetched again: %t, want %t", n+1, got, want)
+		}
+	}
+	h.alarmed.Lock()
+	defer h.alarmed.Unlock()
+	at := slices.IndexFunc(h.alarms, func(a Alarm) bool { return a.Kind == "ledger-disk" })
+	if at < 0 || !strings.Contains(h.alarms[at].Text, h.dir) {
+		t.Errorf("no alarm says which disk: %+v", h.alarms)
 	}
 }
 

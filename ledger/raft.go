@@ -59,7 +59,7 @@ type replica struct {
 
 	ready   atomic.Bool // leads, and everything of earlier leaders is applied
 	joining atomic.Bool // joiningFile is there
-	hurt    sync.Once   // damaged
+	hurt    chan error  // capacity 1: damaged
 	aside   atomic.Bool // raft does not run here, and will not: the tree is the mirror's
 	cut     bool        // by stalled; the watchdog's calls only
 
@@ -89,13 +89,14 @@ func memberOf(id raft.ServerID) (m crypto.MemberID, err error) {
 // damaged or new asks the others first.
 func newReplica(l *Ledger, e *epoch) *replica {
 	r := &replica{
-		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), begun: make(chan struct{}), health: map[raft.ServerID]health{},
+		l: l, e: e, log: l.log.With("origin", e.origin), since: l.now(), begun: make(chan struct{}), hurt: make(chan error, 1), health: map[raft.ServerID]health{},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.layer = newLayer(l.c.Network, e.number, l.c.Self, l.peerOf, r.allows)
 	r.seq = newSequencer(r.propose, r.mark, l.now, l.metrics.commit.Observe)
 	l.c.Network.Handle(healthProtocol(e.number), r.answers, r.serveHealth)
 	r.wait.Go(r.start)
+	r.wait.Go(r.heedDamage)
 	return r
 }
 
@@ -129,18 +130,26 @@ func (r *replica) refuse(err error) {
 
 // damaged is told by whoever reads the log. It is for good.
 func (r *replica) damaged(err error) {
-	r.hurt.Do(func() {
-		r.layer.fence()
-		r.wait.Go(func() {
-			<-r.begun // raft reads the log while it starts
-			r.refuse(err)
-			r.lose(ErrClosed)
-			if end := r.shutdown(); end != nil {
-				end.Error()
-			}
-			r.stepAside()
-		})
-	})
+	r.layer.fence()
+	select {
+	case r.hurt <- err:
+	default: // it is known
+	}
+}
+
+// heedDamage ends raft once its log is damaged.
+func (r *replica) heedDamage() {
+	var err error
+	select {
+	case err = <-r.hurt:
+	case <-r.ctx.Done():
+		return
+	}
+	<-r.begun // raft reads the log while it starts
+	r.refuse(err)
+	r.lose(ErrClosed)
+	_ = r.end()
+	r.stepAside()
 }
 
 // stepAside lets the ledger here go on as a mirror's, by signed checkpoints.
@@ -381,6 +390,22 @@ func (r *replica) shutdown() raft.Future {
 	return r.ending
 }
 
+// end returns once raft has ended, which waits for no other voter.
+func (r *replica) end() error {
+	end := r.shutdown()
+	r.layer.hangUp()
+	r.mu.Lock()
+	g := r.gate
+	r.mu.Unlock()
+	if g != nil {
+		g.hangUp()
+	}
+	if end == nil {
+		return nil
+	}
+	return end.Error()
+}
+
 func (r *replica) say(why string) {
 	r.mu.Lock()
 	r.why = why
@@ -416,10 +441,7 @@ func (r *replica) close() error {
 	go func() {
 		var errs []error
 		<-r.begun
-		if end := r.shutdown(); end != nil {
-			errs = append(errs, end.Error())
-		}
-		errs = append(errs, r.layer.Close())
+		errs = append(errs, r.end(), r.layer.Close())
 		r.mu.Lock()
 		g, logs := r.gate, r.logs
 		r.mu.Unlock()

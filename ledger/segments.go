@@ -127,6 +127,14 @@ func (s *segments) Create(dir, name string, size uint64) (types.WritableFile, er
 	return s.open(dir, name)
 }
 
+// Delete removes a segment, also where directories cannot be synced.
+func (s *segments) Delete(dir, name string) error {
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
 // OpenWriter opens a segment that goes on to be written.
 func (s *segments) OpenWriter(dir, name string) (types.WritableFile, error) { return s.open(dir, name) }
 

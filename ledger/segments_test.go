@@ -22,7 +22,7 @@ func TestRaftLogOverSegments(t *testing.T) {
 	}
 	const size = 256 << 10
 	data := make([]byte, size)
-	count := uint64(3*walSegment/size + 5)
+	count := uint64(3*walSegment/size + 40) // in the second half of a segment, so there is a spare
 	filled := 0
 	for i := uint64(1); i <= count; i++ {
 		data[0], data[size-1] = byte(i), byte(i)
@@ -36,7 +36,7 @@ func TestRaftLogOverSegments(t *testing.T) {
 		}
 		log.files.mu.Unlock()
 	}
-	if filled == 0 {
+	if filled == 0 || log.files.spare == nil {
 		t.Error("no segment was made beforehand")
 	}
 	if err := log.Close(); err != nil {
@@ -65,6 +65,23 @@ func TestRaftLogOverSegments(t *testing.T) {
 		if err := log.GetLog(i, &got); err != nil || len(got.Data) != size || got.Data[0] != byte(i) || got.Data[size-1] != byte(i) {
 			t.Fatalf("entry %d: %v", i, err)
 		}
+	}
+
+	// What a snapshot has made needless leaves the disk.
+	segments := func() int {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	before := segments()
+	if err := log.DeleteRange(1, count-1); err != nil {
+		t.Fatal(err)
+	}
+	if after := segments(); before < 3 || after != 1 {
+		t.Errorf("%d segments, %d after all but the last entry were dropped", before, after)
 	}
 }
 

@@ -65,6 +65,7 @@ type VoterStatus struct {
 	Healthy     bool
 	Known       bool      // this node leads: Size, Lag, LastContact and Healthy say something
 	SilentSince time.Time // since when it does not answer the leader; zero: it does
+	Signed      time.Time // of the newest good checkpoint here that it has signed; every node knows that
 }
 
 // MirrorStatus is about the copy of a member that is no voter.
@@ -144,7 +145,7 @@ func (l *Ledger) voterStatus(e *epoch, r *replica) []VoterStatus {
 	}
 	out := make([]VoterStatus, 0, len(members))
 	for _, m := range members {
-		v := VoterStatus{Member: m, Name: l.nameOf(m), State: "named"}
+		v := VoterStatus{Member: m, Name: l.nameOf(m), State: "named", Signed: e.track.lastSigned(m)}
 		i := slices.IndexFunc(now, func(s raft.Server) bool { return s.ID == serverID(m) })
 		switch {
 		case m == leader:

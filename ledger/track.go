@@ -84,14 +84,16 @@ type track struct {
 	targets   []*stand
 	pending   []doubt
 	doubts    []doubt
-	split     bool                       // it is proven that voters signed two ledgers
-	signed    map[crypto.MemberID]*stand // newest with a member's lines
-	unsaved   bool                       // signed has what no file has
-	loading   bool                       // what is taken now is from the files
-	damage    error                      // the tree here could not be read, for this reason
-	shown     kept                       // good, as its file
-	proven    kept                       // witnessed, as its file
-	lined     time.Time                  // when signed was written last
+	split     bool                          // it is proven that voters signed two ledgers
+	signed    map[crypto.MemberID]*stand    // newest with a member's lines
+	seen      map[crypto.MemberID]time.Time // when the newest good one with a member's lines was signed
+	unsaved   bool                          // signed has what no file has
+	loading   bool                          // what is taken now is from the files
+	damage    error                         // the tree here could not be read, for this reason
+	mends     map[string]int                // how often each tile was fetched again
+	shown     kept                          // good, as its file
+	proven    kept                          // witnessed, as its file
+	lined     time.Time                     // when signed was written last
 
 	marks markState
 }
@@ -148,7 +150,11 @@ func (t *track) known(raw []byte) *stand {
 
 // remember notes whose lines a checkpoint has.
 func (t *track) remember(s *stand) {
+	at := s.signedAt()
 	for _, v := range slices.Concat(s.Voters, s.Witnesses) {
+		if s.Good && at.After(t.seen[v.Member]) {
+			t.seen[v.Member] = at
+		}
 		if old := t.signed[v.Member]; old == nil || old.Size < s.Size {
 			t.signed[v.Member], t.unsaved = s, true
 		}
@@ -484,6 +490,14 @@ func (t *track) saveLines() error {
 	}
 	t.lined = time.Now()
 	return writeDurably(filepath.Join(t.dir, linesFile), raw)
+}
+
+// lastSigned returns when the newest good checkpoint was signed that has a member's line,
+// zero if none has.
+func (t *track) lastSigned(member crypto.MemberID) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seen[member]
 }
 
 // mine returns the newest checkpoint with a voter's line, nil if there is none.

@@ -34,6 +34,8 @@ type layer struct {
 
 	accepted chan net.Conn
 	done     chan struct{} // closed by Close
+	calls    context.Context
+	hang     context.CancelFunc // ends calls
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
@@ -46,6 +48,7 @@ func newLayer(n Network, epoch uint32, self crypto.MemberID, peer func(crypto.Me
 		network: n, protocol: raftProtocol(epoch), self: self, peer: peer,
 		accepted: make(chan net.Conn, acceptMax), done: make(chan struct{}), conns: map[*conn]struct{}{},
 	}
+	y.calls, y.hang = context.WithCancel(context.Background())
 	n.Handle(y.protocol, allow, y.serve)
 	return y
 }
@@ -107,7 +110,7 @@ func (y *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if !ok {
 		return nil, fmt.Errorf("no credential binds a peer id to voter %s", member)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(y.calls, timeout)
 	defer cancel()
 	s, err := y.network.Open(ctx, peer, y.protocol)
 	if err != nil {
@@ -142,7 +145,15 @@ func (y *layer) isFenced() bool {
 	return y.fenced > 0
 }
 
+// hangUp ends every stream and every call for good: raft waits for them before it ends, also
+// for who does not answer.
+func (y *layer) hangUp() {
+	y.hang()
+	y.fence()
+}
+
 func (y *layer) Close() error {
+	y.hang()
 	y.mu.Lock()
 	if y.closed {
 		y.mu.Unlock()
@@ -210,12 +221,15 @@ type gate struct {
 	rpcs          chan raft.RPC
 	done          chan struct{}
 	wait          sync.WaitGroup
+
+	mu    sync.Mutex
+	pipes map[*pipe]struct{}
 }
 
 var errGate = errors.New("this voter is not whole yet")
 
 func newGate(t *raft.NetworkTransport) *gate {
-	g := &gate{NetworkTransport: t, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	g := &gate{NetworkTransport: t, rpcs: make(chan raft.RPC), done: make(chan struct{}), pipes: map[*pipe]struct{}{}}
 	g.wait.Go(g.pass)
 	return g
 }
@@ -264,6 +278,43 @@ func (g *gate) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args 
 		return errGate
 	}
 	return g.NetworkTransport.RequestPreVote(id, target, args, resp)
+}
+
+// A pipe is a pipeline that the gate can close. Raft leaves one that is full for ever once a
+// late answer has told it of another leader: nobody takes the answers any more, and who
+// sends waits for that. It could not end then.
+type pipe struct {
+	raft.AppendPipeline
+	g *gate
+}
+
+// AppendEntriesPipeline begins a pipeline.
+func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := g.NetworkTransport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipe{inner, g}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pipes[p] = struct{}{}
+	return p, nil
+}
+
+func (p *pipe) Close() error {
+	p.g.mu.Lock()
+	delete(p.g.pipes, p)
+	p.g.mu.Unlock()
+	return p.AppendPipeline.Close()
+}
+
+// hangUp closes all pipelines. Raft must have been told to end.
+func (g *gate) hangUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p := range g.pipes {
+		_ = p.AppendPipeline.Close()
+	}
 }
 
 // Close closes the transport and its streams.

@@ -366,6 +366,54 @@ func TestMarkStopsAReplicaThatDiffers(t *testing.T) {
 	}
 }
 
+// What is on its way into the index is known meanwhile, to who looks and to who appends.
+func TestTreeKnowsWhatIsBeingWritten(t *testing.T) {
+	tree := testTree(t, t.TempDir())
+	defer tree.close()
+	all := numbered(0, 300)
+	tree.flushing.Lock() // as a write of the index that takes its time
+	defer tree.flushing.Unlock()
+	if err := tree.Append(all); err != nil {
+		t.Fatal(err)
+	}
+	tree.mu.Lock()
+	tree.writing, tree.fresh = tree.fresh, map[crypto.Hash]uint64{}
+	tree.mu.Unlock()
+	checkTree(t, tree, all)
+	out, err := tree.add(all, 1, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range out {
+		if !a.Known || a.Index != uint64(i) {
+			t.Fatalf("entry %d is appended again, at %d", i, a.Index)
+		}
+	}
+	checkTree(t, tree, all)
+	tree.mu.Lock()
+	tree.writing, tree.fresh = nil, tree.writing
+	tree.mu.Unlock()
+}
+
+// A command that is not what was sealed is not applied, whichever way it came, nor is
+// anything after it.
+func TestDamagedCommandIsNotApplied(t *testing.T) {
+	tree := testTree(t, t.TempDir())
+	defer tree.close()
+	var stopped error
+	f := &fsm{tree: tree, stop: func(err error) { stopped = err }}
+	pack := func(entry string) []byte { return seal(addToPack(newPack(7), []byte(entry))) }
+	damaged := pack("one")
+	damaged[len(damaged)-1] ^= 1
+	f.Apply(logOf(1, damaged))
+	if !errors.Is(stopped, errDamagedLog) || tree.Size() != 0 {
+		t.Errorf("stopped by %v, with %d entries", stopped, tree.Size())
+	}
+	if err, _ := f.Apply(logOf(2, pack("two"))).(error); !errors.Is(err, errDamagedLog) || tree.Size() != 0 {
+		t.Errorf("it goes on: %v, %d entries", err, tree.Size())
+	}
+}
+
 func logOf(index uint64, command []byte) *raft.Log {
 	return &raft.Log{Index: index, Type: raft.LogCommand, Data: command}
 }

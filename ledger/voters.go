@@ -179,7 +179,7 @@ const adjustTimeout = 5 * time.Second
 
 // adjust brings the configuration one step closer to the charter. Only a leader that is
 // heard by a quorum can.
-func (r *replica) adjust(node *raft.Raft) error {
+func (r *replica) adjust(ctx context.Context, node *raft.Raft) error {
 	f := node.GetConfiguration()
 	if err := f.Error(); err != nil {
 		return err
@@ -193,6 +193,14 @@ func (r *replica) adjust(node *raft.Raft) error {
 		h, ok := said[s.ID]
 		return s.ID == serverID(r.l.c.Self) || ok && h.Started && !h.Joining && !h.Fenced
 	}
+	// Who has died since is asked before a vote goes: what was said last may be a second old.
+	safe := func(gone raft.ServerID) bool {
+		if !safeWithout(now, gone, healthy) {
+			return false
+		}
+		said = r.askServers(ctx, now)
+		return safeWithout(now, gone, healthy)
+	}
 	catching := false
 	for _, m := range want {
 		i := slices.IndexFunc(now, func(s raft.Server) bool { return s.ID == serverID(m) })
@@ -200,7 +208,7 @@ func (r *replica) adjust(node *raft.Raft) error {
 			r.log.Info("a voter of the charter joins the ledger", "member", m)
 			return node.AddNonvoter(serverID(m), serverAddress(m), at, adjustTimeout).Error()
 		}
-		if now[i].Suffrage == raft.Voter && said[now[i].ID].Joining && safeWithout(now, now[i].ID, healthy) {
+		if now[i].Suffrage == raft.Voter && said[now[i].ID].Joining && safe(now[i].ID) {
 			r.log.Info("a voter has lost its log and catches up", "member", m)
 			return node.DemoteVoter(now[i].ID, at, adjustTimeout).Error()
 		}
@@ -214,7 +222,7 @@ func (r *replica) adjust(node *raft.Raft) error {
 		if err != nil {
 			return err
 		}
-		if slices.Contains(want, m) || s.Suffrage == raft.Voter && !safeWithout(now, s.ID, healthy) {
+		if slices.Contains(want, m) || s.Suffrage == raft.Voter && !safe(s.ID) {
 			continue
 		}
 		if m == r.l.c.Self {
@@ -224,6 +232,21 @@ func (r *replica) adjust(node *raft.Raft) error {
 		return node.RemoveServer(s.ID, at, adjustTimeout).Error()
 	}
 	return nil
+}
+
+// askServers asks the servers of a configuration at once.
+func (r *replica) askServers(ctx context.Context, now []raft.Server) map[raft.ServerID]health {
+	var members []crypto.MemberID
+	for _, s := range now {
+		if m, err := memberOf(s.ID); err == nil {
+			members = append(members, m)
+		}
+	}
+	said := map[raft.ServerID]health{}
+	for m, h := range r.askAll(ctx, members) {
+		said[serverID(m)] = h
+	}
+	return said
 }
 
 // handOver gives the leadership to a healthy voter that stays.

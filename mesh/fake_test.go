@@ -23,8 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const quicAny = "/ip4/127.0.0.1/udp/0/quic-v1"
 
-// patience is how long a test waits for what must happen.
-const patience = 15 * time.Second
+// patience is how long a test waits for what must happen: less than a round of sync, which
+// would hide what does not come at once.
+const patience = 25 * time.Second
 
 // memory is an accept order whose store is in memory. It verifies like the real
 // one, as far as the mesh can tell.

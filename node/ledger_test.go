@@ -366,6 +366,20 @@ func TestLedgerOutlivesItsVoters(t *testing.T) {
 		t.Errorf("a hospital, with two of three voters: %+v", v)
 	}
 
+	// Who does not lead knows it by the signatures that do not come.
+	k.clock.advance(6 * time.Minute)
+	say(1)
+	eventually(t, "a voter that does not lead names who signs no more", func() bool {
+		return slices.ContainsFunc(k.voters, func(o *hospital) bool {
+			if o.Node == nil {
+				return false
+			}
+			v := o.ledger(t)
+			all := strings.Join(v.Warnings, "\n")
+			return !v.Leads && strings.Contains(all, silent+" has signed no checkpoint since ") && strings.Contains(all, v.LeaderName+", which leads")
+		})
+	})
+
 	// One of three is left.
 	next.stop(t)
 	var left *hospital

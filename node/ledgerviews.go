@@ -119,6 +119,9 @@ func (n *Node) voterViews(v *api.LedgerView, s ledger.Status) {
 		if r.LastContact > 0 {
 			o.LastContact = api.Time(n.now().Add(-r.LastContact).UnixMilli())
 		}
+		if !r.Signed.IsZero() {
+			o.Signed = api.Time(r.Signed.UnixMilli())
+		}
 		o.LogKey, o.CosignerKey = n.verifierKeys(r.Member, s.Origin, tlog.KindLog)
 		v.Voters = append(v.Voters, o)
 	}
@@ -174,7 +177,30 @@ func (n *Node) ledgerWarnings(s ledger.Status, pending int, more bool) (out []st
 	case !s.Checkpoint.Time.IsZero() && n.now().Sub(s.Checkpoint.Time) > n.o.Settings.Ledger.Age():
 		out = append(out, fmt.Sprintf("the ledger's latest checkpoint is of %s: are the coordinators' nodes reachable?", clockTime(s.Checkpoint.Time, n.now())))
 	}
-	return append(out, n.silentVoters(s)...)
+	out = append(out, n.silentVoters(s)...)
+	return append(out, n.unsigned(s)...)
+}
+
+// signedGrace is how long a voter's signature may be missing: an idle ledger is signed once
+// a minute, and who was slow is not asked the next time.
+const signedGrace = 5 * time.Minute
+
+// unsigned warns of voters that have not signed for long. That is what a voter that does
+// not lead knows of the others.
+func (n *Node) unsigned(s ledger.Status) (out []string) {
+	if roleName(s.Role) != "voter" || s.Leader == n.member {
+		return nil
+	}
+	ask := "ask the coordinators"
+	if s.Leader != (crypto.MemberID{}) {
+		ask = "ask at " + n.memberName(s.Leader) + ", which leads: watchward ledger voters"
+	}
+	for _, v := range s.Voters {
+		if !v.Signed.IsZero() && s.Checkpoint.Time.Sub(v.Signed) > signedGrace {
+			out = append(out, fmt.Sprintf("%s has signed no checkpoint since %s, as far as is known here: %s", n.memberName(v.Member), clockTime(v.Signed, n.now()), ask))
+		}
+	}
+	return out
 }
 
 // silentVoters warns of voters that do not answer. Only the leader knows.

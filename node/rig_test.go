@@ -26,13 +26,31 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+// patience is how long a test waits for what must happen: less than a round of sync, which
+// would hide what does not come at once.
+const patience = 25 * time.Second
 
-// A clock runs like the real one, from wherever a test sets it.
-type clock struct{ ahead atomic.Int64 } // ns
+// A clock runs like the real one, from wherever a test sets it, or stands.
+type clock struct {
+	ahead  atomic.Int64 // ns
+	stands atomic.Int64 // ns since 1970; 0: it runs
+}
 
-func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) Now() time.Time {
+	now := time.Now()
+	if at := c.stands.Load(); at != 0 {
+		now = time.Unix(0, at)
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
+// stop makes it stand at one in the morning of the next day, UTC: what is counted by time or by
+// day is then the same on any machine, at any time.
+func (c *clock) stop() {
+	now := c.Now()
+	c.advance(now.Truncate(24 * time.Hour).Add(25 * time.Hour).Sub(now))
+	c.stands.Store(time.Now().UnixNano())
+}
 
 func (c *clock) now() int64 { return c.Now().UnixMilli() }
 
@@ -329,6 +347,17 @@ func (h *hospital) held(t testing.TB, author crypto.MemberID) []*crypto.Envelope
 			}
 		}
 	}
+	return out
+}
+
+// awaitHeld waits until a hospital holds so many raw envelopes of one author, and returns
+// them: a notice is signed a moment before the envelope is counted.
+func (h *hospital) awaitHeld(t testing.TB, author crypto.MemberID, n int) (out []*crypto.Envelope) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s holds %d envelopes", h.Name(), n), func() bool {
+		out = h.held(t, author)
+		return len(out) == n
+	})
 	return out
 }
 

@@ -77,6 +77,9 @@ func showLedger(out io.Writer, v *api.LedgerView) {
 	case v.LeaderName != "":
 		leader = v.LeaderName
 	}
+	if v.LeaderName != "" && !v.Leads {
+		leader += "; how each voter is, its node knows"
+	}
 	line("leader", "%s", leader)
 	line("entries", "%s in this node's copy", thousands(int64(v.Size)))
 	line("waiting", "%s", thousands(int64(v.Pending)))
@@ -97,13 +100,16 @@ func without(v *api.LedgerView, signers []string) string {
 	var missing []string
 	for _, o := range v.Voters {
 		if !slices.Contains(signers, o.Name) {
+			if o.Signed != 0 {
+				o.Name += ", last " + ago(stamp(o.Signed), now())
+			}
 			missing = append(missing, o.Name)
 		}
 	}
 	if len(missing) == 0 || len(signers) == 0 {
 		return ""
 	}
-	return "; not yet by " + strings.Join(missing, ", ")
+	return "; not yet by " + strings.Join(missing, ", nor by ")
 }
 
 func entries(n uint64) string {

@@ -102,6 +102,11 @@ It checks the proof that somebody signed two ledgers which contradict each other
 watchward ledger status names the file on a node that has one. That takes --region
 with the file that watchward region show --out FILE --members wrote.
 
+A receipt says how the ledger stood when it was written, and nothing offline says what was
+signed since. If voters have signed another ledger too, their receipts check well here and
+count as unwitnessed all the same: ask a node of the region, whose ledger status says
+so, or whoever gave you the receipt for that proof.
+
 A region is named by the hash of its first charter. Without --region that name must
 be compared by other means, such as a phone call to somebody whose voice you know.
 With --region it is compared here: with 64 hexadecimal digits, or with the file that

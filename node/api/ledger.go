@@ -71,6 +71,7 @@ type LedgerVoter struct {
 	Lag         *uint64 `json:"lag,omitempty" doc:"Entries that it has still to get; left out where it is not known, for only the leader knows"`
 	LastContact Time    `json:"last_contact,omitempty" doc:"When the leader last heard it"`
 	Healthy     *bool   `json:"healthy,omitempty" doc:"It follows; left out where it is not known, for only the leader knows"`
+	Signed      Time    `json:"signed,omitempty" doc:"Of the latest checkpoint known here that it has signed: what a node that does not lead knows of it"`
 	LogKey      string  `json:"log_key" doc:"Its Ed25519 key as other tools take it (C2SP signed-note verifier key): signs checkpoints as the log"`
 	CosignerKey string  `json:"cosigner_key" doc:"Its ML-DSA-44 key in the same form: cosigns them"`
 }

@@ -178,7 +178,7 @@ type Submission struct {
 	Parts
 	To     []string `json:"to,omitempty" maxItems:"32" doc:"Members that alone get it, sealed for them: names, ids or the beginnings of ids. Needed to share AMBER+STRICT and RED"`
 	Notice string   `json:"notice,omitempty" pattern:"^[0-9a-f]{40}$" doc:"Id by which an export of this mesh names what is stated; where that notice of the same value is held and visible to the caller, it is the answer, marked known, and nothing is stored"`
-	Urgent bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, the rest is ordinary. A mayday always asks for it"`
+	Urgent bool     `json:"urgent,omitempty" doc:"Overtakes everything; three within ten minutes, and one mayday beside them; the rest is ordinary. A mayday always asks for it"`
 }
 
 // Refused names one thing that was not taken.
