@@ -20,7 +20,7 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 	picture, reading := n.picture.now, n.picture.reading
 	n.picture.mu.Unlock()
 	now := n.now().UnixMilli()
-	s := &situationView{n: n}
+	s := &situationView{n: n, parties: map[crypto.MemberID]api.Party{}}
 	v := picture.View(situation.Ask{Now: now, Since: since, Ceiling: ceiling, Members: n.counted(), Silence: n.silence(), Coordinator: s.coordinates})
 	out := api.Situation{
 		Name: n.name, Region: status.Region, Now: api.Time(now), Since: api.Time(since), Reading: reading, More: v.More,
@@ -78,8 +78,9 @@ func (n *Node) counted() []crypto.MemberID {
 
 // A situationView turns what the picture says into what the API shows.
 type situationView struct {
-	n     *Node
-	roles map[crypto.MemberID][]*trust.Credential // by need
+	n       *Node
+	roles   map[crypto.MemberID][]*trust.Credential // by need
+	parties map[crypto.MemberID]api.Party           // named so far
 }
 
 // credentials returns a member's, one a region.
@@ -110,7 +111,17 @@ func (s *situationView) coordinates(a, b crypto.MemberID) bool {
 	return false
 }
 
+// party names a member. Most are named many times.
 func (s *situationView) party(id crypto.MemberID) api.Party {
+	p, named := s.parties[id]
+	if !named {
+		p = s.name(id)
+		s.parties[id] = p
+	}
+	return p
+}
+
+func (s *situationView) name(id crypto.MemberID) api.Party {
 	p := api.Party{Member: id.String(), Name: s.n.memberName(id)}
 	for _, c := range s.credentials(id) {
 		if c.Region == s.n.roster.Region() {
