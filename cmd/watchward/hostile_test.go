@@ -73,7 +73,7 @@ func TestAnswersMoveNoCursor(t *testing.T) {
 			answer = &api.NoticesAnswer{}
 		case strings.Contains(path, "/notices/"):
 			answer = &api.NoticeAnswer{}
-		case strings.Contains(path, "/indicators/"):
+		case strings.Contains(path, "/indicators"):
 			answer = &api.IndicatorView{}
 		case strings.HasSuffix(path, "/lookup"):
 			answer = &api.LookupAnswers{}
