@@ -400,6 +400,12 @@ func TestFloodOfWords(t *testing.T) {
 			if !slices.Contains(picture.Health.Warnings, aside) {
 				t.Errorf("the picture does not say who is muted: %q", picture.Health.Warnings)
 			}
+			shelf := map[string]string{"requests": "192", "services": "192", "links": "192"}[c.name] // 256 are held, 64 shown
+			if said := slices.ContainsFunc(picture.Health.Warnings, func(w string) bool {
+				return strings.Contains(w, "author says so much that "+shelf+" of its words are not shown here")
+			}); said != (shelf != "") {
+				t.Errorf("the picture does not say what is not shown: %q", picture.Health.Warnings)
+			}
 			if !slices.ContainsFunc(picture.Assistance, func(h api.HelpView) bool { return h.ID == old.String() }) {
 				t.Error("the request of another is not shown")
 			}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
@@ -28,6 +29,9 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 			Ready: status.Ready, Peers: status.Peers, Members: status.Members, LastIn: status.LastIn, LastOut: status.LastOut,
 			Waiting: status.Waiting, Warnings: status.Warnings,
 		},
+	}
+	for _, a := range v.Aside[:min(len(v.Aside), mutedShown)] {
+		out.Health.Warnings = append(out.Health.Warnings, fmt.Sprintf("%s says so much that %d of its words are not shown here: watchward list has all", n.nameOrID(a.Member), a.Count))
 	}
 	for _, m := range v.Members {
 		out.Members = append(out.Members, s.member(m))
