@@ -21,7 +21,7 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 	picture, reading := n.picture.now, n.picture.reading
 	n.picture.mu.Unlock()
 	now := n.now().UnixMilli()
-	s := &situationView{n: n, parties: map[crypto.MemberID]api.Party{}}
+	s := newSituationView(n)
 	v := picture.View(situation.Ask{Now: now, Since: since, Ceiling: ceiling, Members: n.counted(), Silence: n.silence(), Coordinator: s.coordinates})
 	out := api.Situation{
 		Name: n.name, Region: status.Region, Now: api.Time(now), Since: api.Time(since), Reading: reading, More: v.More,
@@ -85,6 +85,10 @@ type situationView struct {
 	n       *Node
 	roles   map[crypto.MemberID][]*trust.Credential // by need
 	parties map[crypto.MemberID]api.Party           // named so far
+}
+
+func newSituationView(n *Node) *situationView {
+	return &situationView{n: n, parties: map[crypto.MemberID]api.Party{}}
 }
 
 // credentials returns a member's, one a region.
