@@ -54,7 +54,7 @@ func showLedger(out io.Writer, v *api.LedgerView) {
 	if len(v.Warnings) > 0 {
 		word = paint(out, "31", "needs a look")
 	}
-	fmt.Fprintf(out, "The ledger %s.\n", plain(word))
+	fmt.Fprintf(out, "The ledger %s.\n", word)
 	for _, w := range v.Warnings {
 		fmt.Fprintf(out, "  ! %s\n", plain(w))
 	}
