@@ -165,9 +165,9 @@ func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 	if jsonFlag(cmd) {
 		return printJSON(out, v)
 	}
-	fmt.Fprintf(out, "%s %s\n", v.Indicator.Type, plain(withUnicode(v.Indicator.Value)))
+	fmt.Fprintf(out, "%s %s\n", plain(v.Indicator.Type), plain(withUnicode(v.Indicator.Value)))
 	if v.Matched != nil {
-		fmt.Fprintf(out, "matched by %s %s\n", v.Matched.Type, plain(v.Matched.Value))
+		fmt.Fprintf(out, "matched by %s %s\n", plain(v.Matched.Type), plain(v.Matched.Value))
 	}
 	fmt.Fprintf(out, "Seen by %s, %s; imported %s; disputed by %s.\n\n",
 		plural(int64(v.Summary.Members), "hospital"), plural(int64(v.Summary.Sightings), "time"),
