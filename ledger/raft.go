@@ -189,13 +189,14 @@ func (r *replica) open() error {
 	if err != nil {
 		return errors.Join(err, checked.Close())
 	}
+	answer := max(time.Second, 5*r.l.c.Heartbeat)
 	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: r.layer, MaxPool: 3, Timeout: max(time.Second, 5*r.l.c.Heartbeat), Logger: logger,
+		Stream: r.layer, MaxPool: 3, Timeout: answer, Logger: logger,
 	})
 	// A snapshot has some hundred bytes, and taking it means fetching tiles: it gets
 	// the time for it.
 	trans.TimeoutScale = 16
-	g := newGate(trans)
+	g := newGate(trans, answer)
 	err = r.run(raftOptions(r.l.c, logger), cache, dog, snaps, g)
 	if err != nil {
 		return errors.Join(err, g.Close(), checked.Close())

@@ -221,6 +221,7 @@ type gate struct {
 	rpcs          chan raft.RPC
 	done          chan struct{}
 	wait          sync.WaitGroup
+	answer        time.Duration // the longest that an answer may take
 
 	mu    sync.Mutex
 	pipes map[*pipe]struct{}
@@ -228,8 +229,8 @@ type gate struct {
 
 var errGate = errors.New("this voter is not whole yet")
 
-func newGate(t *raft.NetworkTransport) *gate {
-	g := &gate{NetworkTransport: t, rpcs: make(chan raft.RPC), done: make(chan struct{}), pipes: map[*pipe]struct{}{}}
+func newGate(t *raft.NetworkTransport, answer time.Duration) *gate {
+	g := &gate{NetworkTransport: t, answer: answer, rpcs: make(chan raft.RPC), done: make(chan struct{}), pipes: map[*pipe]struct{}{}}
 	g.wait.Go(g.pass)
 	return g
 }
@@ -280,12 +281,19 @@ func (g *gate) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args 
 	return g.NetworkTransport.RequestPreVote(id, target, args, resp)
 }
 
-// A pipe is a pipeline that the gate can close. Raft leaves one that is full for ever once a
-// late answer has told it of another leader: nobody takes the answers any more, and who
-// sends waits for that. It could not end then.
+// A pipe is a pipeline that is closed when it is stuck. Raft stays in one that is full once an
+// answer was a refusal: nobody takes the answers any more, and who sends waits for that. It
+// would tell the other voter nothing more, and could not end.
 type pipe struct {
 	raft.AppendPipeline
 	g *gate
+}
+
+// AppendEntries waits while the pipeline is full, for as long as an answer may take.
+func (p *pipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	stuck := time.AfterFunc(2*p.g.answer, func() { _ = p.AppendPipeline.Close() })
+	defer stuck.Stop()
+	return p.AppendPipeline.AppendEntries(args, resp)
 }
 
 // AppendEntriesPipeline begins a pipeline.

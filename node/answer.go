@@ -249,7 +249,7 @@ func (n *Node) Questions(ctx context.Context, ceiling notice.TLP) (out api.Quest
 		turn[q.Member]++
 	}
 	slices.SortStableFunc(open, func(a, b situation.Question) int { return cmp.Compare(turns[a.ID], turns[b.ID]) })
-	s := &situationView{n: n}
+	s := newSituationView(n)
 	for i, q := range open {
 		if len(out.Questions) == questionsMax {
 			out.More = len(open) - i

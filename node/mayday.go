@@ -97,7 +97,7 @@ func (n *Node) maydayDisputes(m store.Record) error {
 // not count.
 func (n *Node) maydayDisputed(m, d store.Record) error {
 	if d.Notice.Kind != notice.KindDispute || d.Retracted || d.Exercise || m.Retracted || m.Expiry <= n.now().UnixMilli() ||
-		!(&situationView{n: n}).coordinates(d.Author, m.Author) {
+		!newSituationView(n).coordinates(d.Author, m.Author) {
 		return nil
 	}
 	if told, err := n.alertedOf(m); err != nil || !told {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
@@ -20,7 +21,7 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 	picture, reading := n.picture.now, n.picture.reading
 	n.picture.mu.Unlock()
 	now := n.now().UnixMilli()
-	s := &situationView{n: n}
+	s := newSituationView(n)
 	v := picture.View(situation.Ask{Now: now, Since: since, Ceiling: ceiling, Members: n.counted(), Silence: n.silence(), Coordinator: s.coordinates})
 	out := api.Situation{
 		Name: n.name, Region: status.Region, Now: api.Time(now), Since: api.Time(since), Reading: reading, More: v.More,
@@ -28,6 +29,9 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 			Ready: status.Ready, Peers: status.Peers, Members: status.Members, LastIn: status.LastIn, LastOut: status.LastOut,
 			Waiting: status.Waiting, Warnings: status.Warnings,
 		},
+	}
+	for _, a := range v.Aside[:min(len(v.Aside), mutedShown)] {
+		out.Health.Warnings = append(out.Health.Warnings, fmt.Sprintf("%s says so much that %d of its words are not shown here: watchward list has all", n.nameOrID(a.Member), a.Count))
 	}
 	for _, m := range v.Members {
 		out.Members = append(out.Members, s.member(m))
@@ -78,8 +82,13 @@ func (n *Node) counted() []crypto.MemberID {
 
 // A situationView turns what the picture says into what the API shows.
 type situationView struct {
-	n     *Node
-	roles map[crypto.MemberID][]*trust.Credential // by need
+	n       *Node
+	roles   map[crypto.MemberID][]*trust.Credential // by need
+	parties map[crypto.MemberID]api.Party           // named so far
+}
+
+func newSituationView(n *Node) *situationView {
+	return &situationView{n: n, parties: map[crypto.MemberID]api.Party{}}
 }
 
 // credentials returns a member's, one a region.
@@ -110,7 +119,17 @@ func (s *situationView) coordinates(a, b crypto.MemberID) bool {
 	return false
 }
 
+// party names a member. Most are named many times.
 func (s *situationView) party(id crypto.MemberID) api.Party {
+	p, named := s.parties[id]
+	if !named {
+		p = s.name(id)
+		s.parties[id] = p
+	}
+	return p
+}
+
+func (s *situationView) name(id crypto.MemberID) api.Party {
 	p := api.Party{Member: id.String(), Name: s.n.memberName(id)}
 	for _, c := range s.credentials(id) {
 		if c.Region == s.n.roster.Region() {

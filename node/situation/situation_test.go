@@ -122,7 +122,11 @@ func TestCeiling(t *testing.T) {
 			}
 			a := ask(4)
 			a.Ceiling, a.Since = ceiling, now-20*hour
-			differ(t, full.View(a), part.View(a))
+			view := full.View(a)
+			differ(t, view, part.View(a))
+			if states := full.States(a); !reflect.DeepEqual(states, view.Members) {
+				t.Fatalf("the states alone are %+v, in the view %+v", states, view.Members)
+			}
 		}
 	})
 }

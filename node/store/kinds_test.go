@@ -112,3 +112,29 @@ func BenchmarkListMaydays(b *testing.B) {
 		}
 	}
 }
+
+// Whoever says much of a notice hides nothing that another said of it.
+func TestSpokenOfAFlood(t *testing.T) {
+	s := open(t, store.Options{})
+	ws := writers(t, 2)
+	request := &notice.Notice{Kind: notice.KindAssistance, Salt: salt(1), Created: start, Assistance: &notice.Assistance{Act: notice.ActRequest, What: "beds", Quantity: 2}}
+	id := crypto.NewItemID(ws[0].ID, crypto.LeafHash(raw(t, request)))
+	put(t, s, ws[0].envelope(t, crypto.Header{}, request))
+	for n := range uint64(10) {
+		var claims []*notice.Notice
+		for i := range uint64(500) {
+			claims = append(claims, &notice.Notice{Kind: notice.KindAssistance, Salt: salt(100 + n*500 + i), Created: start, Ref: &id, Assistance: &notice.Assistance{Act: notice.ActClaim, Quantity: 1}})
+		}
+		put(t, s, ws[1].envelope(t, crypto.Header{}, claims...))
+	}
+	put(t, s, ws[0].envelope(t, crypto.Header{}, &notice.Notice{Kind: notice.KindAssistance, Salt: salt(2), Created: start, Ref: &id, Assistance: &notice.Assistance{Act: notice.ActClose}}))
+	said, err := s.Spoken(id, 0)
+	if err != nil || len(said) != 33 {
+		t.Fatalf("%d words, %v; want 32 claims and the close", len(said), err)
+	}
+	for i, r := range said {
+		if last := i == 32; (r.Author == ws[0].ID) != last || i > 0 && r.Local < said[i-1].Local {
+			t.Fatalf("word %d of %s came at %d: want them as they came, the close last", i, r.Author, r.Local)
+		}
+	}
+}

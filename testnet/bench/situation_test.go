@@ -35,7 +35,8 @@ const (
 	spreadSamples = 19
 	// Each of the two speaks once in this time: nothing waits to be grouped.
 	spreadPace = 1500 * time.Millisecond
-	readPause  = 5 * time.Millisecond
+	readPause  = 5 * time.Millisecond // between two lookups
+	readLook   = time.Second          // between two looks whether all is read
 )
 
 // BenchmarkSituation runs two hospitals of a region of 200 as processes of their own.
@@ -68,7 +69,7 @@ func pictured(b *testing.B, binary string, sightings int) {
 	here, there := enlist(b, r, r.Members[0], own...), enlist(b, r, r.Members[1], own...)
 	knowAll(b, here.dir, r.Records)
 	said := ofThemselves(b, authors)
-	fillWith(b, here.dir, append([]func() []*crypto.Envelope{said}, batchesOf(b, authors, sightings, seenValue)...))
+	fillWith(b, here.dir, append([]func() []*crypto.Envelope{said}, batchesOf(b, authors, sightings, seenValues(sightings))...))
 	if err := os.CopyFS(filepath.Join(there.dir, "store"), os.DirFS(filepath.Join(here.dir, "store"))); err != nil {
 		b.Fatal(err)
 	}
@@ -76,12 +77,19 @@ func pictured(b *testing.B, binary string, sightings int) {
 	n := proc.At(binary, here.dir, "here")
 	start := time.Now()
 	launch(b, n)
-	askOne(b, n, seenValue(1).Value)
+	askOne(b, n, mixed(1).Value)
 	b.ReportMetric(time.Since(start).Seconds(), "start-s")
 	c := token(b, n)
 	defer c.http.CloseIdleConnections()
 	values := questions(lookupSmall*pictureCalls, sightings, 1)
-	reading := c.lookups(b, values, func() bool { return c.situation(b, "").Reading })
+	looked := start
+	reading := c.lookups(b, values, func() bool {
+		if time.Since(looked) < readLook {
+			return true
+		}
+		looked = time.Now()
+		return c.situation(b, "").Reading
+	})
 	b.ReportMetric(time.Since(start).Seconds(), "read-s")
 	b.ReportMetric(mebibytes(anonymous(b, n.Pid())), "read-MiB")
 	left := pictureCalls
@@ -104,12 +112,14 @@ func pictured(b *testing.B, binary string, sightings int) {
 	b.ReportMetric(milliseconds(slices.Max(known)), "known-max-ms")
 }
 
-// seenValue is a value for each number; one in a hundred is what others see too.
-func seenValue(k int) notice.Indicator {
-	if k%100 == 0 {
-		return notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("shared-%d.example", k/100%1000)}
+// seenValues are values, one in a hundred of which ten members see.
+func seenValues(sightings int) func(k int) notice.Indicator {
+	return func(k int) notice.Indicator {
+		if k%100 == 0 {
+			return notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("shared-%d.example", k/100%(sightings/1000))}
+		}
+		return mixed(k)
 	}
-	return mixed(k)
 }
 
 // ofThemselves makes what members say of themselves, an envelope each: a profile, ten
@@ -188,7 +198,7 @@ func seed(b *testing.B, dir string, seeds []string) {
 		b.Fatal(err)
 	}
 	c.Mesh.Seeds = seeds
-	if err := config.Write(path, c); err != nil {
+	if err := errors.Join(os.Remove(path), config.Write(path, c)); err != nil { // it replaces no file
 		b.Fatal(err)
 	}
 }

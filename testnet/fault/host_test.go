@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/testnet/fault"
 	"github.com/watchward/watchward/testnet/proc"
@@ -298,6 +300,90 @@ func TestFlood(t *testing.T) {
 		t.Errorf("an honest word took %s while another flooded, more than %s", slowest, goal)
 	}
 	check(t, d)
+}
+
+// While one hospital's node makes 10,000 requests, maydays of others and its own raise
+// the alert everywhere as fast as ever; it is muted, and each node says so.
+func TestMaydayInAFlood(t *testing.T) {
+	t.Parallel()
+	const words, each, goal = 10_000, 500, 3 * time.Second
+	d, n := hospitals(t, 4, nil, nil)
+	mad, others := n[3], n[:3]
+	calm := mayday(t, others, others[0], "before the flood")
+	var group errgroup.Group
+	group.Go(func() error {
+		for from := 0; from < words; from += each {
+			items := make([]api.Submission, each)
+			for i := range items {
+				items[i] = api.Submission{Kind: "assistance", Parts: api.Parts{Assistance: &api.Assistance{
+					Act: "request", What: fmt.Sprint("beds ", from+i), Quantity: 1}}}
+			}
+			if err := submit(t, mad, items...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	alerted(t, others[0], "flood")
+	flooded := mayday(t, others, others[1], "in the flood")
+	own := mayday(t, others, mad, "from within the flood")
+	must(t, group.Wait())
+	t.Logf("mayday to the last alert: %s before, %s in the flood, %s of who floods", calm.Round(time.Millisecond), flooded.Round(time.Millisecond), own.Round(time.Millisecond))
+	if slowest := max(calm, flooded, own); slowest > goal {
+		t.Errorf("a mayday took %s, more than %s", slowest, goal)
+	}
+	for _, x := range others {
+		must(t, proc.Poll(within(t, wordMax), func() error {
+			c, err := x.Client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := c.Situation(t.Context(), time.Time{})
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(s.Health.Warnings, func(w string) bool { return strings.Contains(w, "too much at once and is muted") }) {
+				return fmt.Errorf("%s does not say who is muted: %q", x.Name, s.Health.Warnings)
+			}
+			if len(s.Maydays) != 3 || len(s.Assistance) > 64 {
+				return fmt.Errorf("%s shows %d maydays and %d requests", x.Name, len(s.Maydays), len(s.Assistance))
+			}
+			return nil
+		}))
+	}
+	check(t, d)
+}
+
+// submit states what a node is asked to.
+func submit(t *testing.T, n *proc.Node, items ...api.Submission) error {
+	c, err := n.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	answer, err := c.Submit(t.Context(), items, client.SubmitOptions{})
+	if err == nil && len(answer.Refused) > 0 {
+		err = fmt.Errorf("%s refuses: %+v", n.Name, answer.Refused[0])
+	}
+	return err
+}
+
+// mayday is how long a hospital's call takes until all have alerted.
+func mayday(t *testing.T, all []*proc.Node, from *proc.Node, text string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	must(t, submit(t, from, api.Submission{Kind: "mayday", Parts: api.Parts{Mayday: &api.Mayday{Text: text}}}))
+	for _, n := range all {
+		must(t, proc.Poll(within(t, healMax), func() error {
+			alerts, err := fault.Alerts(t.Context(), n)
+			if err == nil && !slices.ContainsFunc(alerts, func(a api.AlertView) bool { return a.Kind == "mayday" && strings.Contains(a.Text, text) }) {
+				err = fmt.Errorf("%s has not alerted of %q", n.Name, text)
+			}
+			return err
+		}))
+	}
+	return time.Since(start)
 }
 
 // alerted waits for an alert.

@@ -15,8 +15,8 @@ import (
 
 // How many rows the matrix and the list of attacks have.
 const (
-	faults  = 54
-	attacks = 40
+	faults  = 60
+	attacks = 42
 )
 
 var (
