@@ -328,4 +328,10 @@ func TestWrongClock(t *testing.T) {
 	if len(v.Maydays) != 2 || v.Maydays[0].At != ago(time.Hour) || !v.Maydays[0].ClockOff || v.Maydays[1].At != ago(time.Minute) {
 		t.Errorf("maydays: %+v", v.Maydays)
 	}
+	back := mayday(4, 3, now-72*hour, "set back", nil) // it came by sync, where old words are nothing strange
+	back.Received = ago(time.Minute)
+	v = picture(profile(3, 3, ago(time.Hour), "+353"), back).View(ask(3))
+	if len(v.Maydays) != 1 || !v.Maydays[0].ClockOff || v.Maydays[0].At != ago(time.Minute) {
+		t.Errorf("of a clock that was set back: %+v", v.Maydays)
+	}
 }

@@ -401,6 +401,9 @@ func (v *viewer) maydays() {
 	for _, list := range by {
 		e := newest(list)
 		m := Mayday{Said: v.saidBy(e), Text: e.Notice.Mayday.Text, ClockOff: e.ClockOff, Contact: v.contact[e.Author], Replaces: e.Notice.Ref}
+		if last := v.setBack(e); last != 0 {
+			m.ClockOff, m.At = true, max(e.Received, last)
+		}
 		for _, d := range v.about[e.ID] {
 			if d.Notice.Kind != notice.KindDispute || v.ask.Coordinator == nil || !v.ask.Coordinator(d.Author, e.Author) {
 				continue
@@ -413,6 +416,28 @@ func (v *viewer) maydays() {
 		v.view.Maydays = append(v.view.Maydays, m)
 	}
 	slices.SortFunc(v.view.Maydays, Mayday.compare)
+}
+
+// setBackMin is how far a clock is set back, in ms, when what it says counts no more.
+const setBackMin = 5 * 60_000
+
+// setBack returns when the author of e had said something before, if its clock was set
+// back since; else 0. Who gets e late can tell only by that. It goes by what States knows.
+func (v *viewer) setBack(e *entry) (last int64) {
+	if e.Order.Unsigned {
+		return 0
+	}
+	for _, kind := range []notice.Kind{notice.KindProfile, notice.KindMayday, notice.KindService} {
+		for _, b := range v.kinds[kind] {
+			if b.key.author == e.key.author && b.Audience == e.Audience && !b.Order.Unsigned && !b.ClockOff && b.compare(e) < 0 {
+				last = max(last, min(b.said(), b.Received))
+			}
+		}
+	}
+	if last <= e.said()+setBackMin {
+		return 0
+	}
+	return last
 }
 
 // compare sorts the last first.
