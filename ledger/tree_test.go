@@ -241,6 +241,11 @@ func TestTreeModel(t *testing.T) {
 			return tree
 		}
 		tree := open()
+		defer func() { // rapid gives some tries up in the middle
+			if tree != nil {
+				_ = tree.close()
+			}
+		}()
 		var all [][]byte
 		places := map[string]uint64{}
 		for applied := uint64(1); applied <= 12; applied++ {
@@ -279,7 +284,8 @@ func TestTreeModel(t *testing.T) {
 					t.Fatal(err)
 				}
 			case "reopen":
-				if err := tree.close(); err != nil {
+				err := tree.close()
+				if tree = nil; err != nil {
 					t.Fatal(err)
 				}
 				tree = open()
@@ -295,7 +301,8 @@ func TestTreeModel(t *testing.T) {
 		if tree.Size() != uint64(len(all)) {
 			t.Fatalf("%d entries, want %d", tree.Size(), len(all))
 		}
-		if err := tree.close(); err != nil {
+		err = tree.close()
+		if tree = nil; err != nil {
 			t.Fatal(err)
 		}
 	})
