@@ -128,7 +128,7 @@ func escaped(line string) string {
 	}
 	var out strings.Builder
 	for _, r := range line {
-		if notice.Printable(string(r)) {
+		if r == utf8.RuneError || notice.Printable(string(r)) {
 			out.WriteRune(r)
 			continue
 		}
