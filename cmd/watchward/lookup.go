@@ -12,6 +12,7 @@ import (
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/notice"
 )
 
 func newLookup() *cobra.Command {
@@ -130,7 +131,12 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 			continue
 		}
 		if l.json {
-			l.text = append(api.AppendAnswer(l.text, &answers[i]), '\n')
+			start := len(l.text)
+			l.text = api.AppendAnswer(l.text, &answers[i])
+			if line := string(l.text[start:]); !notice.Printable(line) {
+				l.text = append(l.text[:start], escaped(line)...)
+			}
+			l.text = append(l.text, '\n')
 		} else {
 			l.table.add(lookupRow(answers[i])...)
 		}

@@ -117,22 +117,26 @@ func printJSON(w io.Writer, v any) error {
 	if err := encoder.Encode(v); err != nil {
 		return err
 	}
-	line := strings.TrimSuffix(text.String(), "\n")
-	if !notice.Printable(line) {
-		var escaped strings.Builder
-		for _, r := range line {
-			if notice.Printable(string(r)) {
-				escaped.WriteRune(r)
-				continue
-			}
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&escaped, `\u%04x`, unit)
-			}
-		}
-		line = escaped.String()
-	}
-	_, err := io.WriteString(w, line+"\n")
+	_, err := io.WriteString(w, escaped(strings.TrimSuffix(text.String(), "\n"))+"\n")
 	return err
+}
+
+// escaped is JSON in which what plain would replace is escaped.
+func escaped(line string) string {
+	if notice.Printable(line) {
+		return line
+	}
+	var out strings.Builder
+	for _, r := range line {
+		if r == utf8.RuneError || notice.Printable(string(r)) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.String()
 }
 
 // ago says how long before now t was, as a person would.
