@@ -246,7 +246,7 @@ func TestMaydayByAnyClock(t *testing.T) {
 // What is closed is claimed by nobody: the claim is refused where it is made, and one
 // that comes is too late and is not confirmed, by this node or a person.
 func TestClaimOnWhatIsClosed(t *testing.T) {
-	b := running(t)
+	b := newBench(t)
 	own := b.submit(t, api.SubmitOptions{}, assist("request", "", 5))[0]
 	ref, err := crypto.ParseItemID(own.ID)
 	if err != nil {
@@ -263,6 +263,7 @@ func TestClaimOnWhatIsClosed(t *testing.T) {
 	if refused := b.refusals(t, assist("claim", theirs.String(), 1)); len(refused) != 1 || refused[0].Reason != "the request is closed" {
 		t.Errorf("a claim on what is closed: %+v", refused)
 	}
+	b.start(t, nil)
 	eventually(t, "the claim is shown as too late", func() bool {
 		return slices.ContainsFunc(b.situation(t, 0).Assistance, func(h api.HelpView) bool {
 			return h.ID == own.ID && h.State == "closed" && h.Confirmed == 0 && len(h.Claims) == 1 && h.Claims[0].State == "too late"

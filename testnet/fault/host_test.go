@@ -352,6 +352,20 @@ func TestMaydayInAFlood(t *testing.T) {
 			return nil
 		}))
 	}
+	for _, x := range n { // what is muted goes from one to the other all the same
+		must(t, proc.Poll(within(t, wordMax), func() error {
+			c, err := x.Client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := c.Status(t.Context())
+			if err == nil && s.Notices != words+3 {
+				err = fmt.Errorf("%s has %d notices, want %d", x.Name, s.Notices, words+3)
+			}
+			return err
+		}))
+	}
 }
 
 // submit states what a node is asked to.
