@@ -115,7 +115,7 @@ func (g *guard) packet(packet []byte) ([]byte, error) {
 		switch err := g.message(part); {
 		case err == nil:
 			kept = append(kept, part)
-		case !errors.Is(err, drop):
+		case !errors.Is(err, errDrop):
 			return nil, err
 		}
 	}
@@ -173,7 +173,7 @@ var (
 )
 
 // message judges one message of a packet. One that names members who are not in the
-// roster here, or not yet, is nobody's fault: drop.
+// roster here, or not yet, is nobody's fault: errDrop.
 func (g *guard) message(b []byte) error {
 	if len(b) == 0 {
 		return refused("empty message")
@@ -186,7 +186,7 @@ func (g *guard) message(b []byte) error {
 			err = g.source(r)
 		}
 		if err == nil && r.text["Node"] != g.self {
-			err = drop
+			err = errDrop
 		}
 	case msgIndirectPing:
 		if err = r.object(indirectFields); err == nil {
@@ -221,8 +221,8 @@ func (g *guard) message(b []byte) error {
 	return err
 }
 
-// drop says of a message that it is not given to memberlist, though nobody is to blame.
-var drop = errors.New("of no use here")
+// errDrop says of a message that it is not given to memberlist, though nobody is to blame.
+var errDrop = errors.New("of no use here")
 
 // source checks that who asks wants to be answered itself.
 func (g *guard) source(r *fields) error {
@@ -237,7 +237,7 @@ func (g *guard) place(name string, addr []byte, port uint64) error {
 		return refused("node with an address that is not made of its name")
 	}
 	if !g.runs(name) {
-		return drop
+		return errDrop
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (g *guard) accusation(node, from string) error {
 		return refused("somebody is said to have left")
 	}
 	if !g.runs(node) || !g.runs(from) {
-		return drop
+		return errDrop
 	}
 	return nil
 }
@@ -312,7 +312,7 @@ func (g *guard) state(from io.Reader, labelled bool) ([]byte, error) {
 		case err == nil:
 			nodes = append(nodes, r.seen...)
 			kept++
-		case !errors.Is(err, drop):
+		case !errors.Is(err, errDrop):
 			return nil, err
 		}
 	}

@@ -131,14 +131,3 @@ func (v *viewer) claim(e, said *entry, h *Assistance) Claim {
 	}
 	return c
 }
-
-// ids returns what a request or an offer comes from.
-func (h *Assistance) ids() []crypto.ItemID {
-	out := []crypto.ItemID{h.ID}
-	for _, c := range h.Claims {
-		if c.Confirm != nil {
-			out = append(out, c.ID, c.Confirm.ID)
-		}
-	}
-	return out
-}
