@@ -4,6 +4,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,10 @@ func hostileHub(t *testing.T, pings int) {
 			}
 		}
 		incarnation := uint32(1 << 20)
+		var mu sync.Mutex // the liar tells each in a goroutine of its own
 		n.hostile(liar, func(to int) (say []pulse.Frame) {
+			mu.Lock()
+			defer mu.Unlock()
 			said := map[string]time.Duration{}
 			incarnation++
 			for i := range n.nodes {
@@ -112,7 +116,9 @@ func hostileHub(t *testing.T, pings int) {
 					}
 				}
 			}
+			mu.Lock()
 			gone[victim] = true
+			mu.Unlock()
 			n.breaks(alone(gone))
 			n.nodes[victim].pulse.Close()
 			from := time.Now()

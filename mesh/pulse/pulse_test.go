@@ -2,6 +2,7 @@ package pulse_test
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -23,6 +24,7 @@ func (n *net) silent(i int) (out []int) {
 
 // alone is a cut around some nodes.
 func alone(gone map[int]bool) func(a, b int) bool {
+	gone = maps.Clone(gone)
 	return func(a, b int) bool { return gone[a] || gone[b] }
 }
 

@@ -9,6 +9,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -197,7 +198,7 @@ func (t *transport) asking(packet []byte) bool {
 	seq, asks := question(packet)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if asks {
+	if asks && !t.closed {
 		t.asked[t.asks%asksMax] = seq
 		t.asks++
 	}
@@ -234,7 +235,7 @@ func question(packet []byte) (seq uint32, ok bool) {
 func (t *transport) answerAll() {
 	t.mu.Lock()
 	t.closed = true
-	asked := t.asked[:min(t.asks, asksMax)]
+	asked := slices.Clone(t.asked[:min(t.asks, asksMax)])
 	t.mu.Unlock()
 	for _, seq := range asked {
 		b := append([]byte{msgLabel, byte(len(t.p.c.Region))}, t.p.c.Region...)
