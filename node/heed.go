@@ -135,33 +135,15 @@ func (h *heed) heed(queue []crypto.ItemID, all bool) error {
 // everything heeds all maydays and open questions, and all claims on what is this
 // node's own.
 func (h *heed) everything() error {
-	err := h.each(store.Query{Kind: notice.KindMayday, Takeback: true}, h.one)
+	err := h.n.each(h.n.ctx, store.Query{Kind: notice.KindMayday, Takeback: true}, h.one)
 	if err != nil {
 		return err
 	}
-	err = h.each(store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
+	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
 	}
-	return h.each(store.Query{Kind: notice.KindQuestion}, h.one)
-}
-
-func (h *heed) each(q store.Query, do func(store.Record) error) error {
-	q.Limit = store.ListMax
-	for {
-		records, next, err := h.n.store.List(q)
-		if err != nil {
-			return err
-		}
-		for _, r := range records {
-			if err := do(r); err != nil {
-				return err
-			}
-		}
-		if q.Cursor = next; next == "" || h.n.ctx.Err() != nil {
-			return h.n.ctx.Err()
-		}
-	}
+	return h.n.each(h.n.ctx, store.Query{Kind: notice.KindQuestion}, h.one)
 }
 
 func (h *heed) one(r store.Record) error {

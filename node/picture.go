@@ -162,12 +162,12 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 		if !kind.HasPart() {
 			continue
 		}
-		if err := p.each(ctx, store.Query{Kind: kind, Takeback: true}, add); err != nil {
+		if err := p.n.each(ctx, store.Query{Kind: kind, Takeback: true}, add); err != nil {
 			return err
 		}
 	}
 	sightings := store.Query{Kind: notice.KindSighting, Takeback: true, Lapsed: true, Since: now.Add(-pictureBack).UnixMilli()}
-	return p.each(ctx, sightings, func(r store.Record) error {
+	return p.n.each(ctx, sightings, func(r store.Record) error {
 		p.here = max(p.here, r.Local)
 		if r.Local <= p.local {
 			into.Add(p.fact(r), now.UnixMilli())
@@ -176,10 +176,11 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	})
 }
 
-func (p *picture) each(ctx context.Context, q store.Query, do func(store.Record) error) error {
+// each does something with all notices that a query finds, until ctx ends.
+func (n *Node) each(ctx context.Context, q store.Query, do func(store.Record) error) error {
 	q.Limit = store.ListMax
 	for {
-		records, next, err := p.n.store.List(q)
+		records, next, err := n.store.List(q)
 		if err != nil {
 			return err
 		}
