@@ -328,7 +328,7 @@ func (b *bench) floods(t testing.TB, m *testkit.Member, prev *crypto.Envelope, w
 // say with how many words were put aside; room is bounded, the picture stays one that
 // can be read, and what others say is heard at once, and a mayday of its own is too.
 func TestFloodOfWords(t *testing.T) {
-	const words, each = 10_000, 500
+	const words, each, goal = 10_000, 500, time.Second
 	for _, c := range []struct {
 		name string
 		word func(b *bench, i int) *notice.Notice
@@ -378,8 +378,8 @@ func TestFloodOfWords(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("mayday of another to its alert %s after %d words; %d bytes on disk", took.Round(time.Millisecond), words, stats.DiskBytes)
-			if stats.DiskBytes > 64<<20 {
-				t.Error("more than 64 MiB")
+			if took > goal || stats.DiskBytes > 64<<20 {
+				t.Errorf("more than %s, or more than 64 MiB", goal)
 			}
 			status, err := b.Status(t.Context(), 0)
 			if err != nil {
