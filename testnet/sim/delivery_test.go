@@ -166,7 +166,7 @@ func TestDeliveryThroughHubsToOutboundOnlySpokes(t *testing.T) {
 			deliver(t, w, sized(10, 40, 40), judged{p50: 1.5, p99: 1.6})
 			return
 		}
-		deliver(t, w, 60, judged{p50: 1.25, p99: 1.25, duplicates: 5.5, payloads: 7})
+		deliver(t, w, 240, judged{p50: 1.25, p99: 1.25, duplicates: 5.5, payloads: 7})
 	})
 }
 
