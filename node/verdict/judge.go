@@ -167,7 +167,7 @@ func (j *Judge) weigh(value notice.Indicator, t *tally, now int64) Verdict {
 	v := Verdict{Score: int(score), Matched: t.about}
 	cap, guards := j.guards(value, t.about)
 	v.Guarded = len(guards) > 0
-	v.Level = min(cap, j.level(t, now, score))
+	v.Level = min(cap, j.level(t, now, score >= threshold))
 	if held, ok := j.allowed.holds(t.about); ok && v.Level > Detect {
 		v.Level, cap = Detect, Detect
 		guards = append(guards, Reason{Cause: CauseAllowed, Text: held.value + ", which blocking it would block, is allowed here"})
@@ -179,10 +179,10 @@ func (j *Judge) weigh(value notice.Indicator, t *tally, now int64) Verdict {
 	return v
 }
 
-// level is what a score and the policy come to.
-func (j *Judge) level(t *tally, at int64, score float64) Level {
+// level is what the words and the policy come to.
+func (j *Judge) level(t *tally, at int64, detected bool) Level {
 	switch {
-	case score < threshold:
+	case !detected:
 		return None
 	case j.minMembers > 0 && t.members(at)-t.disputers >= j.minMembers, t.named(at) > t.disputers:
 		return Block
@@ -199,7 +199,7 @@ func (j *Judge) falls(t *tally, cap, level Level, now int64) int64 {
 	}
 	for now+1 < ends { // the level holds at now and is lost at ends
 		at := now + (ends-now)/2
-		if min(cap, j.level(t, at, t.score(at, false))) >= level {
+		if min(cap, j.level(t, at, t.detected(at))) >= level {
 			now = at
 		} else {
 			ends = at

@@ -174,6 +174,20 @@ func (t *tally) score(at int64, fresh bool) float64 {
 	return math.Round(worth*1e6) / 1e6 // the same on every processor
 }
 
+// detected reports whether the score reaches the threshold. Where nobody disputes, one
+// voice that reaches it is enough, and saves most of the work.
+func (t *tally) detected(at int64) bool {
+	if t.disputers == 0 {
+		m := modelOf(t.about.Type)
+		for i := range t.voices {
+			if v := &t.voices[i]; at < v.ends && v.base*m.left(at-v.seen) >= threshold {
+				return true
+			}
+		}
+	}
+	return t.score(at, false) >= threshold
+}
+
 // members returns how many saw it whose words count at a time: never more than
 // members, and never more than sources.
 func (t *tally) members(at int64) int {

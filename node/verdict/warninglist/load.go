@@ -41,8 +41,10 @@ const (
 // (lists/NAME/list.json) or as one's own. A file that cannot be read is left out as a
 // whole, an entry that cannot be is left out alone; both are named. The error says
 // that there is no directory to read.
-func Load(dir fs.FS) (*Set, []Problem, error) {
-	l := &loader{dir: dir, set: &Set{seed: maphash.MakeSeed()}}
+func Load(dir fs.FS) (*Set, []Problem, error) { return load(dir, entriesMax) }
+
+func load(dir fs.FS, entriesMax int) (*Set, []Problem, error) {
+	l := &loader{dir: dir, set: &Set{seed: maphash.MakeSeed()}, entriesMax: entriesMax}
 	files, err := l.files()
 	if err != nil {
 		return nil, nil, fmt.Errorf("warninglists: %w", err)
@@ -55,9 +57,10 @@ func Load(dir fs.FS) (*Set, []Problem, error) {
 }
 
 type loader struct {
-	dir      fs.FS
-	set      *Set
-	problems []Problem
+	dir        fs.FS
+	set        *Set
+	problems   []Problem
+	entriesMax int
 
 	entries, substringBytes, patternSteps int // taken so far
 }

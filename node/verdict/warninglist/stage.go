@@ -38,8 +38,8 @@ func newStage(h head, number uint16, l *loader) *stage {
 
 // take takes in one entry or leaves it out. The error ends the file.
 func (s *stage) take(t jsonscan.Text) error {
-	if s.l.entries+s.size() >= entriesMax {
-		return &Problem{Reason: fmt.Sprintf("with it there are more than %d entries", entriesMax), Fix: "remove lists that are not needed: it is left out"}
+	if s.l.entries+s.size() >= s.l.entriesMax {
+		return &Problem{Reason: fmt.Sprintf("with it there are more than %d entries", s.l.entriesMax), Fix: "remove lists that are not needed: it is left out"}
 	}
 	value := strings.TrimSpace(t.S)
 	err := errors.New("it is too long")
@@ -89,11 +89,8 @@ func (s *stage) addNetwork(value string) error {
 	if a, alone := netip.ParseAddr(value); alone == nil {
 		p, err = netip.PrefixFrom(a.WithZone(""), a.BitLen()), nil
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return errors.New("it is no address or network")
-	case p.Bits() == 0:
-		return errors.New("it is the whole Internet")
 	}
 	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
