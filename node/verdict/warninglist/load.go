@@ -68,10 +68,19 @@ type loader struct {
 func (l *loader) problem(file, fix, format string, args ...any) {
 	switch n := len(l.problems); {
 	case n < problemsMax:
-		l.problems = append(l.problems, Problem{File: show(file), Reason: fmt.Sprintf(format, args...), Fix: fix})
+		l.problems = append(l.problems, Problem{File: show(file), Reason: plain(fmt.Sprintf(format, args...)), Fix: fix})
 	case n == problemsMax:
 		l.problems = append(l.problems, Problem{File: show(file), Reason: "this and perhaps more is wrong", Fix: "put right what is named before"})
 	}
+}
+
+// plain escapes what of a file's text would not show in a message.
+func plain(s string) string {
+	if notice.Printable(s) {
+		return s
+	}
+	quoted := strconv.QuoteToASCII(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 // show makes a name or an entry of a file fit for a line.
