@@ -10,6 +10,7 @@ require (
 	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI from the handlers themselves
 	github.com/dgraph-io/badger/v4 v4.9.6 // the store: an LSM tree with a value log, pure Go; ≥ 4.9.4 for badger#2310
 	github.com/fxamacker/cbor/v2 v2.10.0 // deterministic CBOR with limits
+	github.com/gaissmai/bart v0.30.0 // tries of networks for never-block and warninglists: on net/netip, with values, tagged releases, no dependency of its own; netipx has no releases and no values
 	github.com/google/uuid v1.6.0 // RFC 9562 UUIDs of version 5: other tools know our objects again
 	github.com/hashicorp/go-hclog v1.6.3 // raft's logger, which is slog underneath
 	github.com/hashicorp/go-msgpack/v2 v2.1.5 // tests: what memberlist has on the wire, by its own encoder
