@@ -16,12 +16,14 @@ const problemsMax = 10
 type Splitter struct {
 	part    []byte
 	cut     bool  // part is full and more was passed over
-	waiting int64 // bytes since the last line ended
+	waiting int64 // bytes of the line that has not ended
+	before  int64 // bytes before it, or before the one that is being given
 }
 
 // Write gives yield each line that ends in b, without its end; cut says that
 // there was more of it. A line is valid until yield returns. An error of yield
-// ends it and is returned, with how much of b was dealt with.
+// ends it and is returned, with how much of b was dealt with: the line it came
+// from is.
 func (s *Splitter) Write(b []byte, yield func(line []byte, cut bool) error) (int, error) {
 	done := 0
 	for {
@@ -35,9 +37,11 @@ func (s *Splitter) Write(b []byte, yield func(line []byte, cut bool) error) (int
 		var err error
 		if s.waiting > 0 {
 			s.hold(line)
+			s.waiting++
 			err = s.Flush(yield)
 		} else {
 			err = yield(line[:min(len(line), LineMax)], len(line) > LineMax)
+			s.before += int64(len(line)) + 1
 		}
 		if err != nil {
 			return done, err
@@ -53,17 +57,19 @@ func (s *Splitter) hold(b []byte) {
 	s.cut = s.cut || len(b) > room
 }
 
-// Waiting is how many bytes came since the last line ended.
-func (s *Splitter) Waiting() int64 { return s.waiting }
+// Before is how many bytes of the stream came before the line that is being
+// given, or else before the one that has not ended.
+func (s *Splitter) Before() int64 { return s.before }
 
 // Flush gives yield what has come of a last line, if anything has.
 func (s *Splitter) Flush(yield func(line []byte, cut bool) error) error {
 	if s.waiting == 0 {
 		return nil
 	}
-	part, cut := s.part, s.cut
+	err := yield(s.part, s.cut)
+	s.before += s.waiting
 	s.part, s.cut, s.waiting = s.part[:0], false, 0
-	return yield(part, cut)
+	return err
 }
 
 // A Tally counts what became of the lines of a log.
