@@ -26,13 +26,18 @@ const (
 	headMax    = 1024    // bytes by which a file is known again
 	pollMax    = 8 << 20 // bytes read in one Poll
 	chunkSize  = 256 << 10
+	filesMax   = 8      // open at once: the one at the path, and renamed ones
 	siblingMax = 10_000 // names looked at for a file that was renamed
 )
 
-// A State says where a Follower stands: in which file, told by what the system
-// knows it by and by how it starts, and after which byte. The zero value is the
-// start of whatever file there is. It is small and may be kept in any form.
-type State struct {
+// A State says where a Follower stands: in one file, and while renamed ones are
+// read in up to filesMax, the oldest first. nil is the start of whatever file
+// there is. It is small and may be kept in any form.
+type State []Position
+
+// A Position is a place in a file, which is known again by what the system knows
+// it by and by how it starts.
+type Position struct {
 	Volume, File uint64 // device and inode, or what Windows has for them
 	Offset       int64  // of the first byte that is in no line given
 	Head         int    // bytes of the start that Sum is of
@@ -60,34 +65,34 @@ type Report struct {
 // A Follower follows the file at one path. It is not safe for concurrent use.
 type Follower struct {
 	path  string
-	from  State
-	known bool // from is of a file that was followed before
-	now   *file
-	old   *file // renamed, and read before now is
+	from  State   // not yet looked for
+	files []*file // the one at the path comes last; those before it were renamed
 }
 
 // Open starts where from says. It touches no file yet: the first Poll does, and
 // the file may be missing for as long as it likes.
-func Open(path string, from State) *Follower {
-	return &Follower{path: path, from: from, known: from != State{}}
-}
+func Open(path string, from State) *Follower { return &Follower{path: path, from: from} }
 
 // Close lets the files go. Nothing is lost: State says where to go on.
 func (f *Follower) Close() {
-	f.now.close()
-	f.old.close()
-	f.now, f.old = nil, nil
+	f.from = f.State()
+	for _, at := range f.files {
+		at.close()
+	}
+	f.files = nil
 }
 
 // State is where to go on after a restart, given that all lines given so far are
-// dealt with. While a renamed file is read it is that file's.
+// dealt with.
 func (f *Follower) State() State {
-	for _, at := range [...]*file{f.old, f.now} {
-		if at != nil {
-			return at.state()
-		}
+	if len(f.files) == 0 {
+		return f.from
 	}
-	return f.from
+	var s State
+	for _, at := range f.files {
+		s = append(s, at.position())
+	}
+	return s
 }
 
 // Poll gives yield what was written since the last one, up to some MiB: the
@@ -97,52 +102,69 @@ func (f *Follower) State() State {
 // the next Poll tries again.
 func (f *Follower) Poll(yield func(Line) error) (Report, error) {
 	var r Report
-	if f.now == nil {
-		if err := f.start(&r); err != nil || f.now == nil {
-			return r, err
-		}
+	if err := f.look(&r); err != nil || len(f.files) == 0 {
+		return r, err
 	}
-	if f.old == nil {
-		if err := f.turn(&r); err != nil {
-			return r, err
-		}
-	}
-	if f.old != nil {
+	for len(f.files) > 1 {
 		if done, err := f.finish(&r, yield); err != nil || !done {
 			return r, err
 		}
 	}
-	return r, f.now.read(&r, yield)
+	return r, f.files[0].read(&r, yield)
 }
 
-// start opens the file, or the one that was followed before the restart.
-func (f *Follower) start(r *Report) error {
-	now, err := open(f.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		r.Missing = true
+// look sees which file is at the path now.
+func (f *Follower) look(r *Report) error {
+	if len(f.files) >= filesMax {
+		return nil // the oldest is read first
+	}
+	there, err := os.Stat(f.path)
+	if n := len(f.files); err == nil && n > 0 && os.SameFile(there, f.files[n-1].info) {
 		return nil
-	case err != nil:
-		return err
+	}
+	var now *file
+	if err == nil {
+		now, err = open(f.path)
 	}
 	switch {
-	case !f.known:
-	case now.is(f.from):
-		now.resume(f.from)
-	case now.volume == f.from.Volume && now.number == f.from.File: // the same, written anew
-		r.Truncated = true
-	default:
-		if f.old = f.renamed(); f.old == nil {
-			r.Lost = true
-		}
+	case errors.Is(err, fs.ErrNotExist): // not yet, or between the two steps of a rotation
+		r.Missing = true
+	case err != nil:
+		return fmt.Errorf("follow %s: %w", f.path, err)
+	case len(f.files) > 0:
 		r.Rotated = true
 	}
-	f.now, f.known = now, false
+	if len(f.files) == 0 {
+		f.resume(now, r)
+	}
+	if now != nil {
+		f.files, f.from = append(f.files, now), nil
+	}
 	return nil
 }
 
-// renamed looks beside the path for the file that was followed before.
-func (f *Follower) renamed() *file {
+// resume finds the files that were followed before a restart. now is the one at
+// the path, nil if there is none yet.
+func (f *Follower) resume(now *file, r *Report) {
+	for _, from := range f.from {
+		switch {
+		case now != nil && now.is(from):
+			now.resume(from)
+		case now != nil && now.volume == from.Volume && now.number == from.File: // the same, written anew
+			r.Truncated = true
+		default:
+			if at := f.renamed(from); at != nil {
+				f.files = append(f.files, at)
+				r.Rotated = true
+			} else if now != nil {
+				r.Lost = true
+			}
+		}
+	}
+}
+
+// renamed looks beside the path for a file that was followed before.
+func (f *Follower) renamed(from Position) *file {
 	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
 		return nil
@@ -159,8 +181,8 @@ func (f *Follower) renamed() *file {
 		if err != nil {
 			continue
 		}
-		if at.is(f.from) {
-			at.resume(f.from)
+		if at.is(from) {
+			at.resume(from)
 			return at
 		}
 		at.close()
@@ -168,52 +190,29 @@ func (f *Follower) renamed() *file {
 	return nil
 }
 
-// turn looks whether another file is at the path now.
-func (f *Follower) turn(r *Report) error {
-	there, err := os.Stat(f.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // between the two steps of a rotation, or removed: go on with what is open
-		r.Missing = true
-		return nil
-	case err != nil:
-		return fmt.Errorf("follow %s: %w", f.path, err)
-	case os.SameFile(there, f.now.info):
-		return nil
-	}
-	next, err := open(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		r.Missing = true
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	f.old, f.now = f.now, next
-	r.Rotated = true
-	return nil
-}
-
-// finish reads the renamed file. Its writer may not have noticed yet, so it is
-// done with only when the new one has bytes, or was renamed itself; that is
-// looked at first, for then nothing more comes.
+// finish reads the oldest file, which was renamed. Its writer may not have
+// noticed yet, so it is done with only when a later one has bytes; that is looked
+// at first, for then nothing more comes.
 func (f *Follower) finish(r *Report, yield func(Line) error) (done bool, err error) {
-	began := true
-	if there, err := os.Stat(f.path); err == nil && os.SameFile(there, f.now.info) {
-		began = there.Size() > 0
+	began := false
+	for _, later := range f.files[1:] {
+		info, err := later.f.Stat()
+		began = began || err == nil && info.Size() > 0
 	}
+	at := f.files[0]
 	old := func(l Line) error { l.Old = true; return yield(l) }
-	if err := f.old.read(r, old); err != nil || r.More || !began {
+	if err := at.read(r, old); err != nil || r.More || !began && len(f.files) < filesMax {
 		return false, err
 	}
-	err = f.old.flush(old)
-	f.old.close()
-	f.old = nil
+	err = at.flush(old)
+	at.close()
+	f.files = f.files[1:]
 	return true, err
 }
 
 // Follow polls until ctx ends or yield fails, every so often as pause says.
-// report is told of each poll that met something or failed, and saves the state
-// if it likes.
+// report is called after each poll, by the same goroutine: the place to keep
+// State and to say what was met.
 func (f *Follower) Follow(ctx context.Context, pause time.Duration, yield func(Line) error, report func(Report, error)) error {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -252,37 +251,35 @@ type file struct {
 func open(path string) (*file, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("follow %s: it is no regular file: name the log itself", path)
+		return nil, errNoFile
 	}
 	if err != nil {
-		return nil, fmt.Errorf("follow %s: %w", path, err)
+		return nil, err
 	}
 	f, err := openShared(path)
 	if err != nil {
-		return nil, fmt.Errorf("follow %s: %w", path, err)
+		return nil, err
 	}
 	at := &file{f: f, path: path}
 	if at.info, err = f.Stat(); err == nil && !at.info.Mode().IsRegular() {
-		err = errors.New("it is no regular file")
+		err = errNoFile
 	} else if err == nil {
 		at.volume, at.number, err = identity(f, at.info)
 	}
 	if err != nil {
 		at.close()
-		return nil, fmt.Errorf("follow %s: %w", path, err)
+		return nil, err
 	}
 	return at, nil
 }
 
-func (at *file) close() {
-	if at != nil {
-		_ = at.f.Close() // only read
-	}
-}
+var errNoFile = errors.New("it is no regular file: name the log itself")
 
-// is reports whether it is the file of a state: by number, for as long as the
+func (at *file) close() { _ = at.f.Close() } // it was only read
+
+// is reports whether it is the file of a position: by number, for as long as the
 // system does not give the number again, and by its start.
-func (at *file) is(s State) bool {
+func (at *file) is(s Position) bool {
 	if at.volume != s.Volume || at.number != s.File {
 		return false
 	}
@@ -295,15 +292,15 @@ func (at *file) is(s State) bool {
 	return n == s.Head && sha256.Sum256(head) == s.Sum
 }
 
-// resume goes on where a state says.
-func (at *file) resume(s State) {
+// resume goes on where a position says.
+func (at *file) resume(s Position) {
 	at.base, at.next = s.Offset, s.Offset
 	at.head = make([]byte, s.Head)
 	_, _ = at.f.ReadAt(at.head, 0) // as is did
 }
 
-func (at *file) state() State {
-	return State{Volume: at.volume, File: at.number, Offset: at.base + at.split.Before(),
+func (at *file) position() Position {
+	return Position{Volume: at.volume, File: at.number, Offset: at.base + at.split.Before(),
 		Head: len(at.head), Sum: sha256.Sum256(at.head)}
 }
 
