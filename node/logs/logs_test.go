@@ -217,6 +217,24 @@ func TestOwn(t *testing.T) {
 	}
 }
 
+// TestKinds reads the same text as things of several types, which what is
+// remembered of it must not mix up.
+func TestKinds(t *testing.T) {
+	const hash = "e7d705a3286e19ea42f587b344ee6865"
+	line := []byte(`{"event_type":"tls","tls":{"sni":"` + hash + `.evil.example","ja3":{"hash":"` + hash + `"}},"fileinfo":{"md5":"` + hash + `","filename":"` + hash + `"}}`)
+	p := logs.New(options(t, logs.Suricata))
+	for range 2 {
+		event, err := p.Line(line)
+		got := ""
+		for _, o := range event.Observables {
+			got += o.Role.String() + " " + o.Type.String() + "|"
+		}
+		if want := "host domain|client ja3|file md5|file filename|"; got != want || err != nil {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
+}
+
 // TestTime has the rules for stamps that say less than all.
 func TestTime(t *testing.T) {
 	now := time.Date(2027, 1, 1, 0, 30, 0, 0, time.UTC)

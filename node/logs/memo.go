@@ -44,7 +44,6 @@ type memo struct {
 type slot struct {
 	raw string
 	got notice.Indicator
-	k   kind
 	ok  bool
 }
 
@@ -66,11 +65,12 @@ func (m *memo) look(k kind, raw []byte) (notice.Indicator, bool) {
 	if len(raw) > memoRawMax {
 		return m.resolve(k, string(raw))
 	}
+	// An odd factor keeps the kinds apart: two of one value never share a slot.
 	s := &m.slots[(maphash.Bytes(m.seed, raw)^uint64(k)*0x9e3779b97f4a7c15)%memoSlots]
-	if s.k != k || s.raw != string(raw) {
+	if s.raw != string(raw) {
 		text := string(raw)
 		got, ok := m.resolve(k, text)
-		*s = slot{raw: text, got: got, k: k, ok: ok}
+		*s = slot{raw: text, got: got, ok: ok}
 	}
 	return s.got, s.ok
 }

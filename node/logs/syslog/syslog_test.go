@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -76,14 +77,18 @@ func TestUDP(t *testing.T) {
 func TestTCP(t *testing.T) {
 	l, got := listen(t, syslog.Config{TCP: "127.0.0.1:0"})
 	_, tcp, _ := l.Addrs()
-	c := send(t, tcp, "<134>by line\n12 <134>counted<134>again by line\n17 <134>two\nlines\n\n<1")
+	c := send(t, tcp, "<134>by line\n12 <134>counted<134>again by line\n14 <134>two\nlines\n\n<1")
 	want(t, got, "127.0.0.1 false <134>by line", "127.0.0.1 false <134>counted", "127.0.0.1 false <134>again by line",
 		"127.0.0.1 false <134>two\nlines")
 	_, _ = io.WriteString(c, "34>without an end")
 	c.Close()
 	want(t, got, "127.0.0.1 false <134>without an end")
-	send(t, tcp, "9 <134>bro").Close() // whole, and one byte of the next
+	c = send(t, tcp, "8 <134>bro9 <134>ken")
 	want(t, got, "127.0.0.1 false <134>bro")
+	c.Close()
+	for l.Stats().Broken == 0 { // as soon as it is seen to be gone
+		runtime.Gosched()
+	}
 }
 
 func TestTLS(t *testing.T) {
@@ -97,8 +102,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_, _ = io.WriteString(c, "12 <134>over TLS\n")
-	want(t, got, "127.0.0.1 false <134>over TL")
+	_, _ = io.WriteString(c, "13 <134>over TLS\n")
+	want(t, got, "127.0.0.1 false <134>over TLS")
 	plain := send(t, at, "<134>in clear\n")
 	_, _ = io.ReadAll(plain) // until it is dropped
 	if s := l.Stats(); s.Broken != 1 || s.Messages != 1 {
