@@ -42,3 +42,43 @@ func BenchmarkParser(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHostile reads lines of 64 KiB that are made to be slow: each reader's
+// marks again and again. Its slowest must stay within some ten times of the
+// others, whatever the length: what grows with the square of a line is a way to
+// stop a node.
+func BenchmarkHostile(b *testing.B) {
+	for name, start := range map[string]string{
+		"suricata": `{"event_type":"dns","dns":{"rrname":"`, "fortigate": `date=2026-11-27 logid="1" type="x" url="`,
+		"panos": "1,2026/11/27 10:00:00,1,THREAT,url,1,", "unbound": "[1795770000] unbound[1:0] info: ", "plain": "",
+		"zeek": `{"ts":1,"uid":"C","answers":[`, "squid": `10.0.0.5 - - [27/Nov/2026:10:00:04 +0100] "GET `,
+		"msdns": "27.11.2026 10:00:00 0D84 PACKET  00 UDP Rcv 10.0.0.5 3a4f   Q [0001] A      ", "bind": "client 10.0.0.5#1 (x): query: ",
+	} {
+		format, err := logs.ParseFormat(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, part := range []string{`\"`, `\\`, `\u`, `"`, `""`, "=", "a=", `a="`, " ", ",", "[", "{", `{"a":`, `[{"rrname":"x"},`, "a.b ", "1.1.1.1 ",
+			"a.de ", "[.]", "(1)a", "@", ".", "://", "\xff", "<"} {
+			line := []byte(start + strings.Repeat(part, logs.LineMax/len(part)))
+			b.Run(name+"/"+part, func(b *testing.B) {
+				p := logs.New(options(b, format))
+				b.SetBytes(logs.LineMax)
+				for b.Loop() {
+					_, _ = p.Line(line)
+				}
+			})
+		}
+		many := bytes.NewBufferString(start) // values that all differ
+		for i := 0; many.Len() < logs.LineMax; i++ {
+			fmt.Fprintf(many, `a%d.evil.example 198.18.%d.%d "http://a%d.de/x",`, i, i/256%256, i%256, i)
+		}
+		b.Run(name+"/values", func(b *testing.B) {
+			p := logs.New(options(b, format))
+			b.SetBytes(logs.LineMax)
+			for b.Loop() {
+				_, _ = p.Line(many.Bytes())
+			}
+		})
+	}
+}

@@ -136,10 +136,17 @@ func selfSigned(t *testing.T) tls.Certificate {
 
 // TestRefused drops who may not send, and connections beyond the bounds.
 func TestRefused(t *testing.T) {
-	l, _ := listen(t, syslog.Config{TCP: "127.0.0.1:0", Allow: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
-	_, tcp, _ := l.Addrs()
+	l, _ := listen(t, syslog.Config{UDP: "127.0.0.1:0", TCP: "127.0.0.1:0", Allow: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	udp, tcp, _ := l.Addrs()
 	_, _ = io.ReadAll(send(t, tcp, "")) // until it is dropped
 	if s := l.Stats(); s.Refused != 1 {
+		t.Errorf("%+v", s)
+	}
+	send(t, udp, "<1>a")
+	for l.Stats().Refused+l.Stats().Messages < 2 {
+		runtime.Gosched()
+	}
+	if s := l.Stats(); s.Refused != 2 {
 		t.Errorf("%+v", s)
 	}
 	for name, c := range map[string]syslog.Config{"in all": {ConnectionsMax: 2}, "of one address": {PerAddressMax: 2}} {

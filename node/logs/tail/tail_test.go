@@ -193,6 +193,19 @@ func TestRestart(t *testing.T) {
 	b.want("j", "rotated")
 }
 
+// TestHead knows a file by more than its start at the time of a restart.
+func TestHead(t *testing.T) {
+	b := start(t)
+	b.write(b.log, "same\nhal")
+	b.want("same")
+	b.restart()
+	b.write(b.log, "f, and what tells\n")
+	b.want("half, and what tells")
+	b.must(os.Truncate(b.log, 0))
+	b.write(b.log, "same\nhalf, and another text that is longer\n")
+	b.want("same half, and another text that is longer", "truncated")
+}
+
 // TestLong reads a line of 20 MiB, binary, over several polls and a restart.
 func TestLong(t *testing.T) {
 	b := start(t)
