@@ -32,27 +32,31 @@ func (p *Parser) dnsmasq(msg []byte) error {
 	return nil
 }
 
-// unbound reads, after "info:", "client name type class" with the answer's code
-// where replies are logged, and what local zones and RPZ say:
-// "name action client@port name type class".
+// unbound reads "info: client name type class", with the answer's code where
+// replies are logged, and what local zones and RPZ say of a question: "info: zone
+// action client@port name type class". With log-tag-queryreply "query:" or
+// "reply:" stands in the place of "info:".
 func (p *Parser) unbound(msg []byte) error {
 	if end := bytes.IndexByte(msg, ']'); msg[0] == '[' && end > 0 { // not from syslog: seconds since 1970
 		if at, ok := epoch(msg[1:end]); ok {
 			p.event.Time = at
 		}
 	}
+	role := RoleQuery
 	_, rest, ok := bytes.Cut(msg, []byte("info: "))
+	if !ok {
+		_, rest, ok = bytes.Cut(msg, []byte("query: "))
+	}
+	if !ok {
+		role = RoleAnswer
+		_, rest, ok = bytes.Cut(msg, []byte("reply: "))
+	}
 	if !ok {
 		return ErrOther
 	}
-	role := RoleQuery
-	rest = bytes.TrimPrefix(rest, []byte("query: ")) // log-tag-queryreply
-	if after, ok := bytes.CutPrefix(rest, []byte("reply: ")); ok {
-		role, rest = RoleAnswer, after
-	}
 	client, rest := cutWord(rest)
 	if local := bytes.IndexByte(rest, '@'); local >= 0 {
-		role = RoleQuery
+		role = RoleAnswer
 		client, rest = cutWord(rest[bytes.LastIndexByte(rest[:local], ' ')+1:])
 		client, _, _ = bytes.Cut(client, []byte("@"))
 	}
@@ -102,8 +106,10 @@ func (p *Parser) bind(msg []byte) error {
 	} else if _, name, ok := bytes.Cut(rest, []byte("response: ")); ok {
 		role, rest = RoleAnswer, name
 	} else if _, name, ok := bytes.Cut(rest, []byte(" rewrite ")); ok { // rpz
+		role = RoleAnswer
 		rest, _, _ = bytes.Cut(name, []byte("/"))
-	} else if _, name, ok := bytes.Cut(rest, []byte("query (cache) '")); ok {
+	} else if _, name, ok := bytes.Cut(rest, []byte("query (cache) '")); ok { // refused
+		role = RoleAnswer
 		rest, _, _ = bytes.Cut(name, []byte("/"))
 	} else {
 		return ErrOther

@@ -17,7 +17,7 @@ const (
 	Zeek                       // TSV with its header lines, or JSON
 	Dnsmasq                    // log-queries
 	Unbound                    // log-queries, log-replies, local actions and RPZ
-	BIND                       // categories queries, responses and rpz
+	BIND                       // categories queries, responses, rpz and security
 	MicrosoftDNS               // the debug log, without details
 	FortiGate                  // key=value, the default
 	PANOS                      // CSV: TRAFFIC and THREAT
@@ -62,7 +62,7 @@ func (p *Parser) look(msg []byte) Format {
 		return Zeek
 	case has(p.tag, "dnsmasq") || has(msg, "query["):
 		return Dnsmasq
-	case has(p.tag, "unbound") || bytes.Contains(msg, []byte(" unbound[")) && bytes.Contains(msg, []byte("] info: ")):
+	case has(p.tag, "unbound") || c == '[' && bytes.Contains(msg, []byte("] unbound[")):
 		return Unbound
 	case has(p.tag, "named") || bytes.Contains(msg, []byte("client ")) && bytes.Contains(msg, []byte(": query: ")):
 		return BIND
