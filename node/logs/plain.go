@@ -34,7 +34,7 @@ var separator = [256]bool{' ': true, '\t': true, '"': true, '\'': true, '<': tru
 
 // word takes a word, or what stands after its "=", without the marks around it.
 func (p *Parser) word(word []byte) {
-	if eq := bytes.IndexByte(word, '='); eq >= 0 && bytes.IndexAny(word[:eq], ":/?") < 0 {
+	if eq := bytes.IndexByte(word, '='); eq >= 0 && !bytes.ContainsAny(word[:eq], ":/?") {
 		word = word[eq+1:]
 	}
 	word = bytes.TrimLeft(word, "([=/*")

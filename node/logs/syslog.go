@@ -62,14 +62,14 @@ func (p *Parser) untag(rest []byte, framed bool) []byte {
 		return msg
 	}
 	host, after, ok := bytes.Cut(rest, []byte(" "))
-	if !ok || bytes.IndexAny(host, "=,{") >= 0 {
+	if !ok || bytes.ContainsAny(host, "=,{") {
 		return rest
 	}
 	if msg, ok := p.tagged(after); ok {
 		return msg
 	}
 	next, _, _ := bytes.Cut(after, []byte(" "))
-	if framed || bytes.IndexAny(next, "=,{") >= 0 {
+	if framed || bytes.ContainsAny(next, "=,{") {
 		return after
 	}
 	return rest
