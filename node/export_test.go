@@ -124,6 +124,9 @@ func (n *Node) Heed() error {
 	return n.heed.round()
 }
 
+// CallsMax is how many maydays of one author wait for a turn.
+const CallsMax = callsMax
+
 // HeedMayday heeds the mayday whose turn it is.
 func (n *Node) HeedMayday() (more bool, err error) { return n.heed.nextMayday() }
 

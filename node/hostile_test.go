@@ -11,6 +11,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -468,6 +469,16 @@ func TestMaydayWaitsForNoWord(t *testing.T) {
 	}
 	if got := alerts(); got != "author other" {
 		t.Fatalf("after two maydays have had their turn alerts are of %q", got)
+	}
+	left := 0
+	for more := true; more; left++ {
+		var err error
+		if more, err = b.HeedMayday(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left != node.CallsMax { // one had its turn, and the last found none
+		t.Errorf("%d maydays of 1,000 had a turn, want %d", left, node.CallsMax)
 	}
 	b.heeded(t)
 	if got := alerts(); got != "author other" {
