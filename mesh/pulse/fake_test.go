@@ -70,7 +70,16 @@ func newNet(t testing.TB, nodes, hubs int, loss float64) *net {
 
 func (n *net) dialable(peer string) bool {
 	i, ok := n.places[peer]
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return ok && n.nodes[i].listens && !n.hidden[i]
+}
+
+// hide lets nobody know any more that these nodes listen.
+func (n *net) hide(nodes map[int]bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hidden = nodes
 }
 
 // start begins a node's pulse.
