@@ -171,6 +171,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
+	if err = n.openHistory(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
 	if err = n.openMesh(); err != nil {
 		return n, err
@@ -449,6 +452,9 @@ func (n *Node) Close() error {
 			errs = append(errs, n.mesh.Close())
 		}
 		n.wait.Wait()
+		if n.history != nil {
+			errs = append(errs, n.history.Close())
+		}
 		if n.store != nil {
 			errs = append(errs, n.store.Close())
 		}

@@ -38,6 +38,7 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
+	History     History     `toml:"history"`
 	Log         Log         `toml:"log"`
 	Metrics     Metrics     `toml:"metrics"`
 }
@@ -96,6 +97,14 @@ func (l Ledger) Age() time.Duration {
 	return d
 }
 
+// History configures what is remembered of the hospital's own logs.
+type History struct {
+	Days     int   `toml:"days"` // 0 = nothing is
+	MiB      int   `toml:"mib"`
+	Parents  bool  `toml:"parents"`
+	Prefixes []int `toml:"prefixes"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -118,6 +127,7 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -41,6 +41,11 @@ func fields() []field {
 		{"ledger.mirror", "Keeps a verified copy of the region's ledger, and hands it to members that ask.\nA voter keeps one in any case."},
 		{"ledger.public", "Shows the ledger's tiles and checkpoints without a token to all who reach the API.\nThey hold hashes alone, never a notice."},
 		{"ledger.max_age", "How old the ledger's last checkpoint may be before this node warns, 2m to 168h."},
+		{"history.days", "How long this node remembers what its own logs had, 1 to 400 days; 0 remembers nothing.\nNo value is kept, only a keyed hash of it; neither hashes nor key ever leave the node."},
+		{"history.mib", "Size of that memory on the disk in MiB, 16 to 1048576; beyond it the oldest is forgotten.\n1 MiB has about 50,000 values of a week."},
+		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},
+		{"history.prefixes", "Lengths of networks that are remembered for each address, up to 8: below 32 of IPv4, from 32 of IPv6.\n" +
+			"A network is found if its length, or one up to 8 longer, is among them; from /24 (IPv6: /120) on it is found without."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},

@@ -1,0 +1,174 @@
+package history
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+)
+
+// A journal is a header and frames. A frame is its number of records and a
+// checksum over that and the records; a Flush writes one or more of them.
+const (
+	journalMagic  = "WWHJRNL0"
+	journalHeader = len(journalMagic) + len(keyID{}) + 4
+	frameHeader   = 4 + 4
+	frameMax      = 4096 // records
+	recordSize    = 8 + 4 + 4 + 4
+)
+
+var (
+	errDamaged = errors.New("damaged")
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// A record is what files keep of a mark in a period.
+type record struct {
+	mark
+	tally
+}
+
+func (r *record) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(r.mark))
+	b = binary.BigEndian.AppendUint32(b, r.first)
+	b = binary.BigEndian.AppendUint32(b, r.last)
+	return binary.BigEndian.AppendUint32(b, r.count)
+}
+
+// readRecord reads the first recordSize bytes of b.
+func readRecord(b []byte) record {
+	return record{mark(binary.BigEndian.Uint64(b)), tally{
+		binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:]),
+	}}
+}
+
+// A journal keeps what was flushed since the last segments were written.
+type journal struct {
+	file *os.File
+	size int64 // of what is whole
+}
+
+// createJournal makes an empty one.
+func createJournal(path string, id keyID) (*journal, error) {
+	b := append([]byte(journalMagic), id[:]...)
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	if err := replaceFile(path, b); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &journal{f, int64(len(b))}, nil
+}
+
+// openJournal opens the journal at path, hands what is whole in it to yield and
+// cuts off the rest.
+func openJournal(path string, log *slog.Logger, yield func(record)) (*journal, keyID, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, keyID{}, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, keyID{}, joinClose(err, f)
+	}
+	id, whole, err := readJournal(io.NewSectionReader(f, 0, info.Size()), yield)
+	if err == nil && whole < info.Size() {
+		log.Warn("a crash tore the end off the history's journal: what was being written is dropped",
+			slog.String("file", path), slog.Int64("bytes", info.Size()-whole))
+		if err = f.Truncate(whole); err == nil {
+			err = f.Sync()
+		}
+	}
+	if err != nil {
+		return nil, id, joinClose(fmt.Errorf("%s: %w", path, err), f)
+	}
+	return &journal{f, whole}, id, nil
+}
+
+// readJournal yields the records of all frames up to the first that is not
+// whole, and returns how many bytes they are. errDamaged: the header is none.
+func readJournal(r io.Reader, yield func(record)) (id keyID, whole int64, err error) {
+	b := make([]byte, frameHeader+frameMax*recordSize)
+	head := b[:journalHeader]
+	if _, err := io.ReadFull(r, head); err != nil {
+		return id, 0, short(err, errDamaged)
+	}
+	body := head[:len(head)-4]
+	if string(head[:len(journalMagic)]) != journalMagic || binary.BigEndian.Uint32(head[len(body):]) != crc32.Checksum(body, castagnoli) {
+		return id, 0, errDamaged
+	}
+	copy(id[:], head[len(journalMagic):])
+	whole = int64(len(head))
+	for {
+		if _, err := io.ReadFull(r, b[:frameHeader]); err != nil {
+			return id, whole, short(err, nil)
+		}
+		n := binary.BigEndian.Uint32(b)
+		if n == 0 || n > frameMax {
+			return id, whole, nil
+		}
+		records := b[frameHeader : frameHeader+int(n)*recordSize]
+		if _, err := io.ReadFull(r, records); err != nil {
+			return id, whole, short(err, nil)
+		}
+		if binary.BigEndian.Uint32(b[4:]) != frameSum(b[:4], records) {
+			return id, whole, nil
+		}
+		for ; len(records) > 0; records = records[recordSize:] {
+			yield(readRecord(records))
+		}
+		whole += frameHeader + int64(n)*recordSize
+	}
+}
+
+func frameSum(n, records []byte) uint32 {
+	return crc32.Update(crc32.Checksum(n, castagnoli), castagnoli, records)
+}
+
+// short returns instead of an end of the file.
+func short(err, instead error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return instead
+	}
+	return err
+}
+
+// append writes what m holds. It is durable after sync.
+func (j *journal) append(m *memory) error {
+	b := make([]byte, 0, frameHeader+min(m.size, frameMax)*recordSize)
+	n := uint32(0)
+	end := func() error {
+		if n == 0 {
+			return nil
+		}
+		binary.BigEndian.PutUint32(b, n)
+		binary.BigEndian.PutUint32(b[4:], frameSum(b[:4], b[frameHeader:]))
+		if _, err := j.file.WriteAt(b, j.size); err != nil {
+			return err
+		}
+		j.size += int64(len(b))
+		return nil
+	}
+	for _, in := range m.periods {
+		for k, t := range in {
+			if n == 0 {
+				b = b[:frameHeader]
+			}
+			r := record{k, t}
+			b = r.append(b)
+			if n++; n < frameMax {
+				continue
+			}
+			if err := end(); err != nil {
+				return err
+			}
+			n = 0
+		}
+	}
+	return end()
+}
