@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -47,47 +48,52 @@ func readRecord(b []byte) record {
 
 // A journal keeps what was flushed since the last segments were written.
 type journal struct {
+	id   uint64
+	key  keyID
 	file *os.File
 	size int64 // of what is whole
 }
 
+func journalName(id uint64) string { return fmt.Sprintf("%016x%s", id, journalEnd) }
+
 // createJournal makes an empty one.
-func createJournal(path string, id keyID) (*journal, error) {
-	b := append([]byte(journalMagic), id[:]...)
+func (d *disk) createJournal(id uint64, key keyID) (*journal, error) {
+	b := append([]byte(journalMagic), key[:]...)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if err := replaceFile(path, b); err != nil {
+	if err := d.replace(journalName(id), b); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	f, err := os.OpenFile(d.path(journalName(id)), os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &journal{f, int64(len(b))}, nil
+	return &journal{id, key, f, int64(len(b))}, nil
 }
 
-// openJournal opens the journal at path, hands what is whole in it to yield and
-// cuts off the rest.
-func openJournal(path string, log *slog.Logger, yield func(record)) (*journal, keyID, error) {
+// openJournal opens a journal, hands what is whole in it to yield and cuts off the
+// rest. errDamaged: its header is none.
+func (d *disk) openJournal(id uint64, log *slog.Logger, yield func(record)) (*journal, error) {
+	path := d.path(journalName(id))
 	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, keyID{}, err
+		return nil, err
 	}
+	j := &journal{id: id, file: f}
 	info, err := f.Stat()
-	if err != nil {
-		return nil, keyID{}, joinClose(err, f)
+	if err == nil {
+		j.key, j.size, err = readJournal(bufio.NewReaderSize(f, 1<<18), yield)
 	}
-	id, whole, err := readJournal(io.NewSectionReader(f, 0, info.Size()), yield)
-	if err == nil && whole < info.Size() {
+	if err == nil && j.size < info.Size() {
 		log.Warn("a crash tore the end off the history's journal: what was being written is dropped",
-			slog.String("file", path), slog.Int64("bytes", info.Size()-whole))
-		if err = f.Truncate(whole); err == nil {
-			err = f.Sync()
+			slog.String("file", path), slog.Int64("bytes", info.Size()-j.size))
+		if err = f.Truncate(j.size); err == nil {
+			err = d.sync(f)
 		}
 	}
 	if err != nil {
-		return nil, id, joinClose(fmt.Errorf("%s: %w", path, err), f)
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
-	return &journal{f, whole}, id, nil
+	return j, nil
 }
 
 // readJournal yields the records of all frames up to the first that is not
@@ -130,45 +136,32 @@ func frameSum(n, records []byte) uint32 {
 	return crc32.Update(crc32.Checksum(n, castagnoli), castagnoli, records)
 }
 
-// short returns instead of an end of the file.
-func short(err, instead error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return instead
-	}
-	return err
-}
-
-// append writes what m holds. It is durable after sync.
-func (j *journal) append(m *memory) error {
-	b := make([]byte, 0, frameHeader+min(m.size, frameMax)*recordSize)
-	n := uint32(0)
+// append writes what m holds after what is whole, and returns how long the journal
+// is then. It is durable after a sync.
+func (j *journal) append(m *memory) (size int64, err error) {
+	size = j.size
+	b := make([]byte, frameHeader, frameHeader+min(m.size, frameMax)*recordSize)
 	end := func() error {
-		if n == 0 {
-			return nil
-		}
-		binary.BigEndian.PutUint32(b, n)
+		binary.BigEndian.PutUint32(b, uint32((len(b)-frameHeader)/recordSize))
 		binary.BigEndian.PutUint32(b[4:], frameSum(b[:4], b[frameHeader:]))
-		if _, err := j.file.WriteAt(b, j.size); err != nil {
-			return err
-		}
-		j.size += int64(len(b))
-		return nil
+		_, err := j.file.WriteAt(b, size)
+		size += int64(len(b))
+		b = b[:frameHeader]
+		return err
 	}
 	for _, in := range m.periods {
 		for k, t := range in {
-			if n == 0 {
-				b = b[:frameHeader]
-			}
 			r := record{k, t}
-			b = r.append(b)
-			if n++; n < frameMax {
+			if b = r.append(b); len(b) < frameHeader+frameMax*recordSize {
 				continue
 			}
 			if err := end(); err != nil {
-				return err
+				return size, err
 			}
-			n = 0
 		}
 	}
-	return end()
+	if len(b) > frameHeader {
+		err = end()
+	}
+	return size, err
 }

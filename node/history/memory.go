@@ -1,5 +1,10 @@
 package history
 
+import (
+	"cmp"
+	"slices"
+)
+
 // A mark stands for a value: the first 64 bits of its keyed hash.
 type mark uint64
 
@@ -52,13 +57,25 @@ func (m *memory) addAll(o *memory) {
 	}
 }
 
-// find adds to sum what is known of a mark, unless it was seen before oldest only.
-func (m *memory) find(k mark, oldest uint32, sum *total) {
+// find yields the tallies of the marks in questions.
+func (m *memory) find(questions []question, yield func(of int, t tally)) {
 	for _, in := range m.periods {
-		if t, ok := in[k]; ok {
-			sum.add(t, oldest)
+		for _, q := range questions {
+			if t, ok := in[q.mark]; ok {
+				yield(q.of, t)
+			}
 		}
 	}
+}
+
+// sorted returns a period's records by mark.
+func (m *memory) sorted(p period) []record {
+	out := make([]record, 0, len(m.periods[p]))
+	for k, t := range m.periods[p] {
+		out = append(out, record{k, t})
+	}
+	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.mark, b.mark) })
+	return out
 }
 
 // A total is a tally over periods.

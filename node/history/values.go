@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 
 	"github.com/watchward/watchward/node/notice"
 )
@@ -37,8 +36,8 @@ func (k *key) id() keyID {
 }
 
 // openKey returns the key in dir, which it makes once.
-func openKey(dir string) (key, error) {
-	path := filepath.Join(dir, keyFile)
+func (d *disk) openKey() (key, error) {
+	path := d.path(keyFile)
 	raw, err := os.ReadFile(path)
 	var k key
 	switch {
@@ -46,7 +45,7 @@ func openKey(dir string) (key, error) {
 		if _, err := rand.Read(k[:]); err != nil {
 			return k, err
 		}
-		return k, replaceFile(path, k[:])
+		return k, d.replace(keyFile, k[:])
 	case err != nil:
 		return k, err
 	case len(raw) != len(k):
