@@ -171,6 +171,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
+	if err = n.openPolicies(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
 	if err = n.openMesh(); err != nil {
 		return n, err
