@@ -174,6 +174,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openHistory(); err != nil {
 		return n, err
 	}
+	if err = n.openPolicies(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
 	if err = n.openMesh(); err != nil {
 		return n, err
@@ -348,6 +351,9 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	if n.history != nil {
+		n.wait.Go(newReminder(n).run)
+	}
 	if n.o.Lab != nil {
 		return nil
 	}

@@ -70,6 +70,7 @@ type Node struct {
 	heed       *heed            // nil with mesh
 	history    *history.History // nil when it is off, and in a lab
 	picture    *picture
+	policies   policies
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

@@ -212,6 +212,8 @@ type LookupAnswer struct {
 	Matched *Indicator `json:"matched,omitempty" doc:"What it matched, when that is not the value itself: a parent domain, a network"`
 	Summary *Summary   `json:"summary,omitempty"`
 	Reason  string     `json:"reason,omitempty" doc:"Why the value could not be looked up"`
+
+	History *HuntAnswer `json:"-"` // never in an answer: a client that hunts too keeps it here
 }
 
 // IndicatorView is one indicator with its evidence, newest first.
