@@ -75,7 +75,7 @@ type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
 	history                bool
-	counts                 bool     // closing says how many of each there were
+	counts                 bool // closing says how many of each there were
 	out                    io.Writer
 
 	// What print goes on with: the columns stay as wide as they were.
