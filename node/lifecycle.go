@@ -175,6 +175,9 @@ func Open(o Options) (n *Node, err error) {
 		return n, err
 	}
 	n.picture = newPicture(n)
+	if err = n.openWatch(); err != nil {
+		return n, err
+	}
 	if err = n.openMesh(); err != nil {
 		return n, err
 	}
@@ -348,6 +351,9 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	if n.watch != nil {
+		n.wait.Go(n.watch.run)
+	}
 	if n.o.Lab != nil {
 		return nil
 	}

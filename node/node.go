@@ -69,6 +69,8 @@ type Node struct {
 	heed       *heed          // nil with mesh
 	picture    *picture
 	policies   policies
+	watch      *watch       // nil where no log is named
+	asked      atomic.Int64 // ns, when somebody looked something up
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
