@@ -283,7 +283,9 @@ path = "%s/none*.log"
 		t.Errorf("the line is not escaped: %q", text)
 	}
 	for log, want := range map[string]string{"pipe": "it is no regular file", "device": "it is no regular file", "absent": "there is no file", "pattern": "no file is like"} {
-		eventually(t, log+" is said to be no log", func() bool { return strings.Contains(l.log(t, log).Problem, want) && l.warned(t, "the log "+log+" is not read: ") })
+		eventually(t, log+" is said to be no log", func() bool {
+			return strings.Contains(l.log(t, log).Problem, want) && l.warned(t, "the log "+log+" is not read: ")
+		})
 	}
 	v := l.log(t, "all")
 	if v.Cut != 1 || v.Other == 0 || v.Problem != "" || len(v.Files) != 6 {
@@ -347,7 +349,9 @@ func TestLogsNotAllowed(t *testing.T) {
 func TestLogsHeaderAfterStart(t *testing.T) {
 	l := newLogged(t, "[[logs]]\nname = \"zeek\"\npath = \"%s/*.log\"\n")
 	l.knowsOf(t, "one.example", "two.example")
-	line := func(name string) string { return "1795770000.1\tC1\t10.0.0.5\t5353\t10.0.0.53\t53\tudp\t" + name + "\n" }
+	line := func(name string) string {
+		return "1795770000.1\tC1\t10.0.0.5\t5353\t10.0.0.53\t53\tudp\t" + name + "\n"
+	}
 	l.write(t, "dns.log", "#separator \\x09\n#path\tdns\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tquery\n"+line("one.example"))
 	l.start(t, nil)
 	l.awaitHit(t, "one.example")
@@ -375,7 +379,9 @@ func TestLogsFloodOfHits(t *testing.T) {
 	l.write(t, "dns.log", text.String())
 	l.start(t, nil)
 	eventually(t, "it is said that there are more", func() bool {
-		return slices.ContainsFunc(l.alerts(t, "hit"), func(a api.AlertView) bool { return strings.Contains(a.Text, "more than 200 known values") && a.TLP == "RED" })
+		return slices.ContainsFunc(l.alerts(t, "hit"), func(a api.AlertView) bool {
+			return strings.Contains(a.Text, "more than 200 known values") && a.TLP == "RED"
+		})
 	})
 	stored, err := l.Store().Alerts(0, 0, 1000)
 	if err != nil || len(stored) != 201 {
