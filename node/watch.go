@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,7 +109,19 @@ func (n *Node) openWatch() error {
 }
 
 // ownLogs is what of this house is never an observable.
-func (n *Node) ownLogs() logs.Own { return logs.Own{} }
+func (n *Node) ownLogs() (own logs.Own) {
+	for _, text := range n.o.Settings.NeverBlock.Own {
+		text = strings.TrimSpace(text)
+		if p, err := netip.ParsePrefix(text); err == nil {
+			own.Networks = append(own.Networks, p.Masked())
+		} else if a, err := netip.ParseAddr(text); err == nil {
+			own.Networks = append(own.Networks, netip.PrefixFrom(a, a.BitLen()))
+		} else {
+			own.Names = append(own.Names, strings.TrimPrefix(strings.TrimPrefix(text, "*"), "."))
+		}
+	}
+	return own
+}
 
 func (w *watch) parser(s *logSource) *logs.Parser {
 	return logs.New(logs.Options{Format: s.format, Zone: s.zone, Now: w.n.now, Own: w.own})

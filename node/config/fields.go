@@ -41,6 +41,15 @@ func fields() []field {
 		{"ledger.mirror", "Keeps a verified copy of the region's ledger, and hands it to members that ask.\nA voter keeps one in any case."},
 		{"ledger.public", "Shows the ledger's tiles and checkpoints without a token to all who reach the API.\nThey hold hashes alone, never a notice."},
 		{"ledger.max_age", "How old the ledger's last checkpoint may be before this node warns, 2m to 168h."},
+		{"block.min_members", "How many members must have seen a value before it is blocked here, 0 for never: then values are only detected.\nSo many more must have seen it than dispute it."},
+		{"block.families", "Malware families whose values are blocked, whoever names them: \"Qakbot\"."},
+		{"block.origins", "Sources of imports whose values are blocked: \"misp:ESET\"."},
+		{"never_block.own", "Addresses, networks and names of this hospital: 192.0.2.0/24, hospital.example. They are neither blocked nor detected.\n" +
+			"A name stands for all below it. Private and other special-use ranges are built in."},
+		{"never_block.suppliers", "Those of suppliers. They are detected and never blocked, whatever anybody says or denies."},
+		{"never_block.clinical", "Those that clinical systems need, such as a laboratory's or a vendor's cloud. They are detected and never blocked."},
+		{"warninglists.dir", "Directory with warninglists of MISP (*.json, also below it), read again when it changes; \"\" is none. Relative paths start at the node's directory.\n" +
+			"What they name is detected and not blocked unless it is denied here (watchward deny)."},
 		{"logs.name", "What alerts call this log, 1 to 40 characters; each [[logs]] has another.\nRequired."},
 		{"logs.path", "The log: a file, a directory (all files in it) or a pattern such as /var/log/suricata/eve*.json.\nRequired. It is followed through rotation; what is compressed is passed over."},
 		{"logs.format", "auto (the first lines tell), mixed, plain, suricata, zeek, dnsmasq, unbound, bind, msdns, fortigate, panos, sophos or squid.\n\"\" is auto."},
