@@ -10,6 +10,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -121,3 +122,6 @@ func (n *Node) Heed() error { return n.heed.round() }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// History is what a node remembers of its logs.
+func (n *Node) History() *history.History { return n.history }

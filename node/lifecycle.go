@@ -174,6 +174,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openPolicies(); err != nil {
 		return n, err
 	}
+	if err = n.openHistory(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
 	if err = n.openWatch(); err != nil {
 		return n, err
@@ -458,6 +461,9 @@ func (n *Node) Close() error {
 			errs = append(errs, n.mesh.Close())
 		}
 		n.wait.Wait()
+		if n.history != nil {
+			errs = append(errs, n.history.Close())
+		}
 		if n.store != nil {
 			errs = append(errs, n.store.Close())
 		}

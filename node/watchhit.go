@@ -47,6 +47,7 @@ type hits struct {
 	policy <-chan struct{}
 	judged map[notice.Indicator]*judgement
 	inLine []notice.Indicator // what a line hit, each counted once
+	seen   seen               // not in the history yet
 
 	day      string // UTC
 	groups   map[hitKey]*hitGroup
@@ -117,7 +118,7 @@ type hitsState struct {
 
 func newHits(n *Node) *hits {
 	return &hits{
-		n: n, seed: maphash.MakeSeed(), absent: make([]absentSlot, absentSlots), epoch: 1, judged: map[notice.Indicator]*judgement{},
+		n: n, seen: newSeen(n.history), seed: maphash.MakeSeed(), absent: make([]absentSlot, absentSlots), epoch: 1, judged: map[notice.Indicator]*judgement{},
 		groups: map[hitKey]*hitGroup{}, alerted: map[string]int{}, more: map[string]int{}, said: map[string]bool{}, shares: map[notice.Indicator]*share{},
 	}
 }
@@ -128,15 +129,23 @@ func (h *hits) take(s *logSource, line []byte, e *logs.Event) {
 		return
 	}
 	h.look()
+	at := h.n.now().UnixMilli()
+	if !e.Time.IsZero() {
+		at = min(at, max(e.Time.UnixMilli(), 1))
+	}
 	h.inLine = h.inLine[:0]
 	for i := range e.Observables {
 		o := &e.Observables[i]
-		j := h.judge(o.Indicator)
+		hash := maphash.String(h.seed, o.Value) ^ uint64(o.Type)*0x9e3779b97f4a7c15
+		if h.n.history != nil {
+			h.seen.count(hash, o.Indicator, at)
+		}
+		j := h.judge(hash, o.Indicator)
 		if j == nil || !j.hit || slices.Contains(h.inLine, j.about) {
 			continue
 		}
 		h.inLine = append(h.inLine, j.about)
-		h.hit(s, line, e, o, j)
+		h.hit(s, line, at, o, j)
 	}
 	if len(h.inLine) > 0 {
 		s.mu.Lock()
@@ -155,8 +164,8 @@ func (h *hits) look() {
 }
 
 // judge returns what a value is worth, nil if nobody spoke of it.
-func (h *hits) judge(i notice.Indicator) *judgement {
-	slot := &h.absent[(maphash.String(h.seed, i.Value)^uint64(i.Type)*0x9e3779b97f4a7c15)%absentSlots]
+func (h *hits) judge(hash uint64, i notice.Indicator) *judgement {
+	slot := &h.absent[hash%absentSlots]
 	if slot.epoch == h.epoch && slot.value == i {
 		return nil
 	}
@@ -220,14 +229,9 @@ func (h *hits) weigh(i notice.Indicator) (*judgement, error) {
 const logsOrigin = "logs"
 
 // hit notes a line that names something that is to be detected.
-func (h *hits) hit(s *logSource, line []byte, e *logs.Event, o *logs.Observable, j *judgement) {
-	now := h.n.now()
-	if day := now.UTC().Format(time.DateOnly); day != h.day {
+func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *judgement) {
+	if day := h.n.now().UTC().Format(time.DateOnly); day != h.day {
 		h.begin(day)
-	}
-	at := now.UnixMilli()
-	if !e.Time.IsZero() {
-		at = min(at, max(e.Time.UnixMilli(), 1))
 	}
 	if s.share {
 		h.note(j.about, at)

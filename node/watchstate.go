@@ -44,6 +44,10 @@ type fileState struct {
 // more would be read again after a crash.
 func (w *watch) save() {
 	w.saved = time.Now()
+	if err := w.hits.seen.flush(); err != nil { // so the lines are read again after a start
+		w.n.log.Error("what the logs had is not in the history", slog.Any("err", err))
+		return
+	}
 	state := watchState{Hits: w.hits.state()}
 	for _, s := range w.sources {
 		if s == w.heardAt {

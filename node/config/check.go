@@ -22,13 +22,15 @@ import (
 
 // Bounds of values.
 const (
-	nameCharsMax  = 100
-	bodyMaxLeast  = 64 << 10
-	bodyMaxMost   = 1 << 30
-	listMax       = 64
-	maxAgeLeast   = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
-	maxAgeMost    = 7 * 24 * time.Hour
-	socketPathMax = 100 // bytes; systems allow 104 to 108
+	nameCharsMax                       = 100
+	bodyMaxLeast                       = 64 << 10
+	bodyMaxMost                        = 1 << 30
+	listMax                            = 64
+	maxAgeLeast                        = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
+	maxAgeMost                         = 7 * 24 * time.Hour
+	historyDaysMax, historyPrefixesMax = 400, 8 // as package history has them
+	historyMiBMin, historyMiBMax       = 16, 1 << 20
+	socketPathMax                      = 100 // bytes; systems allow 104 to 108
 )
 
 // problem is a value that cannot work. key may end in an index: mesh.listen[1].
@@ -52,6 +54,7 @@ func (c Config) check() []problem {
 	c.checkVerdicts(k)
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
+	c.History.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
@@ -162,6 +165,23 @@ func (m Mesh) check(k *checker) {
 	addrs("mesh.seeds", m.Seeds, true)
 	if m.Hub && len(m.Listen) == 0 {
 		k.add("mesh.hub", "a hub must be reachable, and this node does not listen", "set hub = false, or a mesh.listen")
+	}
+}
+
+func (h History) check(k *checker) {
+	if h.Days < 0 || h.Days > historyDaysMax {
+		k.add("history.days", fmt.Sprintf("%d is out of range", h.Days), fmt.Sprintf("choose 1 to %d days, or 0 to remember nothing", historyDaysMax))
+	}
+	if h.MiB < historyMiBMin || h.MiB > historyMiBMax {
+		k.add("history.mib", fmt.Sprintf("%d is out of range", h.MiB), fmt.Sprintf("choose %d to %d MiB", historyMiBMin, historyMiBMax))
+	}
+	if len(h.Prefixes) > historyPrefixesMax {
+		k.add("history.prefixes", fmt.Sprintf("the list has %d entries", len(h.Prefixes)), fmt.Sprintf("use at most %d", historyPrefixesMax))
+	}
+	for i, bits := range h.Prefixes {
+		if bits < 8 || bits > 127 {
+			k.add(indexed("history.prefixes", i), fmt.Sprintf("%d is no length of a network", bits), "choose 8 to 31 for IPv4, 32 to 127 for IPv6, such as [16, 48, 64]")
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ type Config struct {
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
+	History History `toml:"history"`
 	Log     Log     `toml:"log"`
 	Metrics Metrics `toml:"metrics"`
 }
@@ -132,6 +133,14 @@ func (c Config) Verdicts() verdict.Config {
 	}
 }
 
+// History configures what is remembered of the hospital's own logs.
+type History struct {
+	Days     int   `toml:"days"` // 0 = nothing is
+	MiB      int   `toml:"mib"`
+	Parents  bool  `toml:"parents"`
+	Prefixes []int `toml:"prefixes"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -157,6 +166,7 @@ func Default() Config {
 		Block:       Block{Families: []string{}, Origins: []string{}},
 		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
 		Syslog:      Syslog{Allow: []string{}},
+		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -65,6 +65,11 @@ func fields() []field {
 		{"syslog.format", "As logs.format; \"\" is mixed, each message by its look."},
 		{"syslog.zone", "As logs.zone."},
 		{"syslog.share", "As logs.share."},
+		{"history.days", "How long this node remembers what its own logs had, 1 to 400 days; 0 remembers nothing.\nNo value is kept, only a keyed hash of it; neither hashes nor key ever leave the node."},
+		{"history.mib", "Size of that memory on the disk in MiB, 16 to 1048576; beyond it the oldest is forgotten.\n1 MiB has about 50,000 values of a week."},
+		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},
+		{"history.prefixes", "Lengths of networks that are remembered for each address, up to 8: below 32 of IPv4, from 32 of IPv6.\n" +
+			"A network is found if its length, or one up to 8 longer, is among them; from /24 (IPv6: /120) on it is found without."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},
