@@ -171,13 +171,16 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
-	if err = n.openHistory(); err != nil {
-		return n, err
-	}
 	if err = n.openPolicies(); err != nil {
 		return n, err
 	}
+	if err = n.openHistory(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
+	if err = n.openWatch(); err != nil {
+		return n, err
+	}
 	if err = n.openMesh(); err != nil {
 		return n, err
 	}
@@ -353,6 +356,9 @@ func (n *Node) Start() error {
 	n.wait.Go(n.picture.run)
 	if n.history != nil {
 		n.wait.Go(newReminder(n).run)
+	}
+	if n.watch != nil {
+		n.wait.Go(n.watch.run)
 	}
 	if n.o.Lab != nil {
 		return nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
@@ -19,6 +20,8 @@ type candidate struct {
 // Lookup implements api.Node: each value by the one matching rule, the most
 // specific match first.
 func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions) ([]api.LookupAnswer, error) {
+	n.asked.Store(time.Now().UnixNano())
+	defer func() { n.asked.Store(time.Now().UnixNano()) }()
 	answers := make([]api.LookupAnswer, len(values))
 	all := make([]candidate, 0, len(values))
 	keys := make([]notice.Key, 0, len(values))

@@ -71,6 +71,8 @@ type Node struct {
 	history    *history.History // nil when it is off, and in a lab
 	picture    *picture
 	policies   policies
+	watch      *watch       // nil where no log is named
+	asked      atomic.Int64 // ns, when somebody looked something up
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

@@ -256,6 +256,10 @@ func (f *fakeNode) Alerts(context.Context, api.AlertQuery) ([]api.AlertView, str
 	return nil, "", nil
 }
 
+func (f *fakeNode) Logs(context.Context) ([]api.LogView, error) {
+	return []api.LogView{{Name: "firewall", Path: "/var/log/fw.log", Format: "fortigate", Lines: 7, Hits: 1}}, f.fail
+}
+
 func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) (count api.ExportCount, err error) {
 	f.mu.Lock()
 	f.exported = q

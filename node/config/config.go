@@ -40,12 +40,14 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
-	History     History     `toml:"history"`
+	Logs        []LogSource `toml:"logs"`
+	Syslog      Syslog      `toml:"syslog"`
 
 	Block        Block        `toml:"block"`
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
+	History History `toml:"history"`
 	Log     Log     `toml:"log"`
 	Metrics Metrics `toml:"metrics"`
 }
@@ -104,14 +106,6 @@ func (l Ledger) Age() time.Duration {
 	return d
 }
 
-// History configures what is remembered of the hospital's own logs.
-type History struct {
-	Days     int   `toml:"days"` // 0 = nothing is
-	MiB      int   `toml:"mib"`
-	Parents  bool  `toml:"parents"`
-	Prefixes []int `toml:"prefixes"`
-}
-
 // Block configures what is blocked and not only detected.
 type Block struct {
 	MinMembers int      `toml:"min_members"`
@@ -139,6 +133,14 @@ func (c Config) Verdicts() verdict.Config {
 	}
 }
 
+// History configures what is remembered of the hospital's own logs.
+type History struct {
+	Days     int   `toml:"days"` // 0 = nothing is
+	MiB      int   `toml:"mib"`
+	Parents  bool  `toml:"parents"`
+	Prefixes []int `toml:"prefixes"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -161,9 +163,10 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
-		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Block:       Block{Families: []string{}, Origins: []string{}},
 		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
+		Syslog:      Syslog{Allow: []string{}},
+		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }
