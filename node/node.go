@@ -68,7 +68,7 @@ type Node struct {
 	scribe     *scribe        // nil with ledger
 	heed       *heed          // nil with mesh
 	picture    *picture
-	policies   policies
+	policies   *policies
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
