@@ -12,6 +12,7 @@ import (
 	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // What tests of a node look at, and feed, from inside.
@@ -121,3 +122,14 @@ func (n *Node) Heed() error { return n.heed.round() }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// RefreshPolicies looks at the warninglists now.
+func (n *Node) RefreshPolicies() { n.policies.refresh() }
+
+// PolicyChanged is policyChanged.
+func (n *Node) PolicyChanged() <-chan struct{} { return n.policyChanged() }
+
+// Verdict is verdict.
+func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict, error) {
+	return n.verdict(i, ceiling)
+}
