@@ -360,6 +360,9 @@ func (n *Node) Start() error {
 	if n.watch != nil {
 		n.wait.Go(n.watch.run)
 	}
+	if n.policies.lists.path != "" {
+		n.wait.Go(n.policies.watch)
+	}
 	if n.o.Lab != nil {
 		return nil
 	}

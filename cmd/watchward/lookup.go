@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,7 @@ import (
 )
 
 func newLookup() *cobra.Command {
-	var hosts, knownOnly, traces bool
+	var hosts, knownOnly, why, traces bool
 	c := &cobra.Command{
 		Use:   "lookup VALUE…|-",
 		Short: "Ask what the mesh knows of something; answered from this node's disk",
@@ -26,6 +27,9 @@ length, answered in order as they come. A name also matches indicators on its
 parents, an address the networks that contain it; with --hosts a URL or an e-mail
 address also matches by its host. Empty lines are passed over; a line that can be
 no value is answered with the reason and stops nothing.
+
+VERDICT is what it is worth here: none, detect or block, and a number up to 100. Of
+single values it says why, of more with --why.
 
 SEEN BY and TIMES count what hospitals saw themselves, IMPORTED what they know from
 elsewhere, DISPUTED who calls it a false positive. LAST SEEN OR TOLD is when it was
@@ -36,12 +40,14 @@ Exit code 0: all are known. 1: some or none are.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, history: traces, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
-			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
+			stream := len(args) == 1 && args[0] == "-"
+			l.reasons, l.why = why || !stream, why || !stream && len(args) == 1
+			l.table.header = []string{"VALUE", "KNOWN", "VERDICT", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
 			if traces {
 				l.table.header = append(l.table.header, "IN YOUR OWN LOGS")
 			}
 			var err error
-			if len(args) == 1 && args[0] == "-" {
+			if stream {
 				l.counts = !l.json
 				if err = l.stream(cmd.Context(), cmd.InOrStdin()); err == nil {
 					err = l.closing(cmd.ErrOrStderr())
@@ -68,6 +74,7 @@ Exit code 0: all are known. 1: some or none are.`,
 	c.Flags().BoolVar(&hosts, "hosts", false, "match URLs and e-mail addresses by their host too")
 	c.Flags().BoolVar(&traces, "history", false, "also say when it was in your own logs")
 	c.Flags().BoolVar(&knownOnly, "known", false, "leave out what nobody knows")
+	c.Flags().BoolVar(&why, "why", false, "say of each value what raised and lowered its verdict")
 	return c
 }
 
@@ -75,6 +82,8 @@ type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
 	history                bool
+	reasons                bool // ask for what verdicts come from
+	why                    bool // show it to people
 	counts                 bool // closing says how many of each there were
 	out                    io.Writer
 
@@ -106,7 +115,7 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 			next++
 		}
 	}
-	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer}, func(a api.LookupAnswer) error {
+	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer, Reasons: l.reasons}, func(a api.LookupAnswer) error {
 		if !fewer {
 			refused()
 			next++
@@ -184,8 +193,23 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		_, err = l.out.Write(l.text)
 		return err
 	}
-	err = l.table.print(l.out)
+	if err = l.table.print(l.out); err != nil {
+		return err
+	}
 	l.table.header = make([]string, len(l.table.header)) // one heading is enough
+	return l.explain(answers)
+}
+
+// explain says where verdicts come from.
+func (l *lookup) explain(answers []api.LookupAnswer) error {
+	var text bytes.Buffer
+	for _, a := range answers {
+		if l.why && a.Verdict != nil && (a.Known || !l.knownOnly) {
+			fmt.Fprintln(&text)
+			showVerdict(&text, a.Value, a.Verdict)
+		}
+	}
+	_, err := l.out.Write(text.Bytes())
 	return err
 }
 
@@ -213,10 +237,10 @@ func (l *lookup) closing(errOut io.Writer) error {
 func lookupRow(a api.LookupAnswer) []string {
 	if a.Reason != "" {
 		reason, _, _ := strings.Cut(a.Reason, ": tried ") // the list of types is for --json
-		return []string{a.Value, "?", "", "", "", "", "", reason}
+		return []string{a.Value, "?", "", "", "", "", "", "", reason}
 	}
 	if !a.Known {
-		return []string{withUnicode(a.Value), "no", "", "", "", "", "", ""}
+		return []string{withUnicode(a.Value), "no", verdictText(a.Verdict), "", "", "", "", "", ""}
 	}
 	matched := ""
 	if a.Matched != nil {
@@ -231,7 +255,7 @@ func lookupRow(a api.LookupAnswer) []string {
 	if s.Members > 0 {
 		seen = plural(int64(s.Members), "hospital")
 	}
-	return []string{withUnicode(a.Value), "YES", seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+	return []string{withUnicode(a.Value), "YES", verdictText(a.Verdict), seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
 }
 
 // lookupHistory is what --json has of one's own logs.
