@@ -34,7 +34,7 @@ func BenchmarkHistory(b *testing.B) {
 	began := time.Now()
 	seen := make([]history.Seen, 0, each)
 	for i := range observables {
-		at := noon.Add(-time.Duration(observables-1-i) * (days*24*time.Hour - time.Hour) / observables)
+		at := noon.Add(-time.Duration(observables-1-i) * ((days*24*time.Hour - time.Hour) / observables))
 		seen = append(seen, history.Seen{Indicator: address(i), Time: at.UnixMilli(), Count: uint32(1 + i%7)})
 		if len(seen) < each {
 			continue
