@@ -56,7 +56,9 @@ func TestLogsSyslog(t *testing.T) {
 	l := newLogged(t, "[syslog]\nudp = \"127.0.0.1:0\"\ntcp = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n")
 	l.knowsOf(t, "udp.example", "tcp.example", "tls.example", "after.example")
 	l.start(t, nil)
-	eventually(t, "it is said that there is no certificate", func() bool { return strings.Contains(l.log(t, "syslog").Problem, "syslog.tls_cert: ") && l.warned(t, "the log syslog is not read") })
+	eventually(t, "it is said that there is no certificate", func() bool {
+		return strings.Contains(l.log(t, "syslog").Problem, "syslog.tls_cert: ") && l.warned(t, "the log syslog is not read")
+	})
 	certificate(t, filepath.Join(l.dir, "cert.pem"), filepath.Join(l.dir, "key.pem"))
 	udp := l.listening(t, "udp")
 	sends(t, "udp", udp, "<30>Nov 27 10:00:00 resolver dnsmasq[1]: query[A] udp.example from 10.0.0.5")
