@@ -13,6 +13,7 @@ import (
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // What tests of a node look at, and feed, from inside.
@@ -125,3 +126,14 @@ var OwnAnswer = ownAnswer
 
 // History is what a node remembers of its logs.
 func (n *Node) History() *history.History { return n.history }
+
+// RefreshPolicies looks at the warninglists now.
+func (n *Node) RefreshPolicies() { n.policies.refresh() }
+
+// PolicyChanged is policyChanged.
+func (n *Node) PolicyChanged() <-chan struct{} { return n.policyChanged() }
+
+// Verdict is verdict.
+func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict, error) {
+	return n.verdict(i, ceiling)
+}

@@ -52,6 +52,7 @@ func (s *Server) register() {
 	s.registerRecords()
 	s.registerRegion()
 	s.registerLedger()
+	s.registerPolicies()
 	s.registerLogs()
 
 	admin := route{need: token.Admin}
