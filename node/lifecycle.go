@@ -357,11 +357,11 @@ func (n *Node) Start() error {
 	if n.history != nil {
 		n.wait.Go(newReminder(n).run)
 	}
-	if n.watch != nil {
-		n.wait.Go(n.watch.run)
-	}
 	if n.policies.lists.path != "" {
 		n.wait.Go(n.policies.watch)
+	}
+	if n.watch != nil {
+		n.wait.Go(n.watch.run)
 	}
 	if n.o.Lab != nil {
 		return nil

@@ -101,10 +101,10 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, w := range n.historyWarnings() {
 		warn(true, w)
 	}
-	for _, w := range n.watch.warnings(n.started, n.now()) {
+	for _, w := range n.policies.warnings() {
 		warn(true, w)
 	}
-	for _, w := range n.policies.warnings() {
+	for _, w := range n.watch.warnings(n.started, n.now()) {
 		warn(true, w)
 	}
 	if n.roster == nil {

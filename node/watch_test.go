@@ -33,15 +33,23 @@ func newLogged(t *testing.T, settings string) *logged {
 	return l
 }
 
-// addSettings appends to a node's configuration.
+// addSettings adds to a node's configuration, which has most tables already.
 func addSettings(t testing.TB, dir, settings string) {
 	t.Helper()
 	path := filepath.Join(dir, node.ConfigFile)
 	text, err := os.ReadFile(path)
-	if err == nil {
-		err = os.WriteFile(path, append(text, "\n"+settings+"\n"...), 0o600)
-	}
 	if err != nil {
+		t.Fatal(err)
+	}
+	all := string(text)
+	for part := range strings.SplitSeq("\n"+settings, "\n[") {
+		if head, rest, _ := strings.Cut(part, "]\n"); strings.HasPrefix(head, "[") || !strings.Contains(all, "\n["+head+"]\n") {
+			all += "\n[" + part + "\n"
+		} else {
+			all = strings.Replace(all, "\n["+head+"]\n", "\n["+head+"]\n"+rest+"\n", 1)
+		}
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(all, "\n[\n", "\n", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -164,3 +164,23 @@ func certificate(t testing.TB, cert, key string) {
 		}
 	}
 }
+
+// A value that is denied here hits although nobody knows it; one that is allowed does not.
+func TestLogHitsWhatIsDecidedHere(t *testing.T) {
+	l := newLogged(t, oneLog)
+	l.knowsOf(t, "allowed.example", "last.example")
+	l.start(t, nil)
+	l.write(t, "dns.log", query("denied.example"))
+	eventually(t, "the line is read", func() bool { return l.log(t, "resolver").Lines == 1 })
+	if _, err := l.Decide(t.Context(), "somebody", []api.PolicyRequest{{Value: "denied.example", Decision: api.DecisionDeny}, {Value: "allowed.example", Decision: api.DecisionAllow}}); err != nil {
+		t.Fatal(err)
+	}
+	l.write(t, "dns.log", query("denied.example")+query("allowed.example")+query("last.example"))
+	l.awaitHit(t, "last.example")
+	if text := l.hit(t, "denied.example"); !strings.Contains(text, "(block). 1 line,") || !strings.Contains(text, "denied here") {
+		t.Errorf("%q", text)
+	}
+	if all := l.alerts(t, "hit"); len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
+}

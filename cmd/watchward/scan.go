@@ -18,6 +18,7 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/logs"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // Bounds of a scan.
@@ -34,9 +35,9 @@ func newScan() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scan FILE…|-",
 		Short: "Look through logs for what the mesh knows: once, of any size, also .gz",
-		Long: `Read logs and hold what they name against what this node knows: addresses, names, URLs,
+		Long: `Read logs and show what they name that is to be detected here: addresses, names, URLs,
 hashes; names and URLs also by their parents and hosts, addresses by their networks. What
-belongs to this house is passed over. The format is found by looking; --format forces one:
+belongs to this house or is on a warninglist is passed over. The format is found by looking; --format forces one:
 ` + scanFormats() + `.
 
 Nothing is stored, alerted or told to others. To have logs read as they are written, name
@@ -84,6 +85,7 @@ type scanHit struct {
 	First   api.Time       `json:"first,omitempty"` // as the lines say
 	Last    api.Time       `json:"last,omitempty"`
 	Matched *api.Indicator `json:"matched,omitempty"`
+	Verdict string         `json:"verdict"`
 	Summary *api.Summary   `json:"summary,omitempty"`
 	At      string         `json:"at"` // the first line's file and number
 	Line    string         `json:"line"`
@@ -262,13 +264,13 @@ func (s *scanner) ask() error {
 	err := s.client.Lookup(s.ctx, s.asked, client.LookupOptions{Hosts: true, KnownOnly: true}, func(a api.LookupAnswer) error {
 		hit := s.pending[a.Value]
 		switch {
-		case hit == nil || !a.Known || !detected(&a):
+		case hit == nil || !detected(&a):
 			return nil
 		case len(s.hits) == scanHitsMax:
 			s.beyond += hit.Lines
 			return nil
 		}
-		hit.Matched, hit.Summary = a.Matched, a.Summary
+		hit.Matched, hit.Summary, hit.Verdict = a.Matched, a.Summary, a.Verdict.Level
 		s.hits[a.Value], s.order = hit, append(s.order, hit)
 		return nil
 	})
@@ -288,8 +290,10 @@ func (s *scanner) ask() error {
 	return nil
 }
 
-// detected reports whether what is known of a value is worth a look.
-func detected(a *api.LookupAnswer) bool { return a.Known }
+// detected reports whether a value is to be detected here.
+func detected(a *api.LookupAnswer) bool {
+	return a.Verdict != nil && a.Verdict.Level != verdict.None.String() && !a.Verdict.Guarded
+}
 
 // finish prints what was found.
 func (s *scanner) finish() error {
@@ -300,7 +304,7 @@ func (s *scanner) finish() error {
 	if !s.json {
 		switch {
 		case len(s.order) == 0:
-			fmt.Fprintf(s.errOut, "%s lines, and nothing in them is known.\n", thousands(s.lines))
+			fmt.Fprintf(s.errOut, "%s lines, and nothing in them is to be detected.\n", thousands(s.lines))
 		default:
 			fmt.Fprintf(s.errOut, "%s lines; found: %s. What is known of one: watchward show VALUE\n", thousands(s.lines), plural(int64(len(s.order)), "value"))
 		}
@@ -326,7 +330,7 @@ func (s *scanner) print() error {
 	if len(s.order) == 0 {
 		return nil
 	}
-	t := table{header: []string{"VALUE", "LINES", "FIRST", "LAST", "MATCHED", "AT", "LINE"}}
+	t := table{header: []string{"VALUE", "VERDICT", "LINES", "FIRST", "LAST", "MATCHED", "AT", "LINE"}}
 	for _, h := range s.order {
 		matched := ""
 		if h.Matched != nil {
@@ -336,7 +340,7 @@ func (s *scanner) print() error {
 		if utf8.RuneCountInString(line) > scanTable {
 			line = string([]rune(line)[:scanTable]) + "…"
 		}
-		t.add(withUnicode(h.Value), thousands(h.Lines), scanClock(h.First), scanClock(h.Last), matched, h.At, line)
+		t.add(withUnicode(h.Value), h.Verdict, thousands(h.Lines), scanClock(h.First), scanClock(h.Last), matched, h.At, line)
 	}
 	return t.print(s.out)
 }

@@ -46,13 +46,6 @@ func (j *Judge) decided(value notice.Indicator) (by notice.Indicator, allowed, o
 	return by, false, false
 }
 
-// Decides reports whether this house allowed or denied a value, something that it matches,
-// or its host: then it has a verdict although nobody may have spoken of it.
-func (j *Judge) Decides(value notice.Indicator) bool {
-	_, _, ok := j.decided(value)
-	return ok
-}
-
 // overrule applies what was decided here. A person's word about a value goes before
 // members' and lists', and never before the never-block list.
 func (j *Judge) overrule(value notice.Indicator, v Verdict) Verdict {
