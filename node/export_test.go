@@ -10,8 +10,10 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // What tests of a node look at, and feed, from inside.
@@ -135,3 +137,20 @@ func (n *Node) HeedAsRead(r store.Record) error { return n.heed.mayday(r) }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// History is what a node remembers of its own logs.
+func (n *Node) History() *history.History { return n.history }
+
+// Remind holds what becomes known against the history, as a node that runs does.
+func (n *Node) Remind() { n.wait.Go(newReminder(n).run) }
+
+// RefreshPolicies looks at the warninglists now.
+func (n *Node) RefreshPolicies() { n.policies.refresh() }
+
+// PolicyChanged is policyChanged.
+func (n *Node) PolicyChanged() <-chan struct{} { return n.policyChanged() }
+
+// Verdict is verdict.
+func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict, error) {
+	return n.verdict(i, ceiling)
+}

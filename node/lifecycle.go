@@ -171,7 +171,16 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
+	if err = n.openPolicies(); err != nil {
+		return n, err
+	}
+	if err = n.openHistory(); err != nil {
+		return n, err
+	}
 	n.picture = newPicture(n)
+	if err = n.openWatch(); err != nil {
+		return n, err
+	}
 	if err = n.openMesh(); err != nil {
 		return n, err
 	}
@@ -345,6 +354,15 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	if n.history != nil {
+		n.wait.Go(newReminder(n).run)
+	}
+	if n.policies.lists.path != "" {
+		n.wait.Go(n.policies.watch)
+	}
+	if n.watch != nil {
+		n.wait.Go(n.watch.run)
+	}
 	if n.o.Lab != nil {
 		return nil
 	}
@@ -449,6 +467,9 @@ func (n *Node) Close() error {
 			errs = append(errs, n.mesh.Close())
 		}
 		n.wait.Wait()
+		if n.history != nil {
+			errs = append(errs, n.history.Close())
+		}
 		if n.store != nil {
 			errs = append(errs, n.store.Close())
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/api/token"
 	"github.com/watchward/watchward/node/config"
+	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -59,15 +60,19 @@ type Node struct {
 
 	roster     *trust.Roster
 	store      *store.Store
-	mesh       *mesh.Mesh     // nil while the node belongs to no region
-	registrar  *registrar     // nil with mesh
-	outbox     *outbox        // nil with mesh
-	courier    *courier       // nil with mesh
-	pulse      *pulseKeeper   // nil with mesh
-	ledger     *ledger.Ledger // nil with mesh, and in a lab
-	scribe     *scribe        // nil with ledger
-	heed       *heed          // nil with mesh
+	mesh       *mesh.Mesh       // nil while the node belongs to no region
+	registrar  *registrar       // nil with mesh
+	outbox     *outbox          // nil with mesh
+	courier    *courier         // nil with mesh
+	pulse      *pulseKeeper     // nil with mesh
+	ledger     *ledger.Ledger   // nil with mesh, and in a lab
+	scribe     *scribe          // nil with ledger
+	heed       *heed            // nil with mesh
+	history    *history.History // nil when it is off, and in a lab
 	picture    *picture
+	policies   *policies
+	watch      *watch       // nil where no log is named
+	asked      atomic.Int64 // ns, when somebody looked something up
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

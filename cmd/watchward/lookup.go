@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +18,7 @@ import (
 )
 
 func newLookup() *cobra.Command {
-	var hosts, knownOnly bool
+	var hosts, knownOnly, why, traces bool
 	c := &cobra.Command{
 		Use:   "lookup VALUE…|-",
 		Short: "Ask what the mesh knows of something; answered from this node's disk",
@@ -26,6 +28,9 @@ parents, an address the networks that contain it; with --hosts a URL or an e-mai
 address also matches by its host. Empty lines are passed over; a line that can be
 no value is answered with the reason and stops nothing.
 
+VERDICT is what it is worth here: none, detect or block, and a number up to 100. Of
+single values it says why, of more with --why.
+
 SEEN BY and TIMES count what hospitals saw themselves, IMPORTED what they know from
 elsewhere, DISPUTED who calls it a false positive. LAST SEEN OR TOLD is when it was
 seen last, as far as its sources say, or else when it was imported.
@@ -34,10 +39,15 @@ Exit code 0: all are known. 1: some or none are.`,
 		Example: "  watchward lookup evil.example\n  cut -d, -f3 proxy.csv | watchward lookup - --known",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
-			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
-			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
+			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, history: traces, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
+			stream := len(args) == 1 && args[0] == "-"
+			l.reasons, l.why = why || !stream, why || !stream && len(args) == 1
+			l.table.header = []string{"VALUE", "KNOWN", "VERDICT", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
+			if traces {
+				l.table.header = append(l.table.header, "IN YOUR OWN LOGS")
+			}
 			var err error
-			if len(args) == 1 && args[0] == "-" {
+			if stream {
 				l.counts = !l.json
 				if err = l.stream(cmd.Context(), cmd.InOrStdin()); err == nil {
 					err = l.closing(cmd.ErrOrStderr())
@@ -62,13 +72,18 @@ Exit code 0: all are known. 1: some or none are.`,
 		}),
 	}
 	c.Flags().BoolVar(&hosts, "hosts", false, "match URLs and e-mail addresses by their host too")
+	c.Flags().BoolVar(&traces, "history", false, "also say when it was in your own logs")
 	c.Flags().BoolVar(&knownOnly, "known", false, "leave out what nobody knows")
+	c.Flags().BoolVar(&why, "why", false, "say of each value what raised and lowered its verdict")
 	return c
 }
 
 type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
+	history                bool
+	reasons                bool // ask for what verdicts come from
+	why                    bool // show it to people
 	counts                 bool // closing says how many of each there were
 	out                    io.Writer
 
@@ -100,7 +115,7 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 			next++
 		}
 	}
-	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer}, func(a api.LookupAnswer) error {
+	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer, Reasons: l.reasons}, func(a api.LookupAnswer) error {
 		if !fewer {
 			refused()
 			next++
@@ -109,7 +124,26 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 		return nil
 	})
 	refused()
+	if l.history && err == nil {
+		err = l.remember(ctx, answers)
+	}
 	return len(lines), answers, err
+}
+
+// remember asks when the values of answers were in one's own logs.
+func (l *lookup) remember(ctx context.Context, answers []api.LookupAnswer) error {
+	var values []string
+	var of []int
+	for i, a := range answers {
+		if a.Reason == "" && (a.Known || !l.knownOnly) {
+			values, of = append(values, a.Value), append(of, i)
+		}
+	}
+	hunted, err := l.client.Hunt(ctx, values, l.hosts)
+	for j := range hunted.Answers {
+		answers[of[j]].History = &hunted.Answers[j]
+	}
+	return err
 }
 
 // print shows the answers to so many lines.
@@ -133,12 +167,23 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		if l.json {
 			start := len(l.text)
 			l.text = api.AppendAnswer(l.text, &answers[i])
+			if t := answers[i].History; t != nil {
+				own, err := json.Marshal(lookupHistory{t.Seen, t.First, t.Last, t.Count})
+				if err != nil {
+					return err
+				}
+				l.text = append(append(append(l.text[:len(l.text)-1], `,"history":`...), own...), '}')
+			}
 			if line := string(l.text[start:]); !notice.Printable(line) {
 				l.text = append(l.text[:start], escaped(line)...)
 			}
 			l.text = append(l.text, '\n')
 		} else {
-			l.table.add(lookupRow(answers[i])...)
+			row := lookupRow(answers[i])
+			if l.history {
+				row = append(row, ownLogs(answers[i].History))
+			}
+			l.table.add(row...)
 		}
 	}
 	switch {
@@ -148,8 +193,23 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		_, err = l.out.Write(l.text)
 		return err
 	}
-	err = l.table.print(l.out)
+	if err = l.table.print(l.out); err != nil {
+		return err
+	}
 	l.table.header = make([]string, len(l.table.header)) // one heading is enough
+	return l.explain(answers)
+}
+
+// explain says where verdicts come from.
+func (l *lookup) explain(answers []api.LookupAnswer) error {
+	var text bytes.Buffer
+	for _, a := range answers {
+		if l.why && a.Verdict != nil && (a.Known || !l.knownOnly) {
+			fmt.Fprintln(&text)
+			showVerdict(&text, a.Value, a.Verdict)
+		}
+	}
+	_, err := l.out.Write(text.Bytes())
 	return err
 }
 
@@ -177,10 +237,10 @@ func (l *lookup) closing(errOut io.Writer) error {
 func lookupRow(a api.LookupAnswer) []string {
 	if a.Reason != "" {
 		reason, _, _ := strings.Cut(a.Reason, ": tried ") // the list of types is for --json
-		return []string{a.Value, "?", "", "", "", "", "", reason}
+		return []string{a.Value, "?", "", "", "", "", "", "", reason}
 	}
 	if !a.Known {
-		return []string{withUnicode(a.Value), "no", "", "", "", "", "", ""}
+		return []string{withUnicode(a.Value), "no", verdictText(a.Verdict), "", "", "", "", "", ""}
 	}
 	matched := ""
 	if a.Matched != nil {
@@ -195,5 +255,23 @@ func lookupRow(a api.LookupAnswer) []string {
 	if s.Members > 0 {
 		seen = plural(int64(s.Members), "hospital")
 	}
-	return []string{withUnicode(a.Value), "YES", seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+	return []string{withUnicode(a.Value), "YES", verdictText(a.Verdict), seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+}
+
+// lookupHistory is what --json has of one's own logs.
+type lookupHistory struct {
+	Seen  bool     `json:"seen"`
+	First api.Time `json:"first,omitempty"`
+	Last  api.Time `json:"last,omitempty"`
+	Count uint64   `json:"count,omitempty"`
+}
+
+func ownLogs(a *api.HuntAnswer) string {
+	switch {
+	case a == nil || a.Reason != "":
+		return "?"
+	case !a.Seen:
+		return "never"
+	}
+	return fmt.Sprintf("%s, last %s", plural(int64(a.Count), "time"), ago(stamp(a.Last), now()))
 }

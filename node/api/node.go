@@ -46,8 +46,16 @@ type Node interface {
 	Notices(ctx context.Context, q Query) ([]NoticeView, string, error)
 	// Lookup answers each value in its place.
 	Lookup(ctx context.Context, values []string, o LookupOptions) ([]LookupAnswer, error)
+	// Hunt answers for each value, in its place, when it was in the hospital's own logs.
+	Hunt(ctx context.Context, values []string, hosts bool) (HuntAnswers, error)
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
+	// Policies returns a page of what is allowed and denied here, by type and value,
+	// and the cursor of the next page, "" when there is none.
+	Policies(ctx context.Context, q PolicyQuery) ([]PolicyView, string, error)
+	// Decide allows and denies values for a caller of that name, or takes it back, all
+	// or none, and answers in the order asked. It returns when that is durable.
+	Decide(ctx context.Context, by string, asked []PolicyRequest) ([]PolicyView, error)
 	// Members returns every member this node knows of, by name, with its state as far
 	// as the ceiling lets it be known.
 	Members(ctx context.Context, ceiling notice.TLP) ([]MemberView, error)
@@ -66,6 +74,9 @@ type Node interface {
 	Export(ctx context.Context, q ExportQuery, yield func(intel.Stated) error) (ExportCount, error)
 	// Alerts returns a page, newest first, and the cursor of the next page.
 	Alerts(ctx context.Context, q AlertQuery) ([]AlertView, string, error)
+	// Logs returns how this hospital's own logs are read. Only who may see everything
+	// asks.
+	Logs(ctx context.Context) ([]LogView, error)
 	// Follow yields what arrived after the local sequence after, then what
 	// arrives, until ctx ends or yield returns an error, which it returns.
 	// FromNow skips what is stored; the first event then has the present Seq and
@@ -174,6 +185,7 @@ type ExportCount struct {
 type LookupOptions struct {
 	Ceiling notice.TLP
 	Hosts   bool // a URL or an e-mail address also matches by its host
+	Reasons bool // verdicts with their reasons
 }
 
 // AlertQuery selects alerts.

@@ -47,11 +47,15 @@ func (s *Server) register() {
 	lookup := post[LookupRequest](s, "lookup", "/v1/lookup", "What is known of up to 10,000 values")
 	lookup = answering(lookup, "application/json", s.schema(LookupAnswers{}))
 	add(s, route{need: token.Reader, body: true}, lookup, s.lookup)
+	add(s, route{need: token.Reader, ceiling: notice.TLPAmberStrict, body: true},
+		post[HuntRequest](s, "hunt", "/v1/hunt", "When up to 10,000 values were in this hospital's own logs, which have no marking and so count as AMBER+STRICT"), s.hunt)
 	add(s, route{need: token.Reporter, body: true}, submitOperation(s), s.submit)
 	s.registerBundle()
 	s.registerRecords()
 	s.registerRegion()
 	s.registerLedger()
+	s.registerPolicies()
+	s.registerLogs()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("get-cuts", "/v1/region/cuts", "How far this node holds what a member said, for its revocation"), s.getCuts)

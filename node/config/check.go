@@ -17,17 +17,20 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // Bounds of values.
 const (
-	nameCharsMax  = 100
-	bodyMaxLeast  = 64 << 10
-	bodyMaxMost   = 1 << 30
-	listMax       = 64
-	maxAgeLeast   = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
-	maxAgeMost    = 7 * 24 * time.Hour
-	socketPathMax = 100 // bytes; systems allow 104 to 108
+	nameCharsMax                       = 100
+	bodyMaxLeast                       = 64 << 10
+	bodyMaxMost                        = 1 << 30
+	listMax                            = 64
+	maxAgeLeast                        = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
+	maxAgeMost                         = 7 * 24 * time.Hour
+	historyDaysMax, historyPrefixesMax = 400, 8 // as package history has them
+	historyMiBMin, historyMiBMax       = 16, 1 << 20
+	socketPathMax                      = 100 // bytes; systems allow 104 to 108
 )
 
 // problem is a value that cannot work. key may end in an index: mesh.listen[1].
@@ -48,9 +51,27 @@ func (c Config) check() []problem {
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
+	c.checkVerdicts(k)
+	c.checkLogs(k)
+	c.Syslog.check(k, c.Share)
+	c.History.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
+}
+
+// checkVerdicts asks package verdict, which names the field of each value.
+func (c Config) checkVerdicts(k *checker) {
+	_, err := verdict.New(c.Verdicts())
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
+			k.add(field.Field, field.Reason, field.Fix)
+		}
+	}
 }
 
 type checker struct{ found []problem }
@@ -147,6 +168,23 @@ func (m Mesh) check(k *checker) {
 	}
 }
 
+func (h History) check(k *checker) {
+	if h.Days < 0 || h.Days > historyDaysMax {
+		k.add("history.days", fmt.Sprintf("%d is out of range", h.Days), fmt.Sprintf("choose 1 to %d days, or 0 to remember nothing", historyDaysMax))
+	}
+	if h.MiB < historyMiBMin || h.MiB > historyMiBMax {
+		k.add("history.mib", fmt.Sprintf("%d is out of range", h.MiB), fmt.Sprintf("choose %d to %d MiB", historyMiBMin, historyMiBMax))
+	}
+	if len(h.Prefixes) > historyPrefixesMax {
+		k.add("history.prefixes", fmt.Sprintf("the list has %d entries", len(h.Prefixes)), fmt.Sprintf("use at most %d", historyPrefixesMax))
+	}
+	for i, bits := range h.Prefixes {
+		if bits < 8 || bits > 127 {
+			k.add(indexed("history.prefixes", i), fmt.Sprintf("%d is no length of a network", bits), "choose 8 to 31 for IPv4, 32 to 127 for IPv6, such as [16, 48, 64]")
+		}
+	}
+}
+
 func (k *checker) listLength(key string, list []string) {
 	if len(list) > listMax {
 		k.add(key, fmt.Sprintf("the list has %d entries", len(list)), fmt.Sprintf("use at most %d", listMax))
@@ -199,6 +237,7 @@ func locate(path string, text []byte) (map[string]place, error) {
 		return place{}
 	}
 	table := ""
+	lists := map[string]int{} // tables of each so far
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
@@ -207,6 +246,12 @@ func locate(path string, text []byte) (map[string]place, error) {
 			for it := e.Key(); it.Next(); {
 				table = dotted(table, string(it.Node().Data))
 				places[table] = at(it.Node())
+			}
+			if e.Kind == unstable.ArrayTable {
+				where := places[table]
+				lists[table]++
+				table = indexed(table, lists[table]-1)
+				places[table] = where
 			}
 		case unstable.KeyValue:
 			key := table

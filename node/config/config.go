@@ -21,6 +21,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // fileBytesMax bounds the file; a real one has a few kilobytes.
@@ -38,8 +40,16 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
-	Log         Log         `toml:"log"`
-	Metrics     Metrics     `toml:"metrics"`
+	Logs        []LogSource `toml:"logs"`
+	Syslog      Syslog      `toml:"syslog"`
+
+	Block        Block        `toml:"block"`
+	NeverBlock   NeverBlock   `toml:"never_block"`
+	Warninglists Warninglists `toml:"warninglists"`
+
+	History History `toml:"history"`
+	Log     Log     `toml:"log"`
+	Metrics Metrics `toml:"metrics"`
 }
 
 // API configures the HTTP API.
@@ -96,6 +106,41 @@ func (l Ledger) Age() time.Duration {
 	return d
 }
 
+// Block configures what is blocked and not only detected.
+type Block struct {
+	MinMembers int      `toml:"min_members"`
+	Families   []string `toml:"families"`
+	Origins    []string `toml:"origins"`
+}
+
+// NeverBlock names what nothing and nobody blocks.
+type NeverBlock struct {
+	Own       []string `toml:"own"`
+	Suppliers []string `toml:"suppliers"`
+	Clinical  []string `toml:"clinical"`
+}
+
+// Warninglists configures lists of what is known to be harmless.
+type Warninglists struct {
+	Dir string `toml:"dir"` // relative paths start at the node's directory
+}
+
+// Verdicts is the part of a policy that a configuration has.
+func (c Config) Verdicts() verdict.Config {
+	return verdict.Config{
+		Block:      verdict.BlockRule{MinMembers: c.Block.MinMembers, Families: c.Block.Families, Origins: c.Block.Origins},
+		NeverBlock: verdict.NeverBlock{Own: c.NeverBlock.Own, Suppliers: c.NeverBlock.Suppliers, Clinical: c.NeverBlock.Clinical},
+	}
+}
+
+// History configures what is remembered of the hospital's own logs.
+type History struct {
+	Days     int   `toml:"days"` // 0 = nothing is
+	MiB      int   `toml:"mib"`
+	Parents  bool  `toml:"parents"`
+	Prefixes []int `toml:"prefixes"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -118,6 +163,10 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		Block:       Block{Families: []string{}, Origins: []string{}},
+		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
+		Syslog:      Syslog{Allow: []string{}},
+		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -25,6 +25,16 @@ func (s *Store) MayHaveNetwork(p netip.Prefix) bool {
 	return !s.presence.ready.Load() || s.presence.networks.has(s.presence.network(p))
 }
 
+// Presences is another number whenever MayHave may have come to say true where it said
+// false, and 0 until it can say false at all. Ask for it before MayHave, and a no holds
+// for as long as it stays.
+func (s *Store) Presences() uint64 {
+	if !s.presence.ready.Load() {
+		return 0
+	}
+	return 1 + s.presence.keys.added.Load() + s.presence.networks.added.Load()
+}
+
 // A presence knows all indicators that have a summary by 32 bits of a hash, in 5
 // to 11 bytes an indicator. What is not in it has none. With a million
 // indicators one in 4,000 of all others is taken to be in it and asked for in
@@ -170,6 +180,7 @@ func (p *presence) addNetwork(key notice.Key, v []byte) error {
 // most three quarters full, doubled when it is. Reading takes no lock.
 type hashSet struct {
 	table atomic.Pointer[[]atomic.Uint32] // a power of two of slots; 0 = free
+	added atomic.Uint64                   // numbers, each counted after it is in the table
 
 	mu   sync.Mutex // of whoever adds
 	used int
@@ -205,9 +216,10 @@ func (s *hashSet) add(n uint32) {
 		at = find(table, n)
 		table[at].Store(filled(n))
 		s.table.Store(&table)
-		return
+	} else {
+		table[at].Store(filled(n))
 	}
-	table[at].Store(filled(n))
+	s.added.Add(1)
 }
 
 // find returns the slot that has n, or the free one where it belongs. Its place

@@ -103,6 +103,10 @@ var Figures = []Figure{
 	{7, "Situation", "… lookups of 100 meanwhile, p99", "reading-lookup-p99-ms", 0, false, "ms", "lookup-p99-ms", "later, p99"},
 	{7, "Situation", "… RssAnon when all is in the picture", "read-MiB", 300, false, "MiB", "", ""},
 	{7, "Situation", "… while it is asked for, peak", "peak-MiB", 300, false, "MiB", "", ""},
+	{8, "Logs", "eve.json against 1,000,000 indicators, a core", "lines/s/core", 200_000, true, "/s", "grep-lines/s", "grep -F -f"},
+	{8, "Logs", "… a busy log: lookups of those without", "busy-of-idle", 0.9, true, "×", "", ""},
+	{8, "Logs", "… line written → alert, p50", "alert-p50-ms", 0, false, "ms", "", ""},
+	{8, "Logs", "… p99", "alert-p99-ms", 500, false, "ms", "", ""},
 }
 
 // Options of Run.

@@ -60,6 +60,19 @@ type Report struct {
 	Rotated   bool // another file is there now
 	Truncated bool // the file was made shorter, or written anew
 	Lost      bool // the file that State speaks of was not found: lines may be missing
+	// Done are the files that were renamed and are read to their end: who finds one of
+	// them under its new name has read it.
+	Done []Position
+}
+
+// Is reports whether a position is in the file at a path.
+func (p Position) Is(path string) bool {
+	at, err := open(path)
+	if err != nil {
+		return false
+	}
+	defer at.close()
+	return at.is(p)
 }
 
 // A Follower follows the file at one path. It is not safe for concurrent use.
@@ -205,6 +218,7 @@ func (f *Follower) finish(r *Report, yield func(Line) error) (done bool, err err
 		return false, err
 	}
 	err = at.flush(old)
+	r.Done = append(r.Done, at.position())
 	at.close()
 	f.files = f.files[1:]
 	return true, err

@@ -323,3 +323,31 @@ func TestAnyOrder(t *testing.T) {
 		}
 	})
 }
+
+// A renamed file that is read to its end is named, and known under its new name; what is
+// written to it after that is there to be read.
+func TestDoneIsKnownByItsNewName(t *testing.T) {
+	b := start(t)
+	b.write(b.log, "a\n")
+	b.want("a")
+	b.must(os.Rename(b.log, b.log+".1"))
+	b.write(b.log, "b\n")
+	var done []tail.Position
+	for len(b.got) < 1 {
+		r, err := b.f.Poll(func(l tail.Line) error { b.got = append(b.got, string(l.Text)); return nil })
+		b.must(err)
+		done = append(done, r.Done...)
+	}
+	if len(done) != 1 || !done[0].Is(b.log+".1") || done[0].Is(b.log) || done[0].Is(b.log+".2") {
+		t.Fatalf("%+v", done)
+	}
+	b.write(b.log+".1", "c\n")
+	old := tail.Open(b.log+".1", tail.State{done[0]})
+	defer old.Close()
+	var got []string
+	_, err := old.Poll(func(l tail.Line) error { got = append(got, string(l.Text)); return nil })
+	b.must(err)
+	if fmt.Sprint(got) != "[c]" {
+		t.Errorf("after its end it gives %v", got)
+	}
+}
