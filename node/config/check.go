@@ -48,6 +48,7 @@ func (c Config) check() []problem {
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
+	c.Alerts.check(k)
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

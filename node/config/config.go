@@ -38,6 +38,7 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
+	Alerts      Alerts      `toml:"alerts"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
 	Log         Log         `toml:"log"`
@@ -120,6 +121,7 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		Alerts:      Alerts{Digest: "07:00", DigestTo: []string{}, AckTimeout: "15m"},
 		Syslog:      Syslog{Allow: []string{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
