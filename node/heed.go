@@ -72,7 +72,7 @@ func heeded(n *notice.Notice) bool {
 	case n.Assistance != nil:
 		return n.Assistance.Act == notice.ActClaim
 	}
-	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink
 }
 
 // run heeds until the node stops.
@@ -139,6 +139,10 @@ func (h *heed) everything() error {
 	if err != nil {
 		return err
 	}
+	late := store.Query{Kind: notice.KindLink, Since: h.n.now().Add(-supplierBack).UnixMilli()}
+	if err := h.n.each(h.n.ctx, late, h.n.alertSupplier); err != nil {
+		return err
+	}
 	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
@@ -152,6 +156,8 @@ func (h *heed) one(r store.Record) error {
 		return h.n.confirm(*r.Notice.Ref)
 	case notice.KindQuestion:
 		return h.asked(r)
+	case notice.KindLink:
+		return h.n.alertSupplier(r)
 	case notice.KindMayday:
 		if r.Retracted {
 			h.back[r.Author] = true

@@ -168,6 +168,9 @@ func Open(o Options) (n *Node, err error) {
 		}
 		return n, err
 	}
+	if err = n.openAlerting(); err != nil {
+		return n, err
+	}
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
@@ -348,6 +351,7 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	n.startAlerting()
 	if n.o.Lab != nil {
 		return nil
 	}
