@@ -239,6 +239,7 @@ func (e *Engine) within(r *Rule, ev *Event, now int64) bool {
 	told.TLP = notice.Stricter(told.TLP, ev.TLP)
 	e.meta.Told[r.Name] = told
 	if told.Count <= int64(r.Limit) {
+		e.out.keep(nameMeta, nil) // take writes it; beyond the limit no count matters
 		return true
 	}
 	if e.said[r.Name] != e.meta.Hour {
