@@ -124,7 +124,7 @@ func heeded(n *notice.Notice) bool {
 	case n.Assistance != nil:
 		return n.Assistance.Act == notice.ActClaim
 	}
-	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink
 }
 
 // run heeds until the node stops.
@@ -255,6 +255,10 @@ func (h *heed) everything() error {
 	if err != nil {
 		return err
 	}
+	late := store.Query{Kind: notice.KindLink, Since: h.n.now().Add(-supplierBack).UnixMilli()}
+	if err := h.n.each(h.n.ctx, late, h.n.alertSupplier); err != nil {
+		return err
+	}
 	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
@@ -268,6 +272,8 @@ func (h *heed) one(r store.Record) error {
 		return h.n.confirm(*r.Notice.Ref)
 	case notice.KindQuestion:
 		return h.asked(r)
+	case notice.KindLink:
+		return h.n.alertSupplier(r)
 	case notice.KindMayday:
 		return h.mayday(r)
 	}

@@ -168,6 +168,9 @@ func Open(o Options) (n *Node, err error) {
 		}
 		return n, err
 	}
+	if err = n.openAlerting(); err != nil {
+		return n, err
+	}
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
@@ -363,6 +366,7 @@ func (n *Node) Start() error {
 	if n.watch != nil {
 		n.wait.Go(n.watch.run)
 	}
+	n.startAlerting()
 	if n.o.Lab != nil {
 		return nil
 	}

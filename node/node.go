@@ -23,6 +23,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/ledger"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node/alert/sink"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/api/token"
@@ -45,8 +46,9 @@ type Options struct {
 // A Lab is what tests in virtual time replace, since nothing there may wait for
 // the outside: the store is in memory then, and there is no API.
 type Lab struct {
-	Transports []libp2p.Option           // instead of QUIC, TCP and WebSocket
-	Path       func(mesh.Path) mesh.Path // around the accept order of foreign envelopes
+	Transports []libp2p.Option             // instead of QUIC, TCP and WebSocket
+	Path       func(mesh.Path) mesh.Path   // around the accept order of foreign envelopes
+	Sink       func(name string) sink.Sink // instead of what the configuration says; nil where it names none
 }
 
 // A Node is safe for concurrent use.
@@ -73,6 +75,7 @@ type Node struct {
 	policies   *policies
 	watch      *watch       // nil where no log is named
 	asked      atomic.Int64 // ns, when somebody looked something up
+	alerting   *alerting
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry
@@ -206,6 +209,9 @@ func (n *Node) alert(a store.Alert) bool {
 	added, err := n.store.Alert(context.WithoutCancel(n.ctx), a)
 	if err != nil {
 		n.log.Error("alert is not kept", slog.String("kind", a.Kind), slog.Any("err", err))
+	}
+	if added {
+		n.alerting.hear()
 	}
 	return added
 }

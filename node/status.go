@@ -107,6 +107,9 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, w := range n.watch.warnings(n.started, n.now()) {
 		warn(true, w)
 	}
+	for _, w := range n.sinkWarnings() {
+		warn(true, w)
+	}
 	if n.roster == nil {
 		warn(true, "this node belongs to no region yet: found one (watchward region init) or join one (watchward join)")
 		return s, nil

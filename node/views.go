@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
@@ -166,36 +165,6 @@ func (n *Node) Follow(ctx context.Context, after uint64, ceiling notice.TLP, yie
 		}
 		return yield(event)
 	})
-}
-
-// Alerts implements api.Node.
-func (n *Node) Alerts(_ context.Context, q api.AlertQuery) ([]api.AlertView, string, error) {
-	before := uint64(0)
-	if q.Next != "" {
-		var err error
-		if before, err = strconv.ParseUint(q.Next, 10, 64); err != nil {
-			return nil, "", badCursor()
-		}
-	}
-	alerts, err := n.store.Alerts(before, q.Ceiling, q.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	views := make([]api.AlertView, 0, len(alerts))
-	for _, a := range alerts {
-		if a.Time < q.Since {
-			return views, "", nil
-		}
-		v := api.AlertView{ID: strconv.FormatUint(a.ID, 10), Time: api.Time(a.Time), Kind: a.Kind, Severity: a.Severity, TLP: a.TLP.String(), Text: a.Text}
-		for _, ref := range a.Refs {
-			v.Refs = append(v.Refs, ref.String())
-		}
-		views = append(views, v)
-	}
-	if len(alerts) < q.Limit {
-		return views, "", nil
-	}
-	return views, views[len(views)-1].ID, nil
 }
 
 func badCursor() error {

@@ -277,37 +277,6 @@ func lastHeard(when, by string) string {
 	return text
 }
 
-// alertsShown is how many alerts one page has.
-const alertsShown = 100
-
-func newAlerts() *cobra.Command {
-	return &cobra.Command{
-		Use:   "alerts",
-		Short: "What a person should know about, newest first",
-		Args:  cobra.NoArgs,
-		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			list, err := c.Alerts(cmd.Context(), time.Time{}, alertsShown, "")
-			if err != nil {
-				return err
-			}
-			out := cmd.OutOrStdout()
-			if jsonFlag(cmd) {
-				return printJSON(out, list)
-			}
-			if len(list.Alerts) == 0 {
-				fmt.Fprintln(out, "No alerts.")
-				return nil
-			}
-			t := table{header: []string{"WHEN", "SEVERITY", "KIND", "WHAT"}}
-			for _, a := range list.Alerts {
-				t.add(ago(stamp(a.Time), now()), a.Severity, a.Kind, a.Text)
-			}
-			t.print(out)
-			return nil
-		}),
-	}
-}
-
 func newStatus() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",

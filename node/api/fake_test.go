@@ -284,6 +284,26 @@ func (f *fakeNode) Logs(context.Context) ([]api.LogView, error) {
 	return []api.LogView{{Name: "firewall", Path: "/var/log/fw.log", Format: "fortigate", Lines: 7, Hits: 1}}, f.fail
 }
 
+func (f *fakeNode) AckAlert(_ context.Context, id, by string, ceiling notice.TLP) (api.AlertView, bool, error) {
+	return api.AlertView{ID: id, State: "acknowledged", AckBy: by}, id == "1" && ceiling >= notice.TLPAmber, f.fail
+}
+
+func (f *fakeNode) Silences(context.Context) ([]api.SilenceView, error) {
+	return []api.SilenceView{{ID: "1", Why: "scan"}}, f.fail
+}
+
+func (f *fakeNode) Silence(_ context.Context, q api.SilenceRequest, by string) (api.SilenceView, error) {
+	return api.SilenceView{ID: "2", Match: q.Match, Until: api.Time(q.Seconds * 1000), Why: q.Why, By: by}, f.fail
+}
+
+func (f *fakeNode) EndSilence(_ context.Context, id string) (api.SilenceView, bool, error) {
+	return api.SilenceView{ID: id}, id == "1", f.fail
+}
+
+func (f *fakeNode) TestSinks(_ context.Context, name string) ([]api.SinkTest, bool, error) {
+	return []api.SinkTest{{Sink: "mail", OK: true}}, name == "" || name == "mail", f.fail
+}
+
 func (f *fakeNode) Export(_ context.Context, q api.ExportQuery, yield func(intel.Stated) error) (count api.ExportCount, err error) {
 	f.mu.Lock()
 	f.exported = q

@@ -72,11 +72,10 @@ type Node interface {
 	// it, until yield returns an error, which it returns. A slow yield must
 	// hold no lock and no transaction.
 	Export(ctx context.Context, q ExportQuery, yield func(intel.Stated) error) (ExportCount, error)
-	// Alerts returns a page, newest first, and the cursor of the next page.
-	Alerts(ctx context.Context, q AlertQuery) ([]AlertView, string, error)
 	// Logs returns how this hospital's own logs are read. Only who may see everything
 	// asks.
 	Logs(ctx context.Context) ([]LogView, error)
+	AlertsNode
 	// Follow yields what arrived after the local sequence after, then what
 	// arrives, until ctx ends or yield returns an error, which it returns.
 	// FromNow skips what is stored; the first event then has the present Seq and

@@ -36,7 +36,7 @@ func (s *Server) register() {
 	s.registerSituation(read)
 	add(s, read, get("get-indicator", "/v1/indicators", "What is known of one value, with the evidence"), s.getIndicator)
 	add(s, read, get("list-members", "/v1/members", "Who is in the region"), s.listMembers)
-	add(s, read, get("list-alerts", "/v1/alerts", "What a person should know, newest first"), s.listAlerts)
+	s.registerAlerts(read)
 	stream := answering(get("stream", "/v1/stream", "Follow notices as they arrive"), "text/event-stream", nil)
 	stream.Description = "Server-sent events named notice, each with a notice as data. The last of those that arrived together carries an id to go on from."
 	add(s, route{need: token.Reader, stream: true}, stream, s.stream)

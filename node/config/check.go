@@ -52,6 +52,7 @@ func (c Config) check() []problem {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
 	c.checkVerdicts(k)
+	c.Alerts.check(k)
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
 	c.History.check(k)

@@ -40,6 +40,7 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
+	Alerts      Alerts      `toml:"alerts"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
 
@@ -165,6 +166,7 @@ func Default() Config {
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
 		Block:       Block{Families: []string{}, Origins: []string{}},
 		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
+		Alerts:      Alerts{Digest: "07:00", DigestTo: []string{}, AckTimeout: "15m"},
 		Syslog:      Syslog{Allow: []string{}},
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Log:         Log{Level: "info", Format: "text"},

@@ -12,6 +12,8 @@ import (
 const (
 	tableAlert     = 'a' // number → alert
 	tableAlertOnce = 'A' // hash of a dedup key → number
+	tableAlerting  = 'g' // name → what alerting remembers
+	tableOutgoing  = 'G' // sink, 0, number → message that waits for it
 	tableSlot      = 'c' // chain number, seq → slot
 	tableChain     = 'C' // chain number → chain
 	tableContent   = 'd' // content key → item id

@@ -43,6 +43,18 @@ var specialNetworks = [...]struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast (RFC 4291)"},
 }
 
+// Special says what a special-use address is for; false if it is an ordinary one of
+// the internet, or for documentation.
+func Special(a netip.Addr) (what string, special bool) {
+	a = a.Unmap().WithZone("")
+	for _, s := range specialNetworks {
+		if s.prefix.Contains(a) {
+			return s.what, true
+		}
+	}
+	return "", false
+}
+
 // specialNames are the names of IANA's registry of special-use domain names (RFC
 // 6761 and what was registered since) and those that routers and directories make
 // up, each with all below it. Left out are those for documentation (example, test,

@@ -98,6 +98,40 @@ func (c *Client) Alerts(ctx context.Context, since time.Time, limit int, next st
 	return out, err
 }
 
+// AckAlert says that somebody looks after an alert.
+func (c *Client) AckAlert(ctx context.Context, id string) (out api.AlertView, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/alerts/"+url.PathEscape(id)+"/ack", nil, nil, nil, &out)
+	return out, err
+}
+
+// TestSinks sends a test to one sink, or with "" to all.
+func (c *Client) TestSinks(ctx context.Context, sink string) ([]api.SinkTest, error) {
+	var out api.SinkTests
+	query := url.Values{}
+	set(query, "sink", sink)
+	err := c.call(ctx, http.MethodPost, "/v1/alerts/test", query, nil, nil, &out)
+	return out.Sinks, err
+}
+
+// Silences returns what is kept from telling anybody at once.
+func (c *Client) Silences(ctx context.Context) ([]api.SilenceView, error) {
+	var out api.SilencesAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/silences", nil, nil, nil, &out)
+	return out.Silences, err
+}
+
+// Silence makes a silence.
+func (c *Client) Silence(ctx context.Context, q api.SilenceRequest) (out api.SilenceView, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/silences", nil, nil, q, &out)
+	return out, err
+}
+
+// EndSilence ends a silence.
+func (c *Client) EndSilence(ctx context.Context, id string) (out api.SilenceView, err error) {
+	err = c.call(ctx, http.MethodDelete, "/v1/silences/"+url.PathEscape(id), nil, nil, nil, &out)
+	return out, err
+}
+
 func page(since time.Time, limit int, next string) url.Values {
 	query := url.Values{}
 	if !since.IsZero() {
