@@ -26,9 +26,11 @@ const (
 	historySaved  = 10 * time.Second // between two times that it is written down
 	historyAgain  = time.Second      // after an error
 	historyTick   = time.Second / 4
-	historyBatch  = 4096 // values that are looked for at once
-	seenHereMax   = 50   // alerts of one value each, in an hour; then they are counted
-	seenHereRefs  = 10   // notices that one names
+	historyLag    = 5 * time.Second // what a log has is in the history after this, if the watch is not behind
+	secondMax     = 100_000         // values that wait for their second look
+	historyBatch  = 4096            // values that are looked for at once
+	seenHereMax   = 50              // alerts of one value each, in an hour; then they are counted
+	seenHereRefs  = 10              // notices that one names
 )
 
 // errNoHistory: the configuration turned it off.
@@ -135,8 +137,11 @@ type reminder struct {
 
 	mu     sync.Mutex // guards what follows
 	batch  map[notice.Indicator]*news
+	second []look // batches that were looked at once, and found nowhere; the oldest first
+	behind int    // values in second
 	taken  uint64 // up to where the batch goes
-	done   uint64 // up to where it was looked at
+	looked uint64 // up to where it was looked at
+	done   uint64 // up to where all was looked at twice
 	cursor uint64 // what is written down of that
 	saved  time.Time
 	hour   int64
@@ -150,6 +155,15 @@ type news struct {
 	from     store.Record // the first that spoke of it
 	refs     []crypto.ItemID
 	received int64 // the latest
+}
+
+// A look is what was not in the history, and is looked for again when what the logs had
+// before is.
+type look struct {
+	due   time.Time
+	batch map[notice.Indicator]*news
+	size  int // of the batch, when it came
+	taken uint64
 }
 
 func newReminder(n *Node) *reminder { return &reminder{n: n, batch: map[notice.Indicator]*news{}} }
@@ -184,6 +198,9 @@ func (r *reminder) tick() {
 		r.mu.Lock()
 		err := r.look()
 		if err == nil {
+			err = r.again(time.Now())
+		}
+		if err == nil {
 			err = r.save()
 		}
 		r.mu.Unlock()
@@ -200,7 +217,7 @@ func (r *reminder) follow() error {
 	}
 	r.mu.Lock()
 	r.cursor = cursor
-	r.taken = max(r.taken, cursor)
+	r.taken, r.looked = max(r.taken, cursor), max(r.looked, cursor)
 	after := r.taken
 	r.mu.Unlock()
 	return r.n.store.Follow(r.n.ctx, after, 0, func(local uint64, records []store.Record) error {
@@ -260,8 +277,38 @@ func (r *reminder) take(rec *store.Record) {
 
 // look holds the batch against the history. After an error the batch stays.
 func (r *reminder) look() error {
-	values := make([]notice.Indicator, 0, len(r.batch))
-	for i := range r.batch {
+	now := time.Now()
+	if err := r.find(r.batch); err != nil {
+		return err
+	}
+	if r.taken > r.looked {
+		r.second = append(r.second, look{now.Add(historyLag), r.batch, len(r.batch), r.taken})
+		r.behind += len(r.batch)
+		r.looked = r.taken
+	}
+	r.batch = map[notice.Indicator]*news{}
+	if r.behind > secondMax {
+		return r.again(r.second[len(r.second)/2].due)
+	}
+	return nil
+}
+
+// again looks for the second time at what is due.
+func (r *reminder) again(now time.Time) error {
+	for len(r.second) > 0 && !r.second[0].due.After(now) {
+		s := r.second[0]
+		if err := r.find(s.batch); err != nil {
+			return err
+		}
+		r.second, r.behind, r.done = r.second[1:], r.behind-s.size, max(r.done, s.taken)
+	}
+	return nil
+}
+
+// find alerts of what is in the history, and takes it out of the batch.
+func (r *reminder) find(batch map[notice.Indicator]*news) error {
+	values := make([]notice.Indicator, 0, len(batch))
+	for i := range batch {
 		values = append(values, i)
 	}
 	traces, err := r.n.history.Find(values)
@@ -269,15 +316,18 @@ func (r *reminder) look() error {
 		return err
 	}
 	for j, i := range values {
+		t := traces[j]
+		if t.Count == 0 {
+			continue
+		}
 		// What was first seen later is a hit of the logs, and alerted as one.
-		if t := traces[j]; t.Count > 0 && t.First <= r.batch[i].received {
-			if err := r.remind(i, r.batch[i], t); err != nil {
+		if t.First <= batch[i].received {
+			if err := r.remind(i, batch[i], t); err != nil {
 				return err
 			}
 		}
+		delete(batch, i)
 	}
-	clear(r.batch)
-	r.done = r.taken
 	return nil
 }
 

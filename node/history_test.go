@@ -78,11 +78,16 @@ func TestSeenHere(t *testing.T) {
 	b.clock.advance(time.Minute)
 	b.remembers(t, "later.example", 1, 0)
 	b.remembers(t, "last.example", 1, time.Hour)
+	_, o = b.told(t, b.other, crypto.Header{}, o, b.sighting(t, "slow.example"))
 	b.told(t, b.other, crypto.Header{}, o, b.sighting(t, "last.example"))
 	eventually(t, "the last alert", func() bool {
 		return slices.ContainsFunc(b.alerts(t, "seen-here"), func(a api.AlertView) bool { return strings.HasPrefix(a.Text, "last.example") })
 	})
-	if all := b.alerts(t, "seen-here"); len(all) != 3 {
+	b.remembers(t, "slow.example", 1, time.Hour) // its log was read a moment later
+	eventually(t, "the alert at the second look", func() bool {
+		return slices.ContainsFunc(b.alerts(t, "seen-here"), func(a api.AlertView) bool { return strings.HasPrefix(a.Text, "slow.example") })
+	})
+	if all := b.alerts(t, "seen-here"); len(all) != 4 {
 		t.Errorf("%d alerts: %+v", len(all), all)
 	}
 }
