@@ -46,6 +46,7 @@ type Entry struct {
 	held    bool   // belongs here no longer, and waits for a word
 	gone    bool   // in the list no longer
 	leaving bool   // wants to leave with this batch
+	shown   bool   // in what was published last
 }
 
 // A Cause says why a value is not in a feed.

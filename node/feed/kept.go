@@ -96,14 +96,13 @@ func (l *List) restore(raw []byte) {
 			pending = append(pending, op)
 			continue
 		}
+		// Wider limits are no shrink; narrower ones are, and wait as others do.
+		entries, size := l.p.limits()
+		l.entriesMax, l.sizeMax = max(entries, op.entriesMax), max(size, op.sizeMax)
 		l.replay(pending, serial, op.serial)
 		pending = pending[:0]
 		serial, modified = op.serial, op.modified
 		l.peak, l.peakAt, l.shrunk, l.filled, l.empty = op.peak, op.peakAt, op.shrunk, op.filled, op.empty
-		if op.entriesMax < l.entriesMax || op.sizeMax < l.sizeMax { // wider now is no shrink
-			continue
-		}
-		l.entriesMax, l.sizeMax = op.entriesMax, op.sizeMax
 	}
 	if serial == 0 {
 		return

@@ -359,30 +359,30 @@ func (l *List) Commit(now int64) (changed bool, err error) {
 	return true, l.write(append(added, renewed...), removed)
 }
 
-// net returns what was added and removed since the last commit, without what did both.
-// Renewed entries took another's place and are written as it was.
+// net returns what was added to what is published and removed from it. Renewed entries
+// took another's place and are written as it was.
 func (l *List) net() (added, removed, renewed []*Entry) {
 	old := map[notice.Indicator]*Entry{}
 	for _, e := range l.removed {
-		if !e.in && (old[e.Indicator] == nil || e.gone) {
+		if e.shown && !e.in {
+			e.shown = false
 			old[e.Indicator] = e
 		}
 	}
-	seen := make(map[*Entry]bool, len(l.added))
 	for _, e := range l.added {
-		if !e.in || seen[e] {
+		if e.shown || !e.in {
 			continue
 		}
-		seen[e] = true
+		e.shown = true
 		before := old[e.Indicator]
 		delete(old, e.Indicator)
-		if before != nil && l.p.Format != CrowdSec && bytes.Equal(l.p.text(before), l.p.text(e)) {
+		switch {
+		case before == nil:
+			added = append(added, e)
+		case l.p.Format != CrowdSec && bytes.Equal(l.p.text(before), l.p.text(e)):
 			renewed = append(renewed, e)
-			continue
-		}
-		added = append(added, e)
-		if before != nil {
-			removed = append(removed, before)
+		default:
+			added, removed = append(added, e), append(removed, before)
 		}
 	}
 	for _, e := range old {
@@ -614,11 +614,4 @@ func (s *Snapshot) Since(serial uint32) (d Delta, ok bool) {
 		slices.SortFunc(list, byValue)
 	}
 	return d, true
-}
-
-// bytes is the whole text, for tests of formats.
-func (s *Snapshot) bytes() []byte {
-	var b bytes.Buffer
-	_, _ = s.WriteTo(&b)
-	return b.Bytes()
 }
