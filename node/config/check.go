@@ -48,6 +48,8 @@ func (c Config) check() []problem {
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
+	c.checkLogs(k)
+	c.Syslog.check(k, c.Share)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
@@ -199,6 +201,7 @@ func locate(path string, text []byte) (map[string]place, error) {
 		return place{}
 	}
 	table := ""
+	lists := map[string]int{} // tables of each so far
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
@@ -207,6 +210,12 @@ func locate(path string, text []byte) (map[string]place, error) {
 			for it := e.Key(); it.Next(); {
 				table = dotted(table, string(it.Node().Data))
 				places[table] = at(it.Node())
+			}
+			if e.Kind == unstable.ArrayTable {
+				where := places[table]
+				lists[table]++
+				table = indexed(table, lists[table]-1)
+				places[table] = where
 			}
 		case unstable.KeyValue:
 			key := table

@@ -38,6 +38,8 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
+	Logs        []LogSource `toml:"logs"`
+	Syslog      Syslog      `toml:"syslog"`
 	Log         Log         `toml:"log"`
 	Metrics     Metrics     `toml:"metrics"`
 }
@@ -118,6 +120,7 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		Syslog:      Syslog{Allow: []string{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -41,6 +41,21 @@ func fields() []field {
 		{"ledger.mirror", "Keeps a verified copy of the region's ledger, and hands it to members that ask.\nA voter keeps one in any case."},
 		{"ledger.public", "Shows the ledger's tiles and checkpoints without a token to all who reach the API.\nThey hold hashes alone, never a notice."},
 		{"ledger.max_age", "How old the ledger's last checkpoint may be before this node warns, 2m to 168h."},
+		{"logs.name", "What alerts call this log, 1 to 40 characters; each [[logs]] has another.\nRequired."},
+		{"logs.path", "The log: a file, a directory (all files in it) or a pattern such as /var/log/suricata/eve*.json.\nRequired. It is followed through rotation; what is compressed is passed over."},
+		{"logs.format", "auto (the first lines tell), mixed, plain, suricata, zeek, dnsmasq, unbound, bind, msdns, fortigate, panos, sophos or squid.\n\"\" is auto."},
+		{"logs.zone", "Time zone of stamps that name none, such as Europe/Berlin; \"\" is this machine's."},
+		{"logs.share", "Tells the other hospitals what was hit, under share.tlp: the value that they know, when and how often, once a day.\nNever an address, name, user or line of this house. At most 100 values a day of all logs."},
+		{"syslog.udp", "Address on which messages are received over UDP, such as 10.0.0.7:5514; \"\" is none.\nIt must be an inside address of this machine. Whoever can send to it can make alerts."},
+		{"syslog.tcp", "The same over TCP."},
+		{"syslog.tls", "The same over TLS, with tls_cert and tls_key; with tls_clients any address will do."},
+		{"syslog.tls_cert", "PEM file of the certificate chain."},
+		{"syslog.tls_key", "PEM file of the certificate's key."},
+		{"syslog.tls_clients", "PEM file of the authorities whose certificates senders over TLS must have; \"\" asks for none."},
+		{"syslog.allow", "Networks that may send; none: private, link-local and loopback addresses."},
+		{"syslog.format", "As logs.format; \"\" is mixed, each message by its look."},
+		{"syslog.zone", "As logs.zone."},
+		{"syslog.share", "As logs.share."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},
@@ -90,9 +105,17 @@ func render(w io.Writer, c Config, initial bool) error {
 	section := ""
 	for _, f := range fields() {
 		table, name := split(f.key)
+		list := listed(c, table)
 		if table != section {
 			section = table
-			fmt.Fprintf(&b, "[%s]\n", table)
+			if list.IsValid() {
+				renderList(&b, table, list)
+			} else {
+				fmt.Fprintf(&b, "[%s]\n", table)
+			}
+		}
+		if list.IsValid() {
+			continue
 		}
 		for line := range strings.SplitSeq(f.doc, "\n") {
 			b.WriteString("# " + line + "\n")
@@ -107,6 +130,52 @@ func render(w io.Writer, c Config, initial bool) error {
 	return err
 }
 
+// renderList writes the tables of a list, the keys described once; of an empty list
+// one that is commented out.
+func renderList(b *strings.Builder, table string, list reflect.Value) {
+	mark, count := "", list.Len()
+	if count == 0 {
+		mark, count = "#", 1
+	}
+	for i := range count {
+		element := reflect.Zero(list.Type().Elem())
+		if list.Len() > 0 {
+			element = list.Index(i)
+		}
+		fmt.Fprintf(b, "%s[[%s]]\n", mark, table)
+		for _, f := range fields() {
+			of, name := split(f.key)
+			if of != table {
+				continue
+			}
+			if i == 0 {
+				for line := range strings.SplitSeq(f.doc, "\n") {
+					b.WriteString("# " + line + "\n")
+				}
+			}
+			fmt.Fprintf(b, "%s%s = %s\n", mark, name, literal(member(element, name)))
+			if i == 0 {
+				b.WriteByte('\n')
+			}
+		}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+	}
+}
+
+// listed returns the list of tables that a table is one of; not valid if it is one
+// alone.
+func listed(c Config, table string) reflect.Value {
+	if table == "" {
+		return reflect.Value{}
+	}
+	if v := lookup(c, table); v.Kind() == reflect.Slice {
+		return v
+	}
+	return reflect.Value{}
+}
+
 // Reference returns the description of all keys, in Markdown.
 func Reference() string {
 	var b strings.Builder
@@ -118,7 +187,10 @@ func Reference() string {
 		table, name := split(f.key)
 		if table != section {
 			section = table
-			if table != "" {
+			switch {
+			case listed(standard, table).IsValid():
+				fmt.Fprintf(&b, "\n## [[%s]]\n\nAny number of them.\n", table)
+			case table != "":
 				fmt.Fprintf(&b, "\n## [%s]\n", table)
 			}
 			b.WriteString("\n| key | default | meaning |\n| --- | --- | --- |\n")
@@ -136,10 +208,14 @@ func split(key string) (table, name string) {
 	return "", key
 }
 
-// lookup returns the value of a key in c.
+// lookup returns the value of a key in c; of a key of a list's tables, that which one
+// has that does not set it.
 func lookup(c Config, key string) reflect.Value {
 	v := reflect.ValueOf(c)
 	for name := range strings.SplitSeq(key, ".") {
+		if v.Kind() == reflect.Slice {
+			v = reflect.Zero(v.Type().Elem())
+		}
 		v = member(v, name)
 	}
 	return v
