@@ -38,6 +38,7 @@ type Config struct {
 	Ask         Ask         `toml:"ask"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
+	Feeds       Feeds       `toml:"feeds"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
 	Log         Log         `toml:"log"`
@@ -120,6 +121,7 @@ func Default() Config {
 		Ask:         Ask{Answer: AnswerPerson},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
+		Feeds:       Feeds{Stale: "24h"},
 		Syslog:      Syslog{Allow: []string{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}

@@ -116,7 +116,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 				continue
 			}
 			if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
-				walk(f.Type.Elem(), "["+key+"]")
+				walk(f.Type.Elem(), "["+strings.TrimPrefix(table+"."+key, ".")+"]")
 				continue
 			}
 			_, section, _ := strings.Cut("[]\n"+b.String(), "["+table+"]\n")
