@@ -17,6 +17,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // Bounds of values.
@@ -51,9 +52,24 @@ func (c Config) check() []problem {
 	c.Feeds.check(k)
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
+	c.checkVerdicts(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
+}
+
+// checkVerdicts asks package verdict, which names the field of each value.
+func (c Config) checkVerdicts(k *checker) {
+	_, err := verdict.New(c.Verdicts())
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		if field := (*notice.FieldError)(nil); errors.As(err, &field) {
+			k.add(field.Field, field.Reason, field.Fix)
+		}
+	}
 }
 
 type checker struct{ found []problem }

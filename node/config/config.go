@@ -21,6 +21,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // fileBytesMax bounds the file; a real one has a few kilobytes.
@@ -41,8 +43,13 @@ type Config struct {
 	Feeds       Feeds       `toml:"feeds"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
-	Log         Log         `toml:"log"`
-	Metrics     Metrics     `toml:"metrics"`
+
+	Block        Block        `toml:"block"`
+	NeverBlock   NeverBlock   `toml:"never_block"`
+	Warninglists Warninglists `toml:"warninglists"`
+
+	Log     Log     `toml:"log"`
+	Metrics Metrics `toml:"metrics"`
 }
 
 // API configures the HTTP API.
@@ -99,6 +106,33 @@ func (l Ledger) Age() time.Duration {
 	return d
 }
 
+// Block configures what is blocked and not only detected.
+type Block struct {
+	MinMembers int      `toml:"min_members"`
+	Families   []string `toml:"families"`
+	Origins    []string `toml:"origins"`
+}
+
+// NeverBlock names what nothing and nobody blocks.
+type NeverBlock struct {
+	Own       []string `toml:"own"`
+	Suppliers []string `toml:"suppliers"`
+	Clinical  []string `toml:"clinical"`
+}
+
+// Warninglists configures lists of what is known to be harmless.
+type Warninglists struct {
+	Dir string `toml:"dir"` // relative paths start at the node's directory
+}
+
+// Verdicts is the part of a policy that a configuration has.
+func (c Config) Verdicts() verdict.Config {
+	return verdict.Config{
+		Block:      verdict.BlockRule{MinMembers: c.Block.MinMembers, Families: c.Block.Families, Origins: c.Block.Origins},
+		NeverBlock: verdict.NeverBlock{Own: c.NeverBlock.Own, Suppliers: c.NeverBlock.Suppliers, Clinical: c.NeverBlock.Clinical},
+	}
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -123,6 +157,8 @@ func Default() Config {
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
 		Feeds:       Feeds{Stale: "24h"},
 		Syslog:      Syslog{Allow: []string{}},
+		Block:       Block{Families: []string{}, Origins: []string{}},
+		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -74,6 +74,15 @@ func fields() []field {
 		{"syslog.format", "As logs.format; \"\" is mixed, each message by its look."},
 		{"syslog.zone", "As logs.zone."},
 		{"syslog.share", "As logs.share."},
+		{"block.min_members", "How many members must have seen a value before it is blocked here, 0 for never: then values are only detected.\nSo many more must have seen it than dispute it."},
+		{"block.families", "Malware families whose values are blocked, whoever names them: \"Qakbot\"."},
+		{"block.origins", "Sources of imports whose values are blocked: \"misp:ESET\"."},
+		{"never_block.own", "Addresses, networks and names of this hospital: 192.0.2.0/24, hospital.example. They are neither blocked nor detected.\n" +
+			"A name stands for all below it. Private and other special-use ranges are built in."},
+		{"never_block.suppliers", "Those of suppliers. They are detected and never blocked, whatever anybody says or denies."},
+		{"never_block.clinical", "Those that clinical systems need, such as a laboratory's or a vendor's cloud. They are detected and never blocked."},
+		{"warninglists.dir", "Directory with warninglists of MISP (*.json, also below it), read again when it changes; \"\" is none. Relative paths start at the node's directory.\n" +
+			"What they name is detected and not blocked unless it is denied here (watchward deny)."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},

@@ -34,6 +34,7 @@ const (
 	tableWithdrawn = 'w' // chain number, seq, envelope id, hour of expiry → entry
 	tableTally     = 'W' // member number, serial → what is withdrawn of it
 	tableEvidence  = 'x' // subject, item id → evidence
+	tablePolicy    = 'y' // indicator → policy
 	tableMeta      = 'z' // "" → meta
 )
 

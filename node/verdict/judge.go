@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -61,10 +62,10 @@ func New(c Config) (*Judge, error) {
 
 func lowerSet(field string, values []string, problems []error) (map[string]bool, []error) {
 	set := make(map[string]bool, len(values))
-	for _, v := range values {
+	for i, v := range values {
 		v = strings.ToLower(strings.TrimSpace(v))
 		if v == "" {
-			problems = append(problems, &notice.FieldError{Field: field, Reason: "one of them is empty", Fix: "name it, or leave it out"})
+			problems = append(problems, &notice.FieldError{Field: fmt.Sprintf("%s[%d]", field, i), Reason: "it is empty", Fix: "name it, or leave it out"})
 			continue
 		}
 		set[v] = true

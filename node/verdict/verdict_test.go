@@ -418,7 +418,7 @@ func TestConfigProblems(t *testing.T) {
 			t.Errorf("no fix: %s", line)
 		}
 	}
-	want := []string{"block.min_members", "block.families", "never_block.suppliers[0]", "never_block.suppliers[1]", "never_block.suppliers[2]",
+	want := []string{"block.min_members", "block.families[0]", "never_block.suppliers[0]", "never_block.suppliers[1]", "never_block.suppliers[2]",
 		"never_block.clinical[0]", "never_block.clinical[1]", "never_block.clinical[2]", "never_block.own[1]"}
 	if !slices.Equal(fields, want) {
 		t.Errorf("problems of\n%v, want\n%v", fields, want)
