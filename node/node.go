@@ -68,6 +68,7 @@ type Node struct {
 	scribe     *scribe        // nil with ledger
 	heed       *heed          // nil with mesh
 	picture    *picture
+	feeds      *feeds // nil = none is configured
 	policies   policies
 	api        *api.Server
 	tokens     *token.Tokens

@@ -52,6 +52,7 @@ func (s *Server) register() {
 	s.registerRecords()
 	s.registerRegion()
 	s.registerLedger()
+	s.registerFeeds()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("get-cuts", "/v1/region/cuts", "How far this node holds what a member said, for its revocation"), s.getCuts)

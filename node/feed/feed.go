@@ -255,3 +255,18 @@ func (p *Policy) text(e *Entry) []byte {
 	}
 	return bytes.Clone(b)
 }
+
+// Read returns what a person means by a value in this feed: of what it may stand for,
+// the first of a type that the feed takes.
+func (p *Policy) Read(value string) (notice.Indicator, error) {
+	i, err := notice.Detect(value, notice.Options{AllowSpecial: true})
+	if err == nil && p.takes(i.Type) {
+		return i, nil
+	}
+	for _, t := range p.Types {
+		if other, e := notice.Canonical(t, value, notice.Options{AllowSpecial: true}); e == nil {
+			return other, nil
+		}
+	}
+	return i, err
+}

@@ -36,14 +36,15 @@ type List struct {
 
 	entriesMax, sizeMax int // as they are now: lowering them is a shrink too
 
-	epoch   uint64
-	leaving []*Entry // in this batch, counted as a shrink
-	held    int
-	peak    int   // the largest within the window, what the shrink is measured by
-	peakAt  int64 // ms, when the window began
-	shrunk  int   // counted entries that left within the window
-	waiting int64 // ms, since when something waits; 0 = nothing does
-	unfit   map[notice.Indicator]string
+	epoch    uint64
+	building bool
+	leaving  []*Entry // in this batch, counted as a shrink
+	held     int
+	peak     int   // the largest within the window, what the shrink is measured by
+	peakAt   int64 // ms, when the window began
+	shrunk   int   // counted entries that left within the window
+	waiting  int64 // ms, since when something waits; 0 = nothing does
+	unfit    map[notice.Indicator]string
 
 	added, removed []*Entry // since the last commit
 	changes        []change // oldest first
@@ -84,9 +85,14 @@ func (l *List) Get(i notice.Indicator) (e *Entry, held bool) {
 // Has reports whether e is in the list still, as it is.
 func (l *List) Has(e *Entry) bool { return !e.gone }
 
-// Begin starts a build: what Apply does not find until End leaves.
+// All yields the entries by value, those too that wait to leave or do not fit.
+func (l *List) All(yield func(*Entry) bool) { l.values.all(yield) }
+
+// Begin starts a build: what Apply does not find until End leaves, and nothing that
+// is counted leaves before End.
 func (l *List) Begin() {
 	l.epoch++
+	l.building = true
 	l.unfit = map[notice.Indicator]string{}
 }
 
@@ -144,6 +150,7 @@ func (l *List) leave(e *Entry, counted bool) {
 
 // End ends a build. Of what it did not find nobody says anything any more.
 func (l *List) End() {
+	l.building = false
 	var gone []*Entry
 	for e := range l.values.all {
 		if e.epoch != l.epoch {
@@ -242,6 +249,9 @@ func (l *List) fill() {
 func (l *List) settle(now int64) {
 	if now-l.peakAt >= shrinkWindow || now < l.peakAt {
 		l.peak, l.peakAt, l.shrunk = 0, now, 0
+	}
+	if l.building { // what it finds to leave is one shrink
+		return
 	}
 	leaving := slices.DeleteFunc(l.leaving, func(e *Entry) bool { return e.gone || !e.leaving })
 	for _, e := range leaving {
