@@ -357,6 +357,9 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	if n.policies.lists.path != "" {
+		n.wait.Go(n.policies.watch)
+	}
 	if n.o.Lab != nil {
 		return nil
 	}

@@ -11,8 +11,9 @@ import (
 // A candidate is an indicator that may be here and whose presence makes a value
 // known.
 type candidate struct {
-	of     int  // the value's place
-	itself bool // it is what the value was read as
+	of      int  // the value's place
+	reading int  // what it was read as: a place in a list of such
+	itself  bool // it is what the value was read as first
 	notice.Indicator
 }
 
@@ -20,22 +21,30 @@ type candidate struct {
 // specific match first.
 func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions) ([]api.LookupAnswer, error) {
 	answers := make([]api.LookupAnswer, len(values))
+	l := lookup{n: n, o: o, judge: n.judge(), answers: answers, by: make([]int, len(values))}
 	all := make([]candidate, 0, len(values))
 	keys := make([]notice.Key, 0, len(values))
 	var room [readingsMax]notice.Indicator
 	for i, value := range values {
-		answers[i].Value = value
+		answers[i].Value, l.by[i] = value, unread
 		asked, err := readings(room[:0], value)
 		if err != nil {
 			answers[i].Reason = reason(err)
 		} else {
 			answers[i].Type = asked[0].Type.String()
+			if l.judge.Decided() > 0 && l.judge.Decides(asked[0]) {
+				l.by[i], l.readings = len(l.readings), append(l.readings, asked[0])
+			}
 		}
 		first := err == nil
 		for _, reading := range asked {
+			kept := unread
 			n.candidates(reading, o.Hosts, func(c notice.Indicator) bool {
 				if key := c.Key(); n.store.MayHave(key) {
-					all, keys = append(all, candidate{i, first, c}), append(keys, key)
+					if kept == unread {
+						kept, l.readings = len(l.readings), append(l.readings, reading)
+					}
+					all, keys = append(all, candidate{i, kept, first, c}), append(keys, key)
 				}
 				first = false
 				return true
@@ -56,9 +65,15 @@ func (n *Node) Lookup(ctx context.Context, values []string, o api.LookupOptions)
 		}
 		views[j] = summaryView(*s)
 		a.Known, a.Reason, a.Summary, a.Matched = known, "", &views[j], nil
+		if known {
+			l.by[all[j].of] = all[j].reading
+		}
 		if !all[j].itself {
 			a.Matched = &api.Indicator{Type: all[j].Type.String(), Value: all[j].Value}
 		}
+	}
+	if err := l.verdicts(all, summaries); err != nil {
+		return nil, err
 	}
 	return answers, ctx.Err()
 }

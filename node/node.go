@@ -69,7 +69,7 @@ type Node struct {
 	heed       *heed          // nil with mesh
 	picture    *picture
 	feeds      *feeds // nil = none is configured
-	policies   policies
+	policies   *policies
 	api        *api.Server
 	tokens     *token.Tokens
 	registry   *prometheus.Registry

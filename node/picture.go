@@ -44,7 +44,7 @@ type picture struct {
 }
 
 func newPicture(n *Node) *picture {
-	return &picture{n: n, opened: n.store.Last(), now: situation.New(), reading: true}
+	return &picture{n: n, opened: n.store.Last(), now: situation.New(n.warnlisted), reading: true}
 }
 
 // anew makes the picture be made anew.
@@ -53,7 +53,7 @@ func (p *picture) anew() {
 	defer p.mu.Unlock()
 	p.stale = true
 	if p.reading {
-		p.now = situation.New()
+		p.now = situation.New(p.n.warnlisted)
 	}
 	if p.cancel != nil {
 		p.cancel()
@@ -105,7 +105,7 @@ func (p *picture) follow(ctx context.Context) error {
 			p.local = p.opened
 		}
 	}
-	fresh := situation.New()
+	fresh := situation.New(p.n.warnlisted)
 	p.mu.Lock()
 	if p.reading {
 		fresh = p.now // better a part than nothing

@@ -45,9 +45,19 @@ func (n *Node) Indicator(ctx context.Context, typ, value string, ceiling notice.
 		for _, r := range records {
 			view.Evidence = append(view.Evidence, n.view(r, ceiling))
 		}
+		v, err := n.verdict(asked, ceiling)
+		if err != nil {
+			return api.IndicatorView{}, false, err
+		}
+		view.Verdict = verdictView(v, asked)
 		return view, true, nil
 	}
-	return api.IndicatorView{}, false, ctx.Err()
+	if !n.judge().Decides(asked) {
+		return api.IndicatorView{}, false, ctx.Err()
+	}
+	v, err := n.verdict(asked, ceiling)
+	view := api.IndicatorView{Indicator: api.Indicator{Type: asked.Type.String(), Value: asked.Value}, Verdict: verdictView(v, asked)}
+	return view, true, errors.Join(err, ctx.Err())
 }
 
 // Notice implements api.Node.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 )
 
 func newLookup() *cobra.Command {
-	var hosts, knownOnly bool
+	var hosts, knownOnly, why bool
 	c := &cobra.Command{
 		Use:   "lookup VALUE…|-",
 		Short: "Ask what the mesh knows of something; answered from this node's disk",
@@ -25,6 +26,9 @@ length, answered in order as they come. A name also matches indicators on its
 parents, an address the networks that contain it; with --hosts a URL or an e-mail
 address also matches by its host. Empty lines are passed over; a line that can be
 no value is answered with the reason and stops nothing.
+
+VERDICT is what it is worth here: none, detect or block, and a number up to 100. Of
+single values it says why, of more with --why.
 
 SEEN BY and TIMES count what hospitals saw themselves, IMPORTED what they know from
 elsewhere, DISPUTED who calls it a false positive. LAST SEEN OR TOLD is when it was
@@ -35,9 +39,11 @@ Exit code 0: all are known. 1: some or none are.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
-			l.table.header = []string{"VALUE", "KNOWN", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
+			stream := len(args) == 1 && args[0] == "-"
+			l.reasons, l.why = why || !stream, why || !stream && len(args) == 1
+			l.table.header = []string{"VALUE", "KNOWN", "VERDICT", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
 			var err error
-			if len(args) == 1 && args[0] == "-" {
+			if stream {
 				l.counts = !l.json
 				if err = l.stream(cmd.Context(), cmd.InOrStdin()); err == nil {
 					err = l.closing(cmd.ErrOrStderr())
@@ -63,12 +69,15 @@ Exit code 0: all are known. 1: some or none are.`,
 	}
 	c.Flags().BoolVar(&hosts, "hosts", false, "match URLs and e-mail addresses by their host too")
 	c.Flags().BoolVar(&knownOnly, "known", false, "leave out what nobody knows")
+	c.Flags().BoolVar(&why, "why", false, "say of each value what raised and lowered its verdict")
 	return c
 }
 
 type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
+	reasons                bool // ask for what verdicts come from
+	why                    bool // show it to people
 	counts                 bool // closing says how many of each there were
 	out                    io.Writer
 
@@ -100,7 +109,7 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 			next++
 		}
 	}
-	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer}, func(a api.LookupAnswer) error {
+	err := l.client.Lookup(ctx, values, client.LookupOptions{Hosts: l.hosts, KnownOnly: fewer, Reasons: l.reasons}, func(a api.LookupAnswer) error {
 		if !fewer {
 			refused()
 			next++
@@ -148,8 +157,23 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		_, err = l.out.Write(l.text)
 		return err
 	}
-	err = l.table.print(l.out)
+	if err = l.table.print(l.out); err != nil {
+		return err
+	}
 	l.table.header = make([]string, len(l.table.header)) // one heading is enough
+	return l.explain(answers)
+}
+
+// explain says where verdicts come from.
+func (l *lookup) explain(answers []api.LookupAnswer) error {
+	var text bytes.Buffer
+	for _, a := range answers {
+		if l.why && a.Verdict != nil && (a.Known || !l.knownOnly) {
+			fmt.Fprintln(&text)
+			showVerdict(&text, a.Value, a.Verdict)
+		}
+	}
+	_, err := l.out.Write(text.Bytes())
 	return err
 }
 
@@ -177,10 +201,10 @@ func (l *lookup) closing(errOut io.Writer) error {
 func lookupRow(a api.LookupAnswer) []string {
 	if a.Reason != "" {
 		reason, _, _ := strings.Cut(a.Reason, ": tried ") // the list of types is for --json
-		return []string{a.Value, "?", "", "", "", "", "", reason}
+		return []string{a.Value, "?", "", "", "", "", "", "", reason}
 	}
 	if !a.Known {
-		return []string{withUnicode(a.Value), "no", "", "", "", "", "", ""}
+		return []string{withUnicode(a.Value), "no", verdictText(a.Verdict), "", "", "", "", "", ""}
 	}
 	matched := ""
 	if a.Matched != nil {
@@ -195,5 +219,5 @@ func lookupRow(a api.LookupAnswer) []string {
 	if s.Members > 0 {
 		seen = plural(int64(s.Members), "hospital")
 	}
-	return []string{withUnicode(a.Value), "YES", seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+	return []string{withUnicode(a.Value), "YES", verdictText(a.Verdict), seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
 }

@@ -82,6 +82,13 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 	line("arrived", v.Received.String())
 	showContent(line, v)
 	line("note", strings.Join(v.Marks, ", "))
+	if i := v.Indicator; i != nil {
+		if known, err := c.Indicator(cmd.Context(), i.Type, i.Value); err == nil && known.Verdict != nil {
+			line("verdict", verdictText(known.Verdict)+" here; why: watchward show "+i.Value)
+		} else if err != nil && !isMissing(err) {
+			return err
+		}
+	}
 	switch {
 	case n.Proof != nil:
 		line("proof", fmt.Sprintf("item %d of %d, signed by the author (ML-DSA-65 + Ed25519); --json prints it", n.Proof.Index+1, n.Proof.Count))
@@ -172,6 +179,13 @@ func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 	fmt.Fprintf(out, "Seen by %s, %s; imported %s; disputed by %s.\n\n",
 		plural(int64(v.Summary.Members), "hospital"), plural(int64(v.Summary.Sightings), "time"),
 		plural(int64(v.Summary.Reports), "time"), plural(int64(v.Summary.Disputes), "member"))
+	if v.Verdict != nil {
+		showVerdict(out, v.Indicator.Value, v.Verdict)
+		fmt.Fprintln(out)
+	}
+	if len(v.Evidence) == 0 { // it was only decided here
+		return nil
+	}
 	return showList(cmd, api.NoticesAnswer{Notices: v.Evidence}, false, false)
 }
 

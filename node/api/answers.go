@@ -14,6 +14,9 @@ func AppendLookup(b []byte, q LookupRequest) []byte {
 	}
 	b = strconv.AppendBool(append(b, `],"hosts":`...), q.Hosts)
 	b = strconv.AppendBool(append(b, `,"known_only":`...), q.KnownOnly)
+	if q.Reasons {
+		b = append(b, `,"reasons":true`...)
+	}
 	return append(b, '}')
 }
 
@@ -54,18 +57,77 @@ func (r *jsonReader) answer(a *LookupAnswer) error {
 			return err
 		case "matched":
 			a.Matched = &Indicator{}
-			return r.object(func(key string) error {
-				switch key {
-				case "type":
-					return r.parsed(&a.Matched.Type, nil)
-				case "value":
-					return r.parsed(&a.Matched.Value, nil)
-				}
-				return r.skip()
-			})
+			return r.indicator(a.Matched)
 		case "summary":
 			a.Summary = &Summary{}
 			return r.summary(a.Summary)
+		case "verdict":
+			a.Verdict = &VerdictView{}
+			return r.verdict(a.Verdict)
+		}
+		return r.skip()
+	})
+}
+
+func (r *jsonReader) indicator(i *Indicator) error {
+	return r.object(func(key string) error {
+		switch key {
+		case "type":
+			return r.parsed(&i.Type, nil)
+		case "value":
+			return r.parsed(&i.Value, nil)
+		}
+		return r.skip()
+	})
+}
+
+func (r *jsonReader) verdict(v *VerdictView) error {
+	return r.object(func(key string) (err error) {
+		switch key {
+		case "level":
+			return r.parsed(&v.Level, nil)
+		case "score":
+			n, err := r.uint(100)
+			v.Score = int(n)
+			return err
+		case "guarded":
+			v.Guarded, err = r.boolean()
+			return err
+		case "expires":
+			return r.time(&v.Expires)
+		case "matched":
+			v.Matched = &Indicator{}
+			return r.indicator(v.Matched)
+		case "reasons":
+			return r.array(func(int) error {
+				v.Reasons = append(v.Reasons, VerdictReason{})
+				return r.verdictReason(&v.Reasons[len(v.Reasons)-1])
+			})
+		}
+		return r.skip()
+	})
+}
+
+func (r *jsonReader) verdictReason(v *VerdictReason) error {
+	return r.object(func(key string) (err error) {
+		switch key {
+		case "cause":
+			return r.parsed(&v.Cause, nil)
+		case "raised":
+			v.Raised, err = r.boolean()
+			return err
+		case "text":
+			return r.parsed(&v.Text, nil)
+		case "ids":
+			return r.array(func(int) error {
+				id, err := r.text()
+				v.IDs = append(v.IDs, id)
+				return err
+			})
+		case "more":
+			n, err := r.uint(1<<63 - 1)
+			v.More = int(n)
+			return err
 		}
 		return r.skip()
 	})

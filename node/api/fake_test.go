@@ -41,6 +41,8 @@ type fakeNode struct {
 	query       api.Query
 	bundleQuery api.BundleQuery
 	lookedUp    []string
+	policyQuery api.PolicyQuery
+	decided     []api.PolicyRequest
 	exported    api.ExportQuery
 	exports     int           // notices that Export yields
 	importing   chan struct{} // told of each import that begins, unless nil
@@ -208,6 +210,10 @@ func (f *fakeNode) Lookup(_ context.Context, values []string, o api.LookupOption
 		out[i] = api.LookupAnswer{Value: v, Type: "domain"}
 		if v == "evil.example" && o.Ceiling >= notice.TLPAmber {
 			out[i].Known, out[i].Summary = true, &api.Summary{Sightings: 3, Members: 2, FirstSeen: 1_700_000_000_000, TLP: "AMBER"}
+			out[i].Verdict = &api.VerdictView{Level: "detect", Score: 79}
+			if o.Reasons {
+				out[i].Verdict.Reasons = []api.VerdictReason{{Cause: "seen", Raised: true, Text: "seen by 2 members", IDs: []string{knownID}, More: 1}}
+			}
 		}
 	}
 	return out, nil
@@ -218,6 +224,24 @@ func (f *fakeNode) Indicator(_ context.Context, typ, value string, ceiling notic
 		return api.IndicatorView{}, false, nil
 	}
 	return api.IndicatorView{Indicator: api.Indicator{Type: "domain", Value: value}}, true, nil
+}
+
+// Policies has one: evil.example is denied. It is shown why from AMBER+STRICT on.
+func (f *fakeNode) Policies(_ context.Context, q api.PolicyQuery) ([]api.PolicyView, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.policyQuery = q
+	return []api.PolicyView{{Indicator: api.Indicator{Type: "domain", Value: "evil.example"}, Decision: api.DecisionDeny, At: 1_700_000_000_000, Effect: "block"}}, "more", f.fail
+}
+
+func (f *fakeNode) Decide(_ context.Context, by string, asked []api.PolicyRequest) (out []api.PolicyView, _ error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.decided = asked
+	for _, a := range asked {
+		out = append(out, api.PolicyView{Indicator: api.Indicator{Type: "domain", Value: a.Value}, Decision: a.Decision, By: by, Why: a.Why, Effect: "block", Removed: a.Remove})
+	}
+	return out, f.fail
 }
 
 func (f *fakeNode) Members(context.Context, notice.TLP) ([]api.MemberView, error) {

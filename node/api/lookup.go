@@ -15,6 +15,7 @@ type LookupRequest struct {
 	Values    []string `json:"values" maxItems:"10000" doc:"Values of any type, defanged or not"`
 	Hosts     bool     `json:"hosts,omitempty" doc:"A URL or an e-mail address also matches by its host"`
 	KnownOnly bool     `json:"known_only,omitempty" doc:"Leave out what is not known"`
+	Reasons   bool     `json:"reasons,omitempty" doc:"Verdicts with what raised and lowered them, and when they fall. It costs reading all notices of each value: not for bulk"`
 }
 
 // LookupAnswers has the answers in the order of the values.
@@ -29,7 +30,7 @@ func (s *Server) lookup(ctx context.Context, _ *struct{}) (*raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	answers, err := s.c.Node.Lookup(ctx, q.Values, LookupOptions{Ceiling: callerOf(ctx).ceiling, Hosts: q.Hosts})
+	answers, err := s.c.Node.Lookup(ctx, q.Values, LookupOptions{Ceiling: callerOf(ctx).ceiling, Hosts: q.Hosts, Reasons: q.Reasons})
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +58,11 @@ func decodeLookup(body []byte) (q LookupRequest, err error) {
 			case "known_only":
 				q.KnownOnly, err = r.boolean()
 				return err
+			case "reasons":
+				q.Reasons, err = r.boolean()
+				return err
 			}
-			return r.unknown(key, "values, hosts, known_only")
+			return r.unknown(key, "values, hosts, known_only, reasons")
 		})
 		if err == nil && len(q.Values) == 0 {
 			err = &badValue{location: "body.values", reason: "there are no values", fix: `send {"values": ["evil.example"]}`}
@@ -99,8 +103,52 @@ func appendAnswer(b []byte, a *LookupAnswer, escapeHTML bool) []byte {
 	if a.Summary != nil {
 		b = appendSummary(append(b, `,"summary":`...), a.Summary)
 	}
+	if a.Verdict != nil {
+		b = appendVerdict(append(b, `,"verdict":`...), a.Verdict, escapeHTML)
+	}
 	if a.Reason != "" {
 		b = appendString(append(b, `,"reason":`...), a.Reason, escapeHTML)
+	}
+	return append(b, '}')
+}
+
+func appendVerdict(b []byte, v *VerdictView, escapeHTML bool) []byte {
+	b = appendText(append(b, `{"level":`...), v.Level)
+	b = strconv.AppendInt(append(b, `,"score":`...), int64(v.Score), 10)
+	if v.Guarded {
+		b = append(b, `,"guarded":true`...)
+	}
+	if v.Expires != 0 {
+		b = append(v.Expires.appendTo(append(b, `,"expires":"`...)), '"')
+	}
+	if m := v.Matched; m != nil {
+		b = appendText(append(b, `,"matched":{"type":`...), m.Type)
+		b = append(appendString(append(b, `,"value":`...), m.Value, escapeHTML), '}')
+	}
+	for i := range v.Reasons {
+		r := &v.Reasons[i]
+		if b = append(b, ','); i == 0 {
+			b = append(b, `"reasons":[`...)
+		}
+		b = appendText(append(b, `{"cause":`...), r.Cause)
+		b = strconv.AppendBool(append(b, `,"raised":`...), r.Raised)
+		b = appendString(append(b, `,"text":`...), r.Text, escapeHTML)
+		for i, id := range r.IDs {
+			if b = append(b, ','); i == 0 {
+				b = append(b, `"ids":[`...)
+			}
+			b = appendText(b, id)
+		}
+		if len(r.IDs) > 0 {
+			b = append(b, ']')
+		}
+		if r.More != 0 {
+			b = strconv.AppendInt(append(b, `,"more":`...), int64(r.More), 10)
+		}
+		b = append(b, '}')
+	}
+	if len(v.Reasons) > 0 {
+		b = append(b, ']')
 	}
 	return append(b, '}')
 }

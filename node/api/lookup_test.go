@@ -28,10 +28,10 @@ func TestLookup(t *testing.T) {
 	s := start(t, nil)
 	a := s.ask(t, "reader", "POST", "/v1/lookup", `{"values":["evil.example","e\u0301.example","b.example","evil.example"],"hosts":true}`)
 	want := `{"answers":[` +
-		`{"value":"evil.example","type":"domain","known":true,"summary":{"first_seen":"2023-11-14T22:13:20.000Z","sightings":3,"members":2,"reports":0,"disputes":0,"tlp":"AMBER"}},` +
+		`{"value":"evil.example","type":"domain","known":true,"summary":{"first_seen":"2023-11-14T22:13:20.000Z","sightings":3,"members":2,"reports":0,"disputes":0,"tlp":"AMBER"},"verdict":{"level":"detect","score":79}},` +
 		"{\"value\":\"e\u0301.example\",\"type\":\"domain\",\"known\":false}," +
 		`{"value":"b.example","type":"domain","known":false},` +
-		`{"value":"evil.example","type":"domain","known":true,"summary":{"first_seen":"2023-11-14T22:13:20.000Z","sightings":3,"members":2,"reports":0,"disputes":0,"tlp":"AMBER"}}]}` + "\n"
+		`{"value":"evil.example","type":"domain","known":true,"summary":{"first_seen":"2023-11-14T22:13:20.000Z","sightings":3,"members":2,"reports":0,"disputes":0,"tlp":"AMBER"},"verdict":{"level":"detect","score":79}}]}` + "\n"
 	if a.StatusCode != 200 || a.body != want || a.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
@@ -40,6 +40,10 @@ func TestLookup(t *testing.T) {
 	a.decode(t, &got)
 	if len(got.Answers) != 1 || got.Answers[0].Value != "evil.example" {
 		t.Errorf("known only: %s", a.body)
+	}
+	a = s.ask(t, "reader", "POST", "/v1/lookup", `{"values":["evil.example"],"reasons":true}`)
+	if want := `"verdict":{"level":"detect","score":79,"reasons":[{"cause":"seen","raised":true,"text":"seen by 2 members","ids":["` + knownID + `"],"more":1}]}}]}`; !strings.Contains(a.body, want) {
+		t.Errorf("reasons: %s", a.body)
 	}
 }
 
@@ -63,6 +67,9 @@ func TestAnswersAreJSON(t *testing.T) {
 					Reports: rapid.Int().Draw(t, "reports"), Disputes: rapid.Int().Draw(t, "disputes"), TLP: text.Draw(t, "tlp"),
 				}
 			}
+			if rapid.Bool().Draw(t, "verdict") {
+				a.Verdict = drawVerdict(t, text)
+			}
 		}
 		want, err := json.Marshal(api.LookupAnswers{Answers: answers})
 		if err != nil {
@@ -71,7 +78,49 @@ func TestAnswersAreJSON(t *testing.T) {
 		if got := bytes.TrimSuffix(api.AppendAnswers(nil, answers, false), []byte("\n")); !bytes.Equal(got, want) {
 			t.Fatalf("got  %s\nwant %s", got, want)
 		}
+		var sure api.LookupAnswers // as encoding/json reads it: text that is no UTF-8 has become so
+		if err := json.Unmarshal(want, &sure); err != nil {
+			t.Fatal(err)
+		}
+		var back []api.VerdictView
+		if err := api.DecodeAnswers(want, func(a api.LookupAnswer) error {
+			if a.Verdict != nil {
+				back = append(back, *a.Verdict)
+			}
+			return nil
+		}); err != nil {
+			return // numbers below 0, which the rest of an answer may have here
+		}
+		var verdicts []api.VerdictView
+		for _, a := range sure.Answers {
+			if a.Verdict != nil {
+				verdicts = append(verdicts, *a.Verdict)
+			}
+		}
+		if !reflect.DeepEqual(back, verdicts) {
+			t.Fatalf("read back %+v, want %+v", back, verdicts)
+		}
 	})
+}
+
+func drawVerdict(t *rapid.T, text *rapid.Generator[string]) *api.VerdictView {
+	v := &api.VerdictView{
+		Level: text.Draw(t, "level"), Score: rapid.IntRange(0, 100).Draw(t, "score"), Guarded: rapid.Bool().Draw(t, "guarded"),
+		Expires: api.Time(rapid.Int64Range(0, 1<<41).Draw(t, "expires")),
+	}
+	if rapid.Bool().Draw(t, "verdict matched") {
+		v.Matched = &api.Indicator{Type: text.Draw(t, "t"), Value: text.Draw(t, "v")}
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "reasons") {
+		v.Reasons = append(v.Reasons, api.VerdictReason{
+			Cause: text.Draw(t, "cause"), Raised: rapid.Bool().Draw(t, "raised"), Text: text.Draw(t, "text"),
+			IDs: rapid.SliceOfN(text, 0, 3).Draw(t, "ids"), More: rapid.IntRange(0, 1<<40).Draw(t, "more"),
+		})
+		if r := &v.Reasons[len(v.Reasons)-1]; len(r.IDs) == 0 {
+			r.IDs = nil
+		}
+	}
+	return v
 }
 
 func TestOpenAPI(t *testing.T) {

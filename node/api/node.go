@@ -48,6 +48,12 @@ type Node interface {
 	Lookup(ctx context.Context, values []string, o LookupOptions) ([]LookupAnswer, error)
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
+	// Policies returns a page of what is allowed and denied here, by type and value,
+	// and the cursor of the next page, "" when there is none.
+	Policies(ctx context.Context, q PolicyQuery) ([]PolicyView, string, error)
+	// Decide allows and denies values for a caller of that name, or takes it back, all
+	// or none, and answers in the order asked. It returns when that is durable.
+	Decide(ctx context.Context, by string, asked []PolicyRequest) ([]PolicyView, error)
 	// Members returns every member this node knows of, by name, with its state as far
 	// as the ceiling lets it be known.
 	Members(ctx context.Context, ceiling notice.TLP) ([]MemberView, error)
@@ -174,6 +180,7 @@ type ExportCount struct {
 type LookupOptions struct {
 	Ceiling notice.TLP
 	Hosts   bool // a URL or an e-mail address also matches by its host
+	Reasons bool // verdicts with their reasons
 }
 
 // AlertQuery selects alerts.

@@ -53,6 +53,7 @@ func (s *Server) register() {
 	s.registerRegion()
 	s.registerLedger()
 	s.registerFeeds()
+	s.registerPolicies()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("get-cuts", "/v1/region/cuts", "How far this node holds what a member said, for its revocation"), s.getCuts)

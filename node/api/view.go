@@ -211,7 +211,28 @@ type LookupAnswer struct {
 	Known   bool       `json:"known"`
 	Matched *Indicator `json:"matched,omitempty" doc:"What it matched, when that is not the value itself: a parent domain, a network"`
 	Summary *Summary   `json:"summary,omitempty"`
-	Reason  string     `json:"reason,omitempty" doc:"Why the value could not be looked up"`
+	// Verdict is of known values, and of those that are allowed or denied here.
+	Verdict *VerdictView `json:"verdict,omitempty" doc:"What the value is worth here; of what is not known only where it is allowed or denied here"`
+	Reason  string       `json:"reason,omitempty" doc:"Why the value could not be looked up"`
+}
+
+// VerdictView says what a value is worth to this node, within the caller's ceiling.
+type VerdictView struct {
+	Level   string          `json:"level" enum:"none,detect,block" doc:"What this node does about it; block only by its own policy"`
+	Score   int             `json:"score" doc:"0 to 100: what the words of members are worth now, by number, kind, age and disputes"`
+	Guarded bool            `json:"guarded,omitempty" doc:"It is in no feed: never blocked here, or on a warninglist"`
+	Expires Time            `json:"expires,omitempty" doc:"With reasons: when the level falls if nobody says anything more"`
+	Matched *Indicator      `json:"matched,omitempty" doc:"With reasons: what the words speak of, when that is not the value itself"`
+	Reasons []VerdictReason `json:"reasons,omitempty" doc:"What raised it, then what lowered it"`
+}
+
+// VerdictReason is one thing that raised or lowered a verdict.
+type VerdictReason struct {
+	Cause  string   `json:"cause" doc:"A stable word: seen, reported, block-members, block-family, block-origin, denied raise; age, disputed, retracted, expired, drill, allowed, warninglist, special-use, own, supplier, clinical lower"`
+	Raised bool     `json:"raised" doc:"Else lowered"`
+	Text   string   `json:"text"`
+	IDs    []string `json:"ids,omitempty" doc:"The notices behind it, the latest first, up to 50"`
+	More   int      `json:"more,omitempty" doc:"Notices that ids leaves out"`
 }
 
 // IndicatorView is one indicator with its evidence, newest first.
@@ -219,6 +240,7 @@ type IndicatorView struct {
 	Indicator Indicator    `json:"indicator"`
 	Matched   *Indicator   `json:"matched,omitempty" doc:"What it matched, when that is not the value itself"`
 	Summary   Summary      `json:"summary"`
+	Verdict   *VerdictView `json:"verdict,omitempty" doc:"What it is worth here, with reasons"`
 	Evidence  []NoticeView `json:"evidence" doc:"The notices behind it, at most 100"`
 	More      bool         `json:"more,omitempty" doc:"There is more evidence than shown"`
 }

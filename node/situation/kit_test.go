@@ -113,7 +113,7 @@ func ask(n int) situation.Ask {
 
 // picture is made of facts, in their order.
 func picture(facts ...situation.Fact) *situation.Picture {
-	p := situation.New()
+	p := situation.New(nil)
 	for _, f := range facts {
 		p.Add(f, now)
 	}

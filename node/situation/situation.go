@@ -123,11 +123,12 @@ func (e *entry) compare(b *entry) int {
 	return cmp.Or(e.Order.compare(b.Order), slices.Compare(e.ID[:], b.ID[:]))
 }
 
-// New returns an empty picture.
-func New() *Picture {
+// New returns an empty picture. listed, unless nil, says which values are known to be
+// harmless or everybody's: those spread only as far as people report them.
+func New(listed func(notice.Indicator) bool) *Picture {
 	return &Picture{
 		authors: map[crypto.MemberID]uint32{}, shelves: map[shelfKey]*shelf{}, byID: map[crypto.ItemID]*entry{},
-		ahead: map[reference]taken{}, spread: newSpread(),
+		ahead: map[reference]taken{}, spread: newSpread(listed),
 	}
 }
 

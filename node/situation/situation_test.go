@@ -114,7 +114,7 @@ func TestCeiling(t *testing.T) {
 		facts := anyFacts(t)
 		full := picture(facts...)
 		for ceiling := notice.TLPClear; ceiling <= notice.TLPRed; ceiling++ {
-			part := situation.New()
+			part := situation.New(nil)
 			for _, f := range facts {
 				if f.TLP <= ceiling || f.Notice.Kind == notice.KindRetraction {
 					part.Add(f, now)

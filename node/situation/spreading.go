@@ -63,6 +63,7 @@ type What struct {
 // what such a one takes is 56 + 32 bytes and two places in an index, and no pointers.
 type spread struct {
 	common   common
+	listed   func(notice.Indicator) bool // nil = nothing is
 	members  []member
 	subjects rows[subject]
 	byKey    *index // of subjects
@@ -142,8 +143,8 @@ type last struct {
 	member uint32
 }
 
-func newSpread() *spread {
-	s := &spread{common: parseCommon(commonFile), back: map[uint32]*taken{}, hours: map[hourKey]uint32{}, floor: -1}
+func newSpread(listed func(notice.Indicator) bool) *spread {
+	s := &spread{listed: listed, common: parseCommon(commonFile), back: map[uint32]*taken{}, hours: map[hourKey]uint32{}, floor: -1}
 	s.byKey = newIndex(func(row uint32) []byte { return s.subjects.at(row).key[:] })
 	s.byID = newIndex(func(row uint32) []byte { return s.seen.at(row).id[:] })
 	return s
@@ -220,8 +221,10 @@ func (s *spread) subjectsOf(f *Fact) []seenSubject {
 	out := make([]seenSubject, 0, 3)
 	i := *f.Notice.Indicator
 	// Whoever imports or counts names an origin; a person who reports has none.
-	auto := address(i.Type) && f.Notice.Origin != nil
-	if !s.common.has(i) || address(i.Type) && !auto {
+	machine := f.Notice.Origin != nil
+	auto := address(i.Type) && machine
+	common := s.common.has(i) && (auto || !address(i.Type))
+	if !common && !(machine && s.listed != nil && s.listed(i)) {
 		out = append(out, seenSubject{i.Key(), i.Value, auto})
 	}
 	if c := f.Notice.Context; c != nil {

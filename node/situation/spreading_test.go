@@ -88,7 +88,7 @@ func TestSpreadingEnds(t *testing.T) {
 // TestStarted: it is told once, for whom it may be, and again when more may know it or
 // when it is a new one.
 func TestStarted(t *testing.T) {
-	p := situation.New()
+	p := situation.New(nil)
 	expect := func(f situation.Fact, at int64, want ...notice.TLP) {
 		t.Helper()
 		var got []notice.TLP
@@ -232,7 +232,7 @@ const million = 1_000_000
 // that others see too, with what each member says of itself.
 func crowded(tb testing.TB) *situation.Picture {
 	tb.Helper()
-	p := situation.New()
+	p := situation.New(nil)
 	id := 0
 	next := func() int { id++; return id }
 	for m := range 200 {

@@ -187,7 +187,13 @@ func newWord(id crypto.ItemID, index int, n *notice.Notice, tlp notice.TLP, exer
 	w := word{id: id, index: index, notice: n, about: subject(n)}
 	w.evidence = evidence{
 		kind: n.Kind, tlp: tlp, exercise: exercise, count: n.Count,
-		first: n.FirstSeen, last: n.LastSeen, expiry: min(n.DefaultExpiry(), expiry) + late,
+		first: n.FirstSeen, last: n.LastSeen, expiry: min(n.DefaultExpiry(), expiry) + late, whole: true,
+	}
+	if n.Origin != nil {
+		w.evidence.source = n.Origin.Source
+	}
+	if n.Context != nil {
+		w.evidence.family = n.Context.Family
 	}
 	if n.FirstSeen == 0 {
 		w.evidence.first = n.Created

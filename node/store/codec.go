@@ -364,27 +364,45 @@ type evidence struct {
 	first, last int64
 	count       uint64
 	expiry      int64
+
+	// Whose word it is, and of what. whole says that both are known: evidence of
+	// before they were kept lacks them, and only the notice tells.
+	whole          bool
+	source, family string
 }
 
 func (e *evidence) appendTo(b []byte) []byte {
-	b = append(b, byte(e.kind), byte(e.tlp)|bits(e.retracted, e.exercise)<<4)
+	named := e.source != "" || e.family != ""
+	b = append(b, byte(e.kind), byte(e.tlp)|bits(e.retracted, e.exercise, e.whole, named)<<4)
 	b = binary.AppendUvarint(b, uint64(e.member))
 	b = putTime(b, e.first)
 	b = putTime(b, max(e.last-e.first, 0))
 	b = binary.AppendUvarint(b, e.count)
-	return putTime(b, e.expiry)
+	b = putTime(b, e.expiry)
+	if named {
+		b = append(binary.AppendUvarint(b, uint64(len(e.source))), e.source...)
+		b = append(b, e.family...)
+	}
+	return b
 }
 
 func decodeEvidence(v []byte) (evidence, error) {
 	r := reader{b: v}
 	e := evidence{kind: notice.Kind(r.byte())}
 	c := r.byte()
-	e.tlp, e.retracted, e.exercise = notice.TLP(c&15), c&16 != 0, c&32 != 0
+	e.tlp, e.retracted, e.exercise, e.whole = notice.TLP(c&15), c&16 != 0, c&32 != 0, c&64 != 0
 	e.member = uint32(r.uvarint())
 	e.first = r.time()
 	e.last = e.first + r.time()
 	e.count = r.uvarint()
 	e.expiry = r.time()
+	if c&128 != 0 {
+		e.source = string(r.bytes(int(min(r.uvarint(), notice.ValueMax+1))))
+		e.family = string(r.bytes(len(r.b)))
+		if e.source == "" && e.family == "" {
+			return e, fmt.Errorf("evidence without its names: %w", errCorrupt)
+		}
+	}
 	if e.tlp > notice.TLPRed {
 		return e, fmt.Errorf("evidence marked %d: %w", e.tlp, errCorrupt)
 	}

@@ -19,6 +19,7 @@ const lookupBytesMax = 1 << 20
 type LookupOptions struct {
 	Hosts     bool // a URL or e-mail address also matches by its host
 	KnownOnly bool // no answers for what is not known
+	Reasons   bool // verdicts with their reasons; not for bulk
 }
 
 // Lookup answers any number of values in their order, in several requests if
@@ -31,7 +32,7 @@ func (c *Client) Lookup(ctx context.Context, values []string, o LookupOptions, y
 			size += len(values[n]) + 4
 			n++
 		}
-		err := c.lookup(ctx, api.LookupRequest{Values: values[:n], Hosts: o.Hosts, KnownOnly: o.KnownOnly}, yield)
+		err := c.lookup(ctx, api.LookupRequest{Values: values[:n], Hosts: o.Hosts, KnownOnly: o.KnownOnly, Reasons: o.Reasons}, yield)
 		var e *Error
 		if n > 1 && errors.As(err, &e) && e.Problem != nil && e.Problem.Status == http.StatusRequestEntityTooLarge {
 			limit = size / 4
