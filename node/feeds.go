@@ -31,7 +31,6 @@ const (
 	feedSaved     = time.Second // who fetched is written down as often
 	feedAgain     = time.Second // after an error
 	poisonedMax   = 20          // alerts that a value is guarded, in an hour
-	feedWordsMax  = wordsMax    // of one value
 	feedTokenSoon = 30 * 24 * time.Hour
 )
 
@@ -157,7 +156,7 @@ func (f *feeds) run() {
 	defer look.Stop()
 	defer save.Stop()
 	defer due.Stop()
-	f.decided = f.decisions()
+	f.decided = f.n.decided()
 	changed := f.n.policyChanged()
 	said, stop := f.begin(false)
 	defer func() { stop() }()
@@ -219,25 +218,25 @@ func (f *feeds) withdrawn() {
 	}
 }
 
-// A said is a value with all that was said of it.
-type said struct {
+// spoken is a value with all that was said of it.
+type spoken struct {
 	notice.Indicator
 	words     []verdict.Word
 	uncounted bool
 }
 
 // begin starts to make the lists from all that is stored. stop ends it early.
-func (f *feeds) begin(uncounted bool) (<-chan []said, func()) {
+func (f *feeds) begin(uncounted bool) (<-chan []spoken, func()) {
 	ctx, cancel := context.WithCancel(f.n.ctx)
 	f.building, f.fresh = true, map[notice.Indicator]bool{}
 	for _, s := range f.lists {
 		s.list.Begin()
 	}
-	out, gone := make(chan []said), make(chan struct{})
+	out, gone := make(chan []spoken), make(chan struct{})
 	go func() {
 		defer close(gone)
 		for {
-			err := f.n.eachSaid(ctx, f.types, func(batch []said) error {
+			err := f.n.eachSaid(ctx, f.types, func(batch []spoken) error {
 				for i := range batch {
 					batch[i].uncounted = uncounted
 				}
@@ -267,7 +266,7 @@ func (f *feeds) begin(uncounted bool) (<-chan []said, func()) {
 }
 
 // take judges what a build found. What was judged meanwhile by later words stays.
-func (f *feeds) take(batch []said) {
+func (f *feeds) take(batch []spoken) {
 	now := f.n.now().UnixMilli()
 	for i := range batch {
 		if !f.fresh[batch[i].Indicator] {
@@ -501,115 +500,58 @@ func (n *Node) subjects(r *store.Record) (out []notice.Indicator, err error) {
 }
 
 // wordsFor returns what was said of a value itself.
-func (n *Node) wordsFor(i notice.Indicator) (out []verdict.Word, err error) {
+func (n *Node) wordsFor(i notice.Indicator) ([]verdict.Word, error) {
 	if !n.store.MayHave(i.Key()) {
 		return nil, nil
 	}
-	records, err := n.store.Evidence(i.Key(), 0, feedWordsMax)
-	for k := range records {
-		out = append(out, wordOf(&records[k], i))
-	}
-	return out, err
+	return n.wordsOf(nil, i, 0)
 }
 
-func wordOf(r *store.Record, about notice.Indicator) verdict.Word {
-	w := verdict.NewWord(r.ID, r.Author, r.Notice, about)
-	w.Expires, w.TLP, w.Retracted, w.Exercise = min(w.Expires, r.Expiry), r.TLP, r.Retracted, r.Exercise
-	return w
-}
-
-// eachSaid yields all values of some types with all that counts of what was said of
-// them, and those that are denied here of which nobody says anything. It reads what is
-// stored from end to end, several times if there is more than memory is for.
-func (n *Node) eachSaid(ctx context.Context, types map[notice.Type]bool, yield func([]said) error) error {
-	stats, err := n.store.Stats()
-	if err != nil {
-		return err
-	}
-	shards := byte(min(stats.Indicators/feedShard+1, 255))
+// eachSaid yields all values of some types with what was said of them, and those that
+// are denied here of which nobody says anything.
+func (n *Node) eachSaid(ctx context.Context, types map[notice.Type]bool, yield func([]spoken) error) error {
 	denied := map[notice.Indicator]bool{}
-	for i, no := range n.decisions() {
+	for i, no := range n.decided() {
 		if no && types[i.Type] {
 			denied[i] = true
 		}
 	}
-	for shard := range shards {
-		if err := n.eachSaidOf(ctx, types, shard, shards, denied, yield); err != nil {
-			return err
-		}
-	}
-	var batch []said
-	for i := range denied {
-		batch = append(batch, said{Indicator: i})
-	}
-	if len(batch) == 0 {
-		return nil
-	}
-	return yield(batch)
-}
-
-func (n *Node) eachSaidOf(ctx context.Context, types map[notice.Type]bool, shard, shards byte, denied map[notice.Indicator]bool, yield func([]said) error) error {
-	words := map[notice.Indicator][]verdict.Word{}
-	texts := map[string]string{} // sources and families, each once
-	intern := func(s string) string {
-		if t, ok := texts[s]; ok {
-			return t
-		}
-		s = strings.Clone(s)
-		texts[s] = s
-		return s
-	}
-	err := n.each(ctx, store.Query{}, func(r store.Record) error {
-		switch r.Notice.Kind {
-		case notice.KindSighting, notice.KindIndicator, notice.KindDispute:
-		default:
+	batch := make([]spoken, 0, feedBatch)
+	add := func(s spoken) error {
+		if batch = append(batch, s); len(batch) < feedBatch {
 			return nil
 		}
-		values, err := n.subjects(&r)
-		if err != nil {
-			return err
-		}
-		for _, v := range values {
-			if !types[v.Type] || shards > 1 && v.Key()[1]%shards != shard {
-				continue
-			}
-			v.Value = strings.Clone(v.Value)
-			w := wordOf(&r, v)
-			w.Source, w.Family = intern(w.Source), intern(w.Family)
-			words[v] = append(words[v], w)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+		full := batch
+		batch = make([]spoken, 0, feedBatch)
+		return yield(full)
 	}
-	batch := make([]said, 0, feedBatch)
-	for i, list := range words {
+	err := n.store.EachWords(ctx, func(i notice.Indicator, said []store.Word) error {
+		if !types[i.Type] {
+			return nil
+		}
 		delete(denied, i)
-		batch = append(batch, said{Indicator: i, words: list})
-		if len(batch) < feedBatch {
-			continue
+		i.Value = strings.Clone(i.Value) // not the whole of what it was read from
+		return add(spoken{Indicator: i, words: wordsAbout(nil, said, i)})
+	})
+	for i := range denied {
+		if err == nil {
+			err = add(spoken{Indicator: i})
 		}
-		if err := yield(batch); err != nil {
-			return err
-		}
-		batch = make([]said, 0, feedBatch)
 	}
-	if len(batch) == 0 {
-		return nil
+	if err == nil && len(batch) > 0 {
+		err = yield(batch)
 	}
-	return yield(batch)
+	return err
 }
 
-// decisions returns what is denied here (true) and allowed here.
-func (n *Node) decisions() map[notice.Indicator]bool {
-	out := map[notice.Indicator]bool{}
-	list, err := n.store.Policies()
-	if err != nil {
-		n.log.Error("what is decided here is not read", slog.Any("err", err))
-	}
-	for _, p := range list {
-		out[p.Indicator] = p.Denied
+// decided returns what is denied here (true) and what is allowed.
+func (n *Node) decided() map[notice.Indicator]bool {
+	p := n.policies
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[notice.Indicator]bool, len(p.decided))
+	for i, s := range p.decided {
+		out[i] = s.Denied
 	}
 	return out
 }
@@ -617,7 +559,7 @@ func (n *Node) decisions() map[notice.Indicator]bool {
 // redecide takes up at once what was decided here: the lists are made anew after it,
 // which takes longer.
 func (f *feeds) redecide() {
-	now := f.decisions()
+	now := f.n.decided()
 	var changed []notice.Indicator
 	for i, denied := range now {
 		if was, ok := f.decided[i]; !ok || was != denied {
@@ -683,4 +625,4 @@ func asNetwork(i notice.Indicator) (netip.Prefix, bool) {
 }
 
 // warninglists are those that the policy of now knows.
-func (n *Node) warninglists() *warninglist.Set { return nil }
+func (n *Node) warninglists() *warninglist.Set { return n.policies.now.Load().lists }

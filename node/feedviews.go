@@ -263,7 +263,7 @@ func (f *feeds) DiffFeed(ctx context.Context, name string, q api.FeedDiffRequest
 			out[i] = d.Reason
 		}
 	}
-	err = f.n.eachSaid(ctx, types, func(batch []said) error {
+	err = f.n.eachSaid(ctx, types, func(batch []spoken) error {
 		for _, b := range batch {
 			judge(b.Indicator, b.words)
 		}
@@ -330,7 +330,7 @@ func (f *feeds) candidate(s *feedState, q api.FeedDiffRequest) (feed.Policy, *ve
 			return p, nil, err
 		}
 	}
-	decided := f.n.decisions()
+	decided := f.n.decided()
 	for list, denied := range map[*[]string]bool{&q.Allow: false, &q.Deny: true} {
 		for _, value := range *list {
 			i, err := notice.Detect(value, notice.Options{AllowSpecial: true})
