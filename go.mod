@@ -22,6 +22,7 @@ require (
 	github.com/libp2p/go-libp2p v0.51.0 // QUIC, TCP and WebSocket under one identity
 	github.com/libp2p/go-libp2p-pubsub v0.19.0 // GossipSub
 	github.com/marcopolo/simnet v0.0.7 // tests: a network with bandwidth and latency in virtual time, under real QUIC
+	github.com/miekg/dns v1.1.72 // zone transfers of policy zones: SOA, AXFR, IXFR, NOTIFY, TSIG
 	github.com/multiformats/go-multiaddr v0.16.1 // libp2p's addresses
 	github.com/multiformats/go-multistream v0.6.1 // names the protocol of a stream on one certain connection
 	github.com/pelletier/go-toml/v2 v2.4.3 // strict TOML with places in its errors
@@ -97,7 +98,6 @@ require (
 	github.com/marten-seemann/tcp v0.0.0-20210406111302-dfbc87cc63fd // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
-	github.com/miekg/dns v1.1.72 // indirect
 	github.com/mikioh/tcpinfo v0.0.0-20190314235526-30a79bb1804b // indirect
 	github.com/mikioh/tcpopt v0.0.0-20190314235656-172688c1accc // indirect
 	github.com/minio/sha256-simd v1.0.1 // indirect

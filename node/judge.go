@@ -121,13 +121,18 @@ func (n *Node) words(i notice.Indicator, ceiling notice.TLP) (out []verdict.Word
 // wordsOf appends what was said of one thing.
 func (n *Node) wordsOf(out []verdict.Word, about notice.Indicator, ceiling notice.TLP) ([]verdict.Word, error) {
 	said, err := n.store.Words(about.Key(), ceiling)
+	return wordsAbout(out, said, about), err
+}
+
+// wordsAbout appends words of the store about one thing.
+func wordsAbout(out []verdict.Word, said []store.Word, about notice.Indicator) []verdict.Word {
 	for _, w := range said {
 		out = append(out, verdict.Word{
 			ID: w.ID, Author: w.Author, Kind: w.Kind, About: about, Seen: w.Last, Expires: w.Expiry,
 			Source: w.Source, Family: w.Family, TLP: w.TLP, Retracted: w.Retracted, Exercise: w.Exercise,
 		})
 	}
-	return out, err
+	return out
 }
 
 // unread is the place of a reading that has no verdict.

@@ -196,6 +196,9 @@ func Open(o Options) (n *Node, err error) {
 	if o.Lab != nil {
 		return n, nil
 	}
+	if err = n.openFeeds(); err != nil {
+		return n, err
+	}
 	return n, n.openAPI()
 }
 
@@ -316,8 +319,14 @@ func (n *Node) openAPI() error {
 	if n.tokens, err = token.Open(filepath.Join(n.o.Dir, tokensFile), n.o.Now); err != nil {
 		return err
 	}
-	a := n.o.Settings.API
+	a, c := n.o.Settings.API, n.o.Settings.Feeds
+	var lists api.Feeds // nil, and not a nil *feeds
+	if n.feeds != nil {
+		lists = n.feeds
+		n.registry.MustRegister(fetchAges{n.feeds.fetches})
+	}
 	n.api, err = api.New(api.Config{
+		Feeds: lists, FeedsListen: c.Listen, FeedsCert: c.TLSCert, FeedsKey: c.TLSKey,
 		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
 		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version, Name: n.name,
 		Registerer: n.registry, Gatherer: n.registry, MetricsPublic: n.o.Settings.Metrics.Public, LedgerPublic: n.o.Settings.Ledger.Public, Log: n.log,
@@ -369,6 +378,10 @@ func (n *Node) Start() error {
 	n.startAlerting()
 	if n.o.Lab != nil {
 		return nil
+	}
+	if n.feeds != nil {
+		n.wait.Go(n.feeds.run)
+		n.feeds.dns.start()
 	}
 	if err := n.api.Start(); err != nil {
 		return err
@@ -470,9 +483,15 @@ func (n *Node) Close() error {
 		if n.mesh != nil {
 			errs = append(errs, n.mesh.Close())
 		}
+		if n.feeds != nil {
+			n.feeds.dns.close()
+		}
 		n.wait.Wait()
 		if n.history != nil {
 			errs = append(errs, n.history.Close())
+		}
+		if n.feeds != nil {
+			errs = append(errs, n.feeds.close())
 		}
 		if n.store != nil {
 			errs = append(errs, n.store.Close())

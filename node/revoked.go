@@ -73,6 +73,9 @@ func (n *Node) settle() error {
 		if n.picture != nil { // else it is not made yet
 			n.picture.anew()
 		}
+		if n.feeds != nil {
+			n.feeds.withdrawn()
+		}
 		n.warnOfRevocations()
 		n.warnOfCharterForks()
 	}

@@ -71,6 +71,11 @@ type Config struct {
 	Version string // for OpenAPI
 	Name    string // of the hospital, which exports name as their source
 
+	Feeds       Feeds  // what enforcement points fetch; nil = nothing
+	FeedsListen string // TCP address where these alone are served too; "" = none
+	FeedsCert   string // PEM files as TLSCert and TLSKey; "" = plain HTTP
+	FeedsKey    string
+
 	Registerer    prometheus.Registerer // where the server counts; nil = nowhere
 	Gatherer      prometheus.Gatherer   // what /metrics shows; nil = nothing
 	MetricsPublic bool                  // /metrics needs no token
@@ -98,6 +103,7 @@ type Server struct {
 	huma     huma.API
 	routes   map[string]route // by mux pattern
 	guard    *guard
+	feeds    *feedServer        // nil = there are none
 	streams  chan struct{}      // a place for each open stream
 	bundles  chan struct{}      // a place for each bundle that is written or read
 	stopping chan struct{}      // closed when Close begins: streams end
@@ -110,6 +116,7 @@ type Server struct {
 	closed    bool
 	listeners []net.Listener
 	servers   []*http.Server
+	feedsAddr string
 	done      sync.WaitGroup // one a Serve
 }
 
@@ -128,6 +135,9 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, log: c.Log, mux: http.NewServeMux(), routes: map[string]route{},
 		streams: make(chan struct{}, streamsMax), bundles: make(chan struct{}, bundlesMax), stopping: make(chan struct{}),
+	}
+	if c.Feeds != nil {
+		s.feeds = newFeedServer(&c)
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.huma = humago.New(s.mux, humaConfig(c.Version))
@@ -177,7 +187,18 @@ func (s *Server) Start() error {
 		if err != nil {
 			return err
 		}
-		s.serve(l, false)
+		s.serve(l, false, s.guard)
+	}
+	if s.c.FeedsListen != "" && s.feeds != nil {
+		l, err := s.listenFeeds()
+		if err != nil {
+			s.mu.Unlock()
+			err = errors.Join(err, s.Close())
+			s.mu.Lock()
+			return err
+		}
+		s.feedsAddr = l.Addr().String()
+		s.serve(l, false, s.feeds)
 	}
 	if s.c.Socket != "" {
 		l, err := listenUnix(s.c.Socket)
@@ -187,7 +208,7 @@ func (s *Server) Start() error {
 			s.mu.Lock()
 			return err
 		}
-		s.serve(netutil.LimitListener(l, connectionsMax), true)
+		s.serve(netutil.LimitListener(l, connectionsMax), true, s.guard)
 	}
 	return nil
 }
@@ -198,11 +219,26 @@ func (s *Server) listenTCP() (net.Listener, error) {
 		return nil, fmt.Errorf("listen for the API on %s: %w: choose another [api] listen", s.c.Listen, err)
 	}
 	s.guard.allowHost(s.c.Listen)
+	return s.secured(l, s.c.TLSCert, s.c.TLSKey)
+}
+
+// listenFeeds binds the listener of what enforcement points fetch. Names do not matter
+// there: all that it answers needs a secret.
+func (s *Server) listenFeeds() (net.Listener, error) {
+	l, err := net.Listen("tcp", s.c.FeedsListen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for feeds on %s: %w: choose another [feeds] listen", s.c.FeedsListen, err)
+	}
+	return s.secured(l, s.c.FeedsCert, s.c.FeedsKey)
+}
+
+// secured bounds a listener's connections and speaks TLS if there is a certificate.
+func (s *Server) secured(l net.Listener, cert, key string) (net.Listener, error) {
 	l = netutil.LimitListener(l, connectionsMax) // below TLS: net/http must see *tls.Conn to speak HTTP/2
-	if s.c.TLSCert == "" {
+	if cert == "" {
 		return l, nil
 	}
-	files, err := newCertFiles(s.c.TLSCert, s.c.TLSKey, s.log)
+	files, err := newCertFiles(cert, key, s.log)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -241,9 +277,9 @@ func listenUnix(path string) (net.Listener, error) {
 type localKey struct{}
 
 // serve starts one listener. The caller holds mu.
-func (s *Server) serve(l net.Listener, local bool) {
+func (s *Server) serve(l net.Listener, local bool, handler http.Handler) {
 	h := &http.Server{
-		Handler:           s.guard,
+		Handler:           handler,
 		ReadHeaderTimeout: s.c.Limits.HeaderRead,
 		ReadTimeout:       s.c.Limits.BodyRead,
 		WriteTimeout:      s.c.Limits.Answer,
@@ -351,4 +387,11 @@ func canonicalHost(s string) string {
 	}
 	s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
 	return strings.ToLower(strings.TrimSuffix(s, "."))
+}
+
+// FeedsAddr returns where feeds alone are served, "" if nowhere.
+func (s *Server) FeedsAddr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.feedsAddr
 }

@@ -130,6 +130,11 @@ func (g *guard) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.deny(w, r, p, name)
 		return
 	}
+	if g.s.feeds != nil && isFeedPath(r.URL.Path) {
+		name = "feed"
+		g.s.feeds.ServeHTTP(w, r)
+		return
+	}
 	pattern, p := g.match(r)
 	if p != nil {
 		refuse(w, r, p)

@@ -54,6 +54,7 @@ func (s *Server) register() {
 	s.registerRecords()
 	s.registerRegion()
 	s.registerLedger()
+	s.registerFeeds()
 	s.registerPolicies()
 	s.registerLogs()
 

@@ -56,6 +56,7 @@ func (c Config) check() []problem {
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
 	c.History.check(k)
+	c.Feeds.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found
@@ -132,24 +133,29 @@ func (a API) check(k *checker) {
 }
 
 func (a API) checkListen(k *checker) {
-	host, port, err := net.SplitHostPort(a.Listen)
+	k.listener("api.listen", a.Listen, a.TLSCert != "" || a.TLSKey != "", a.Plaintext)
+}
+
+// listener checks where HTTP is served; key ends in .listen.
+func (k *checker) listener(key, listen string, tls, plaintext bool) {
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		k.add("api.listen", fmt.Sprintf("%q is not an address", a.Listen), `write address and port: "127.0.0.1:8460", "[::1]:8460"`)
+		k.add(key, fmt.Sprintf("%q is not an address", listen), `write address and port: "127.0.0.1:8460", "[::1]:8460"`)
 		return
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		k.add("api.listen", fmt.Sprintf("%q is not a port", port), "choose 1 to 65535, or 0 for any free one")
+		k.add(key, fmt.Sprintf("%q is not a port", port), "choose 1 to 65535, or 0 for any free one")
 		return
 	} else if n == 0 && host == "" {
-		k.add("api.listen", "neither address nor port is given", `write "127.0.0.1:0"`)
+		k.add(key, "neither address nor port is given", `write "127.0.0.1:0"`)
 		return
 	}
 	loopback := host == "localhost"
 	if addr, err := netip.ParseAddr(host); err == nil {
 		loopback = addr.IsLoopback()
 	}
-	if !loopback && a.TLSCert == "" && a.TLSKey == "" && !a.Plaintext {
-		k.add("api.listen", fmt.Sprintf("%q is reachable from other machines, and tokens would cross the network readable", a.Listen),
+	if !loopback && !tls && !plaintext {
+		k.add(key, fmt.Sprintf("%q is reachable from other machines, and tokens would cross the network readable", listen),
 			"set tls_cert and tls_key, or listen on 127.0.0.1, or set plaintext = true behind a proxy that does TLS")
 	}
 }

@@ -41,6 +41,7 @@ type Config struct {
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
 	Alerts      Alerts      `toml:"alerts"`
+	Feeds       Feeds       `toml:"feeds"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
 
@@ -169,6 +170,7 @@ func Default() Config {
 		Alerts:      Alerts{Digest: "07:00", DigestTo: []string{}, AckTimeout: "15m"},
 		Syslog:      Syslog{Allow: []string{}},
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
+		Feeds:       Feeds{Stale: "24h"},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -35,46 +35,64 @@ func (s *Store) Words(key notice.Key, ceiling notice.TLP) ([]Word, error) {
 	v := s.newView()
 	defer v.txn.Discard()
 	now, prefix := s.now(), evidencePrefix(key)
-	type who struct {
-		member uint32
-		kind   notice.Kind
-		counts bool
-	}
-	alike := map[who][]Word{}
+	h := hearing{v: v, now: now, alike: map[who][]Word{}}
 	err := scan(v.txn, prefix, func(k, value []byte) error {
 		e, err := decodeEvidence(value)
 		if err != nil || !Visible(e.tlp, ceiling) {
 			return err
 		}
-		w := Word{
-			ID: crypto.ItemID(k[len(prefix):]), Kind: e.kind, Last: e.last, Expiry: e.expiry,
-			Source: e.source, Family: e.family, TLP: e.tlp, Retracted: e.retracted, Exercise: e.exercise,
-		}
-		by := who{e.member, e.kind, e.counts(now)}
-		list := alike[by]
-		if at, _ := slices.BinarySearchFunc(list, w, later); at < wordsMax {
-			if !e.whole {
-				if err := v.name(&w); err != nil {
-					return err
-				}
-			}
-			alike[by] = slices.Insert(list, at, w)[:min(len(list)+1, wordsMax)]
-		}
-		return nil
+		return h.hear(crypto.ItemID(k[len(prefix):]), &e)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("words: %w", err)
 	}
-	var out []Word
-	for by, list := range alike {
-		author := s.memberID(by.member)
+	return h.words(), nil
+}
+
+// who is what words are alike by.
+type who struct {
+	member uint32
+	kind   notice.Kind
+	counts bool
+}
+
+// A hearing takes in what was said of one indicator.
+type hearing struct {
+	v     *reading
+	now   int64
+	alike map[who][]Word
+}
+
+func (h *hearing) hear(id crypto.ItemID, e *evidence) error {
+	w := Word{
+		ID: id, Kind: e.kind, Last: e.last, Expiry: e.expiry,
+		Source: e.source, Family: e.family, TLP: e.tlp, Retracted: e.retracted, Exercise: e.exercise,
+	}
+	by := who{e.member, e.kind, e.counts(h.now)}
+	list := h.alike[by]
+	at, _ := slices.BinarySearchFunc(list, w, later)
+	if at >= wordsMax {
+		return nil
+	}
+	if !e.whole {
+		if err := h.v.name(&w); err != nil {
+			return err
+		}
+	}
+	h.alike[by] = slices.Insert(list, at, w)[:min(len(list)+1, wordsMax)]
+	return nil
+}
+
+func (h *hearing) words() (out []Word) {
+	for by, list := range h.alike {
+		author := h.v.s.memberID(by.member)
 		for _, w := range list {
 			w.Author = author
 			out = append(out, w)
 		}
 	}
 	slices.SortFunc(out, later)
-	return out, nil
+	return out
 }
 
 // later orders words, the latest first.

@@ -185,7 +185,8 @@ func (t *Tokens) Revoke(idOrName string) (Token, error) {
 	return gone, err
 }
 
-// Check returns the token of a secret, or ErrMistyped, ErrUnknown or ErrExpired.
+// Check returns the token of a secret, or ErrMistyped, ErrUnknown or ErrExpired; with
+// the last the token too, for what looks further than its end.
 // It compares with every token in constant time, so that the time says nothing.
 func (t *Tokens) Check(secret string) (Token, error) {
 	if !WellFormed(secret) {
@@ -208,7 +209,7 @@ func (t *Tokens) Check(secret string) (Token, error) {
 	}
 	token := t.list[found].Token
 	if !token.Expires.IsZero() && !t.now().Before(token.Expires) {
-		return Token{}, ErrExpired
+		return token, ErrExpired
 	}
 	return token, nil
 }
