@@ -138,8 +138,11 @@ func (n *Node) HeedAsRead(r store.Record) error { return n.heed.mayday(r) }
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
 
-// History is what a node remembers of its logs.
+// History is what a node remembers of its own logs.
 func (n *Node) History() *history.History { return n.history }
+
+// Remind holds what becomes known against the history, as a node that runs does.
+func (n *Node) Remind() { n.wait.Go(newReminder(n).run) }
 
 // RefreshPolicies looks at the warninglists now.
 func (n *Node) RefreshPolicies() { n.policies.refresh() }

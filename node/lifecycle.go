@@ -354,6 +354,9 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	if n.history != nil {
+		n.wait.Go(newReminder(n).run)
+	}
 	if n.policies.lists.path != "" {
 		n.wait.Go(n.policies.watch)
 	}

@@ -98,6 +98,9 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	warn(!s.Ready, "the store cannot write any more: check the disk, then restart watchward")
 	warn(stats.Free < diskLow, "less than 1 GiB of disk is free")
 	warn(!s.Clock.OK, fmt.Sprintf("the clock is %s off the members' median: check the time server", skew.offset.Abs()))
+	for _, w := range n.historyWarnings() {
+		warn(true, w)
+	}
 	for _, w := range n.policies.warnings() {
 		warn(true, w)
 	}

@@ -168,6 +168,9 @@ type importer struct {
 	feeds   map[string]*feed
 	whole   intel.Marks // of the file that is read
 
+	// sink, if it is set, gets what was read of a file in place of the node.
+	sink func(context.Context, *spool) error
+
 	total  importResult
 	broken []string
 	pace   pace

@@ -224,6 +224,9 @@ func (i *importer) file(ctx context.Context, shown, label string, f *archive.Fil
 		i.note(fmt.Sprintf("%s: read as %s", shown, encoding))
 	}
 	i.total.Read += read
+	if i.sink != nil {
+		return i.sink(ctx, s)
+	}
 	if i.asks(i.whole.Unclear) {
 		return i.refuseAll(s)
 	}

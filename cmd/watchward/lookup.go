@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 )
 
 func newLookup() *cobra.Command {
-	var hosts, knownOnly, why bool
+	var hosts, knownOnly, why, traces bool
 	c := &cobra.Command{
 		Use:   "lookup VALUE…|-",
 		Short: "Ask what the mesh knows of something; answered from this node's disk",
@@ -38,10 +39,13 @@ Exit code 0: all are known. 1: some or none are.`,
 		Example: "  watchward lookup evil.example\n  cut -d, -f3 proxy.csv | watchward lookup - --known",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
-			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
+			l := lookup{client: c, hosts: hosts, knownOnly: knownOnly, history: traces, json: jsonFlag(cmd), out: cmd.OutOrStdout()}
 			stream := len(args) == 1 && args[0] == "-"
 			l.reasons, l.why = why || !stream, why || !stream && len(args) == 1
 			l.table.header = []string{"VALUE", "KNOWN", "VERDICT", "SEEN BY", "TIMES", "IMPORTED", "DISPUTED", "LAST SEEN OR TOLD", "MATCHED"}
+			if traces {
+				l.table.header = append(l.table.header, "IN YOUR OWN LOGS")
+			}
 			var err error
 			if stream {
 				l.counts = !l.json
@@ -68,6 +72,7 @@ Exit code 0: all are known. 1: some or none are.`,
 		}),
 	}
 	c.Flags().BoolVar(&hosts, "hosts", false, "match URLs and e-mail addresses by their host too")
+	c.Flags().BoolVar(&traces, "history", false, "also say when it was in your own logs")
 	c.Flags().BoolVar(&knownOnly, "known", false, "leave out what nobody knows")
 	c.Flags().BoolVar(&why, "why", false, "say of each value what raised and lowered its verdict")
 	return c
@@ -76,6 +81,7 @@ Exit code 0: all are known. 1: some or none are.`,
 type lookup struct {
 	client                 *client.Client
 	hosts, knownOnly, json bool
+	history                bool
 	reasons                bool // ask for what verdicts come from
 	why                    bool // show it to people
 	counts                 bool // closing says how many of each there were
@@ -118,7 +124,26 @@ func (l *lookup) ask(ctx context.Context, lines []line) (int, []api.LookupAnswer
 		return nil
 	})
 	refused()
+	if l.history && err == nil {
+		err = l.remember(ctx, answers)
+	}
 	return len(lines), answers, err
+}
+
+// remember asks when the values of answers were in one's own logs.
+func (l *lookup) remember(ctx context.Context, answers []api.LookupAnswer) error {
+	var values []string
+	var of []int
+	for i, a := range answers {
+		if a.Reason == "" && (a.Known || !l.knownOnly) {
+			values, of = append(values, a.Value), append(of, i)
+		}
+	}
+	hunted, err := l.client.Hunt(ctx, values, l.hosts)
+	for j := range hunted.Answers {
+		answers[of[j]].History = &hunted.Answers[j]
+	}
+	return err
 }
 
 // print shows the answers to so many lines.
@@ -142,12 +167,23 @@ func (l *lookup) print(asked int, answers []api.LookupAnswer, err error) error {
 		if l.json {
 			start := len(l.text)
 			l.text = api.AppendAnswer(l.text, &answers[i])
+			if t := answers[i].History; t != nil {
+				own, err := json.Marshal(lookupHistory{t.Seen, t.First, t.Last, t.Count})
+				if err != nil {
+					return err
+				}
+				l.text = append(append(append(l.text[:len(l.text)-1], `,"history":`...), own...), '}')
+			}
 			if line := string(l.text[start:]); !notice.Printable(line) {
 				l.text = append(l.text[:start], escaped(line)...)
 			}
 			l.text = append(l.text, '\n')
 		} else {
-			l.table.add(lookupRow(answers[i])...)
+			row := lookupRow(answers[i])
+			if l.history {
+				row = append(row, ownLogs(answers[i].History))
+			}
+			l.table.add(row...)
 		}
 	}
 	switch {
@@ -220,4 +256,22 @@ func lookupRow(a api.LookupAnswer) []string {
 		seen = plural(int64(s.Members), "hospital")
 	}
 	return []string{withUnicode(a.Value), "YES", verdictText(a.Verdict), seen, fmt.Sprint(s.Sightings), fmt.Sprint(s.Reports), fmt.Sprint(s.Disputes), last, matched}
+}
+
+// lookupHistory is what --json has of one's own logs.
+type lookupHistory struct {
+	Seen  bool     `json:"seen"`
+	First api.Time `json:"first,omitempty"`
+	Last  api.Time `json:"last,omitempty"`
+	Count uint64   `json:"count,omitempty"`
+}
+
+func ownLogs(a *api.HuntAnswer) string {
+	switch {
+	case a == nil || a.Reason != "":
+		return "?"
+	case !a.Seen:
+		return "never"
+	}
+	return fmt.Sprintf("%s, last %s", plural(int64(a.Count), "time"), ago(stamp(a.Last), now()))
 }

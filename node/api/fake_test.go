@@ -219,6 +219,13 @@ func (f *fakeNode) Lookup(_ context.Context, values []string, o api.LookupOption
 	return out, nil
 }
 
+func (f *fakeNode) Hunt(_ context.Context, values []string, hosts bool) (out api.HuntAnswers, _ error) {
+	for _, v := range values {
+		out.Answers = append(out.Answers, api.HuntAnswer{Value: v, Seen: hosts})
+	}
+	return out, f.fail
+}
+
 func (f *fakeNode) Indicator(_ context.Context, typ, value string, ceiling notice.TLP) (api.IndicatorView, bool, error) {
 	if value != "evil.example" || ceiling < notice.TLPAmber {
 		return api.IndicatorView{}, false, nil

@@ -46,6 +46,8 @@ type Node interface {
 	Notices(ctx context.Context, q Query) ([]NoticeView, string, error)
 	// Lookup answers each value in its place.
 	Lookup(ctx context.Context, values []string, o LookupOptions) ([]LookupAnswer, error)
+	// Hunt answers for each value, in its place, when it was in the hospital's own logs.
+	Hunt(ctx context.Context, values []string, hosts bool) (HuntAnswers, error)
 	// Indicator returns what is known of one value; an empty type is detected.
 	Indicator(ctx context.Context, typ, value string, ceiling notice.TLP) (IndicatorView, bool, error)
 	// Policies returns a page of what is allowed and denied here, by type and value,

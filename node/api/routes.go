@@ -47,6 +47,8 @@ func (s *Server) register() {
 	lookup := post[LookupRequest](s, "lookup", "/v1/lookup", "What is known of up to 10,000 values")
 	lookup = answering(lookup, "application/json", s.schema(LookupAnswers{}))
 	add(s, route{need: token.Reader, body: true}, lookup, s.lookup)
+	add(s, route{need: token.Reader, ceiling: notice.TLPAmberStrict, body: true},
+		post[HuntRequest](s, "hunt", "/v1/hunt", "When up to 10,000 values were in this hospital's own logs, which have no marking and so count as AMBER+STRICT"), s.hunt)
 	add(s, route{need: token.Reporter, body: true}, submitOperation(s), s.submit)
 	s.registerBundle()
 	s.registerRecords()

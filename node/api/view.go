@@ -214,6 +214,8 @@ type LookupAnswer struct {
 	// Verdict is of known values, and of those that are allowed or denied here.
 	Verdict *VerdictView `json:"verdict,omitempty" doc:"What the value is worth here; of what is not known only where it is allowed or denied here"`
 	Reason  string       `json:"reason,omitempty" doc:"Why the value could not be looked up"`
+
+	History *HuntAnswer `json:"-"` // never in an answer: a client that hunts too keeps it here
 }
 
 // VerdictView says what a value is worth to this node, within the caller's ceiling.
