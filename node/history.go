@@ -103,9 +103,9 @@ func (n *Node) Hunt(ctx context.Context, values []string, hosts bool) (api.HuntA
 			a.Type = as[0].Type.String()
 		}
 		for j, reading := range as {
-			all, asked = append(all, candidate{i, j == 0 && err == nil, reading}), append(asked, reading)
+			all, asked = append(all, candidate{of: i, itself: j == 0 && err == nil, Indicator: reading}), append(asked, reading)
 			if host, ok := reading.Host(); ok && hosts {
-				all, asked = append(all, candidate{i, false, host}), append(asked, host)
+				all, asked = append(all, candidate{of: i, Indicator: host}), append(asked, host)
 			}
 		}
 	}
