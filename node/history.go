@@ -137,12 +137,12 @@ type reminder struct {
 
 	mu     sync.Mutex // guards what follows
 	batch  map[notice.Indicator]*news
-	second []again // batches that were looked at once, and found nowhere; the oldest first
-	behind int     // values in second
-	taken  uint64  // up to where the batch goes
-	looked uint64  // up to where it was looked at
-	done   uint64  // up to where all was looked at twice
-	cursor uint64  // what is written down of that
+	second []secondLook // batches that were looked at once, and found nowhere; the oldest first
+	behind int          // values in second
+	taken  uint64       // up to where the batch goes
+	looked uint64       // up to where it was looked at
+	done   uint64       // up to where all was looked at twice
+	cursor uint64       // what is written down of that
 	saved  time.Time
 	hour   int64
 	told   int        // alerts of one value each, in that hour
@@ -157,9 +157,9 @@ type news struct {
 	received int64 // the latest
 }
 
-// An again is what was not in the history, and is looked for again when what the logs had
+// A secondLook is what was not in the history, and is looked for again when what the logs had
 // before is.
-type again struct {
+type secondLook struct {
 	due   time.Time
 	batch map[notice.Indicator]*news
 	size  int // of the batch, when it came
@@ -282,7 +282,7 @@ func (r *reminder) look() error {
 		return err
 	}
 	if r.taken > r.looked {
-		r.second = append(r.second, again{now.Add(historyLag), r.batch, len(r.batch), r.taken})
+		r.second = append(r.second, secondLook{now.Add(historyLag), r.batch, len(r.batch), r.taken})
 		r.behind += len(r.batch)
 		r.looked = r.taken
 	}
