@@ -90,7 +90,12 @@ func (n *Node) Hunt(ctx context.Context, values []string, hosts bool) (api.HuntA
 		return api.HuntAnswers{}, errNoHistory
 	}
 	out := api.HuntAnswers{Answers: make([]api.HuntAnswer, len(values)), Since: api.Time(n.history.Stats().Since)}
-	var all []candidate
+	type question struct {
+		of     int
+		itself bool // it is what the value was read as
+		notice.Indicator
+	}
+	var all []question
 	var asked []notice.Indicator
 	var room [readingsMax]notice.Indicator
 	for i, value := range values {
@@ -103,9 +108,9 @@ func (n *Node) Hunt(ctx context.Context, values []string, hosts bool) (api.HuntA
 			a.Type = as[0].Type.String()
 		}
 		for j, reading := range as {
-			all, asked = append(all, candidate{i, j == 0 && err == nil, reading}), append(asked, reading)
+			all, asked = append(all, question{i, j == 0 && err == nil, reading}), append(asked, reading)
 			if host, ok := reading.Host(); ok && hosts {
-				all, asked = append(all, candidate{i, false, host}), append(asked, host)
+				all, asked = append(all, question{i, false, host}), append(asked, host)
 			}
 		}
 	}
@@ -137,12 +142,12 @@ type reminder struct {
 
 	mu     sync.Mutex // guards what follows
 	batch  map[notice.Indicator]*news
-	second []look // batches that were looked at once, and found nowhere; the oldest first
-	behind int    // values in second
-	taken  uint64 // up to where the batch goes
-	looked uint64 // up to where it was looked at
-	done   uint64 // up to where all was looked at twice
-	cursor uint64 // what is written down of that
+	second []glance // batches that were looked at once, and found nowhere; the oldest first
+	behind int      // values in second
+	taken  uint64   // up to where the batch goes
+	looked uint64   // up to where it was looked at
+	done   uint64   // up to where all was looked at twice
+	cursor uint64   // what is written down of that
 	saved  time.Time
 	hour   int64
 	told   int        // alerts of one value each, in that hour
@@ -157,9 +162,9 @@ type news struct {
 	received int64 // the latest
 }
 
-// A look is what was not in the history, and is looked for again when what the logs had
+// A glance is what was not in the history, and is looked for again when what the logs had
 // before is.
-type look struct {
+type glance struct {
 	due   time.Time
 	batch map[notice.Indicator]*news
 	size  int // of the batch, when it came
@@ -282,7 +287,7 @@ func (r *reminder) look() error {
 		return err
 	}
 	if r.taken > r.looked {
-		r.second = append(r.second, look{now.Add(historyLag), r.batch, len(r.batch), r.taken})
+		r.second = append(r.second, glance{now.Add(historyLag), r.batch, len(r.batch), r.taken})
 		r.behind += len(r.batch)
 		r.looked = r.taken
 	}
