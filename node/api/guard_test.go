@@ -58,6 +58,9 @@ var rights = map[string]struct {
 	"GET /v1/region/cuts":                         {"/v1/region/cuts?member=" + strings.Repeat("0", 64), "", [5]int{401, 401, 403, 403, 200}},
 	"GET /v1/situation":                           {"/v1/situation", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/policies":                            {"/v1/policies", "", [5]int{401, 401, 200, 200, 200}},
+	"POST /v1/policies":                           {"/v1/policies", `{"policies":[{"value":"evil.example","decision":"deny"}]}`, [5]int{401, 401, 403, 403, 200}},
+	"POST /v1/hunt":                               {"/v1/hunt", `{"values":["evil.example"]}`, [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/logs":                                {"/v1/logs", "", [5]int{401, 401, 200, 200, 200}},
 }
 
