@@ -119,7 +119,21 @@ func (s Scribe) Pending() (int, bool) { return s.pending() }
 func (s Scribe) Saved(epoch uint32) (uint64, error) { return s.n.store.Cursor(cursorOf(epoch)) }
 
 // Heed does what follows on what was heard, also on what was heard before a start.
-func (n *Node) Heed() error { return n.heed.round() }
+func (n *Node) Heed() error {
+	if err := n.heed.maydays(); err != nil {
+		return err
+	}
+	return n.heed.round()
+}
+
+// CallsMax is how many maydays of one author wait for a turn.
+const CallsMax = callsMax
+
+// HeedMayday heeds the mayday whose turn it is.
+func (n *Node) HeedMayday() (more bool, err error) { return n.heed.nextMayday() }
+
+// HeedAsRead heeds a mayday as it was when it was read.
+func (n *Node) HeedAsRead(r store.Record) error { return n.heed.mayday(r) }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer

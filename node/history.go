@@ -90,12 +90,7 @@ func (n *Node) Hunt(ctx context.Context, values []string, hosts bool) (api.HuntA
 		return api.HuntAnswers{}, errNoHistory
 	}
 	out := api.HuntAnswers{Answers: make([]api.HuntAnswer, len(values)), Since: api.Time(n.history.Stats().Since)}
-	type question struct {
-		of     int
-		itself bool // it is what the value was read as
-		notice.Indicator
-	}
-	var all []question
+	var all []candidate
 	var asked []notice.Indicator
 	var room [readingsMax]notice.Indicator
 	for i, value := range values {
@@ -108,9 +103,9 @@ func (n *Node) Hunt(ctx context.Context, values []string, hosts bool) (api.HuntA
 			a.Type = as[0].Type.String()
 		}
 		for j, reading := range as {
-			all, asked = append(all, question{i, j == 0 && err == nil, reading}), append(asked, reading)
+			all, asked = append(all, candidate{of: i, itself: j == 0 && err == nil, Indicator: reading}), append(asked, reading)
 			if host, ok := reading.Host(); ok && hosts {
-				all, asked = append(all, question{i, false, host}), append(asked, host)
+				all, asked = append(all, candidate{of: i, Indicator: host}), append(asked, host)
 			}
 		}
 	}
@@ -142,12 +137,12 @@ type reminder struct {
 
 	mu     sync.Mutex // guards what follows
 	batch  map[notice.Indicator]*news
-	second []glance // batches that were looked at once, and found nowhere; the oldest first
-	behind int      // values in second
-	taken  uint64   // up to where the batch goes
-	looked uint64   // up to where it was looked at
-	done   uint64   // up to where all was looked at twice
-	cursor uint64   // what is written down of that
+	second []secondLook // batches that were looked at once, and found nowhere; the oldest first
+	behind int          // values in second
+	taken  uint64       // up to where the batch goes
+	looked uint64       // up to where it was looked at
+	done   uint64       // up to where all was looked at twice
+	cursor uint64       // what is written down of that
 	saved  time.Time
 	hour   int64
 	told   int        // alerts of one value each, in that hour
@@ -162,9 +157,9 @@ type news struct {
 	received int64 // the latest
 }
 
-// A glance is what was not in the history, and is looked for again when what the logs had
+// A secondLook is what was not in the history, and is looked for again when what the logs had
 // before is.
-type glance struct {
+type secondLook struct {
 	due   time.Time
 	batch map[notice.Indicator]*news
 	size  int // of the batch, when it came
@@ -287,7 +282,7 @@ func (r *reminder) look() error {
 		return err
 	}
 	if r.taken > r.looked {
-		r.second = append(r.second, glance{now.Add(historyLag), r.batch, len(r.batch), r.taken})
+		r.second = append(r.second, secondLook{now.Add(historyLag), r.batch, len(r.batch), r.taken})
 		r.behind += len(r.batch)
 		r.looked = r.taken
 	}

@@ -381,3 +381,40 @@ func TestWarninglistsAreReadAgain(t *testing.T) {
 	b.decides(t, deny("203.0.113.53"))
 	expect("denied", blocked, blocked)
 }
+
+// BenchmarkVerdicts asks for 10,000 known values at once: by their summaries, by all
+// that was said since the policy asks who said it, and with the reasons.
+func BenchmarkVerdicts(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		tables  map[string]string
+		options api.LookupOptions
+	}{
+		{"summaries", nil, api.LookupOptions{}},
+		{"words", map[string]string{"block": "families = [\"Qakbot\"]"}, api.LookupOptions{}},
+		{"reasons", nil, api.LookupOptions{Reasons: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newBench(b)
+			w.configure(b, c.tables)
+			var last *crypto.Envelope
+			values := make([]string, 0, 10_000)
+			for len(values) < cap(values) {
+				items := make([][]byte, 500)
+				for i := range items {
+					values = append(values, fmt.Sprintf("n%d.example", len(values)))
+					items[i] = w.item(b, values[len(values)-1])
+				}
+				last = w.author.Envelope(b, crypto.Header{Time: w.clock.now()}, last, items...)
+				w.takes(b, last, mesh.ViaSync)
+			}
+			for b.Loop() {
+				answers, err := w.Lookup(b.Context(), values, c.options)
+				if err != nil || answers[0].Verdict == nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(values)), "ns/value")
+		})
+	}
+}

@@ -36,7 +36,7 @@ const (
 	watchSlice    = 2 * time.Millisecond
 	watchLines    = 64                     // between two looks at the clock
 	askedLately   = 100 * time.Millisecond // how long after a lookup the watch holds back
-	watchShare    = 0.1                    // of the machine's cores that it takes then
+	watchShare    = 0.06                   // of the machine's cores that it takes then
 	watchPauseMax = 100 * time.Millisecond
 )
 

@@ -261,7 +261,7 @@ func scanLine(line []byte) string {
 
 // ask asks the node for what was found since the last time.
 func (s *scanner) ask() error {
-	err := s.client.Lookup(s.ctx, s.asked, client.LookupOptions{Hosts: true, KnownOnly: true}, func(a api.LookupAnswer) error {
+	err := s.client.Lookup(s.ctx, s.asked, client.LookupOptions{Hosts: true}, func(a api.LookupAnswer) error {
 		hit := s.pending[a.Value]
 		switch {
 		case hit == nil || !detected(&a):
