@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,35 +64,25 @@ func BenchmarkHistory(b *testing.B) {
 			b.Fatalf("value %d: %+v", i, traces[0])
 		}
 	}
-	const asked = 1_000
-	b.Run("warm", func(b *testing.B) {
+	// one asks for values one by one and reports how long they took.
+	one := func(b *testing.B, asked int, before func()) {
 		for range b.N {
-			worst, began := time.Duration(0), time.Now()
-			for i := range asked {
+			took := make([]time.Duration, asked)
+			for i := range took {
+				before()
 				at := time.Now()
-				ask(b, i*9_973%(2*observables))
-				worst = max(worst, time.Since(at))
+				ask(b, i*399_989%(2*observables))
+				took[i] = time.Since(at)
 			}
-			b.ReportMetric(float64(time.Since(began).Microseconds())/asked, "µs/value")
-			b.ReportMetric(float64(worst.Microseconds()), "µs/worst")
+			slices.Sort(took)
+			b.ReportMetric(float64(took[asked/2].Microseconds()), "µs/median")
+			b.ReportMetric(float64(took[asked*99/100].Microseconds()), "µs/p99")
+			b.ReportMetric(float64(took[asked-1].Microseconds()), "µs/worst")
 			b.ReportMetric(float64(size)/observables, "bytes/observable")
 		}
-	})
-	b.Run("cold", func(b *testing.B) {
-		for range b.N {
-			const asked = 50
-			sum, worst := time.Duration(0), time.Duration(0)
-			for i := range asked {
-				letGo(b, dir)
-				at := time.Now()
-				ask(b, (i*399_989+7)%observables)
-				took := time.Since(at)
-				sum, worst = sum+took, max(worst, took)
-			}
-			b.ReportMetric(float64(sum.Microseconds())/asked, "µs/value")
-			b.ReportMetric(float64(worst.Microseconds()), "µs/worst")
-		}
-	})
+	}
+	b.Run("warm", func(b *testing.B) { one(b, 10_000, func() {}) })
+	b.Run("cold", func(b *testing.B) { one(b, 200, func() { letGo(b, dir) }) })
 	b.Run("100000 at once", func(b *testing.B) {
 		values := make([]notice.Indicator, 100_000)
 		for i := range values {
