@@ -34,7 +34,7 @@ Start with:  watchward dev`,
 	)
 	for id, commands := range map[string][]*cobra.Command{
 		"words":  {newMayday(), newReport(), newLookup(), newAsk(), newRespond(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts()},
-		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newAllow(), newDeny(), newToken(), newVersion()},
+		"node":   {newDev(), newInit(), newRun(), newStatus(), newConfig(), newAllow(), newDeny(), newFeeds(), newToken(), newVersion()},
 		"region": {newRegion(), newJoin(), newMembers(), newSituation(), newProfile(), newService(), newAssist(), newLink(), newLedger()},
 	} {
 		for _, c := range commands {
