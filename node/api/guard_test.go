@@ -57,6 +57,10 @@ var rights = map[string]struct {
 	"GET /ledger/{region}/{epoch}/tile/{path...}": {"/ledger/" + ledgerRegion + "/1/tile/0/000", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/region/cuts":                         {"/v1/region/cuts?member=" + strings.Repeat("0", 64), "", [5]int{401, 401, 403, 403, 200}},
 	"GET /v1/situation":                           {"/v1/situation", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/feeds":                               {"/v1/feeds", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/feeds/{name}":                        {"/v1/feeds/absent", "", [5]int{401, 401, 404, 404, 404}},
+	"POST /v1/feeds/{name}/diff":                  {"/v1/feeds/absent/diff", `{}`, [5]int{401, 401, 403, 403, 404}},
+	"POST /v1/feeds/{name}/accept":                {"/v1/feeds/absent/accept", "", [5]int{401, 401, 403, 403, 404}},
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
 }
 
