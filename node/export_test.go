@@ -121,3 +121,9 @@ func (n *Node) Heed() error { return n.heed.round() }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// ZonesAddr is where zones are transferred.
+func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
+
+// LookAtConsumers does what is done once a minute.
+func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }
