@@ -54,7 +54,7 @@ format = "crowdsec"
 	if err := os.WriteFile(filepath.Join(f.dir, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, exec.Command(filepath.Join(tools, "watchward"), "run", "--dir", f.dir))
+	background(t, exec.Command(filepath.Join(tools, "watchward"), "run", "--dir", f.dir))
 	f.eventually(t, "the node is ready", func() bool {
 		_, err := execute(t.Context(), "watchward", "status", "--dir", f.dir)
 		return err == nil
@@ -72,8 +72,8 @@ format = "crowdsec"
 	return f
 }
 
-// run starts a program and ends it with the test.
-func run(t *testing.T, c *exec.Cmd) {
+// background starts a program and ends it with the test.
+func background(t *testing.T, c *exec.Cmd) {
 	t.Helper()
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr
 	if err := c.Start(); err != nil {
@@ -194,7 +194,7 @@ rpz:
 		t.Fatal(err)
 	}
 	f.watchward(t, "report", "evil.example", "--tlp", "AMBER", "--local")
-	run(t, exec.Command(unbound, "-d", "-c", conf))
+	background(t, exec.Command(unbound, "-d", "-c", conf))
 	refused := func(name string) func() bool {
 		return func() bool { return ask(t, resolver, name) == dnsmessage.RCodeNameError }
 	}
@@ -228,7 +228,7 @@ func TestCrowdSecBouncer(t *testing.T) {
 		}
 	}
 	f.watchward(t, "report", "203.0.113.7", "203.0.114.0/24", "--tlp", "AMBER", "--local")
-	run(t, exec.Command(bouncer, "-c", conf))
+	background(t, exec.Command(bouncer, "-c", conf))
 	did := func(line string) func() bool {
 		return func() bool {
 			raw, err := os.ReadFile(out)
