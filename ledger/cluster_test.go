@@ -69,6 +69,7 @@ func (n *node) receipt(entry []byte, witnessed bool) *verify.Receipt {
 // What is appended has receipts everywhere, soon; how soon on a busy machine is told and
 // not judged.
 func TestReceiptsEverywhere(t *testing.T) {
+	t.Parallel()
 	c := newWitnessed(t, []string{"a", "b", "c"}, []string{"w", "x"}, "h", "i")
 	c.start("a", "b", "c", "w", "x", "h")
 	c.append(entryOf("first"))
@@ -111,6 +112,7 @@ func TestReceiptsEverywhere(t *testing.T) {
 
 // With the leader gone the next one has checkpoints signed; with all gone hospitals go on.
 func TestCheckpointsOutliveLeaders(t *testing.T) {
+	t.Parallel()
 	c := newWitnessed(t, []string{"a", "b", "c"}, nil, "h", "i")
 	c.start("a", "b", "c", "h")
 	c.append(entriesOf("one", 300)...)
@@ -138,6 +140,7 @@ func TestCheckpointsOutliveLeaders(t *testing.T) {
 
 // A new epoch continues the one before, which is still served and proven.
 func TestNewEpochIsLinked(t *testing.T) {
+	t.Parallel()
 	c := newWitnessed(t, []string{"a", "b", "c"}, nil, "h", "i")
 	c.start("a", "b", "c", "h")
 	c.append(entriesOf("one", 300)...)

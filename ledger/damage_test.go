@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/watchward/watchward/ledger/ledgertest"
 	"github.com/watchward/watchward/ledger/tlog"
 )
 
@@ -21,6 +22,7 @@ const damagedEntries = 1500
 // does not run. The voter mends it, or refuses and says which directory it is about; it
 // never leads, nor shows anybody, another ledger; and the others go on.
 func TestDamagedFiles(t *testing.T) {
+	t.Parallel()
 	seed := number(t, "WATCHWARD_FAULT_SEED", uint64(time.Now().UnixNano()))
 	c := newWitnessed(t, []string{"a", "b", "c"}, nil, "h")
 	c.start("a", "b", "c", "h")
@@ -45,8 +47,9 @@ func TestDamagedFiles(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed+i, 0))
 		file := files[random.IntN(len(files))]
 		t.Run(fmt.Sprintf("%d/%s", seed+i, strings.ReplaceAll(file, "/", "_")), func(t *testing.T) {
+			t.Parallel()
 			t.Logf("the same again: WATCHWARD_FAULT_SEED=%d WATCHWARD_LEDGER_DAMAGE=1", seed+i)
-			d := &cluster{t: t, region: c.region, net: c.net, nodes: map[string]*node{}}
+			d := &cluster{t: t, region: c.region, net: ledgertest.New(), nodes: map[string]*node{}}
 			for name, n := range c.nodes {
 				d.nodes[name] = &node{c: d, member: n.member, dir: t.TempDir(), roster: n.roster}
 				if err := os.CopyFS(d.nodes[name].dir, os.DirFS(whole[name])); err != nil {

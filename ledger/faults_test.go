@@ -253,6 +253,7 @@ func TestFailedDiskIsForGood(t *testing.T) {
 }
 
 func TestVoterThatLostItsLogDoesNotVoteAtOnce(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")
 	c.append(entriesOf("x", 600)...)
@@ -301,6 +302,7 @@ func TestVoterThatLostItsLogDoesNotVoteAtOnce(t *testing.T) {
 // Voters that have entries, and all of whose logs are gone, found no raft: its indexes would
 // begin anew, and what is appended at one that was applied before would be lost.
 func TestVotersWithoutLogsFoundNothing(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")
 	c.append(entriesOf("x", 600)...)
@@ -345,6 +347,7 @@ func flip(t *testing.T, file string, at int64) {
 }
 
 func TestDamagedTilesAreFetchedAgain(t *testing.T) {
+	t.Parallel()
 	for _, tile := range []string{"tile/entries/001", "tile/0/002"} {
 		t.Run(filepath.Base(filepath.Dir(tile)), func(t *testing.T) {
 			c := newCluster(t, 3)
@@ -375,6 +378,7 @@ func TestDamagedTilesAreFetchedAgain(t *testing.T) {
 }
 
 func TestDamagedVoterDoesNotLead(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")
 	c.append(entriesOf("x", 1500)...)
@@ -426,6 +430,7 @@ func TestTilesThatAreGoneAreFetched(t *testing.T) {
 // A raft log that has a flipped bit, has lost its end, or whose database of terms and votes
 // is cut off, is refused before anybody hears of it.
 func TestDamagedRaftLogIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		file   string
 		damage func(t *testing.T, file string)

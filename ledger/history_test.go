@@ -45,9 +45,11 @@ func number(t *testing.T, name string, usual uint64) uint64 {
 // and disks wait. What they saw must be explained by one ledger that does one thing after
 // the other: nothing acknowledged is lost, nothing is in twice, and no strong read is stale.
 func TestHistoriesAreLinearizable(t *testing.T) {
+	t.Parallel()
 	seed := number(t, "WATCHWARD_FAULT_SEED", uint64(time.Now().UnixNano()))
 	for i := range number(t, "WATCHWARD_LEDGER_HISTORIES", 2) {
 		t.Run(fmt.Sprint(seed+i), func(t *testing.T) {
+			t.Parallel()
 			t.Logf("the same faults again: WATCHWARD_FAULT_SEED=%d WATCHWARD_LEDGER_HISTORIES=1", seed+i)
 			newHistory(t, seed+i).run()
 		})

@@ -35,6 +35,7 @@ func (c *cluster) ids(names ...string) (out []crypto.MemberID) {
 }
 
 func TestCharterChangesVoters(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, "d", "e")
 	c.start("a", "b", "c", "d", "e")
 	c.append(entriesOf("x", 100)...)
@@ -64,6 +65,7 @@ func TestCharterChangesVoters(t *testing.T) {
 }
 
 func TestVoterIsNotDroppedWithoutQuorum(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")
 	c.append([]byte("x"))
@@ -175,6 +177,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 }
 
 func TestNewEpochLinksTheOld(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")
 	c.append(entriesOf("x", 10)...)

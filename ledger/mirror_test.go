@@ -358,6 +358,7 @@ func TestKeptCheckpointIsWrittenSeldom(t *testing.T) {
 }
 
 func TestVoterSignsNoSmallerTree(t *testing.T) {
+	t.Parallel()
 	r := newTestRegion(t, 3, 0, 0)
 	dir := t.TempDir()
 	v1 := r.voters(testEntries("a", 0, 10), "v1")[0]
@@ -450,6 +451,7 @@ func TestMarkComesFirst(t *testing.T) {
 }
 
 func TestWitnessesSign(t *testing.T) {
+	t.Parallel()
 	r := newTestRegion(t, 3, 2, 1)
 	voters := r.voters(testEntries("a", 0, 600), "v1", "v2", "v3")
 	w1, w2 := r.started("w1"), r.started("w2")

@@ -227,6 +227,7 @@ func TestTreeThatLostWhatWasSynced(t *testing.T) {
 }
 
 func TestTreeModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "tree")
 		if err != nil {

@@ -75,6 +75,7 @@ func TestOnlyVotersSpeakRaft(t *testing.T) {
 // A leader whose clock is set back while others cannot hear it has no lease by that: it
 // answers nothing that is out of date.
 func TestStrongReadsWithTheClockSetBack(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	var off [3]atomic.Int64
 	for i, name := range []string{"a", "b", "c"} {
@@ -175,6 +176,7 @@ func TestStrongReadsWithALeaseThatIsTooLong(t *testing.T) {
 
 // Without a quorum the charter changes no voters, whatever it says.
 func TestVotersStayWithoutQuorum(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, "d")
 	c.start("a", "b", "c", "d")
 	c.append([]byte("x"))
@@ -219,6 +221,7 @@ func TestVotersStayWithoutQuorum(t *testing.T) {
 // A voter is restored from an old backup, votes, raft log and mark. It signs nothing that
 // is smaller than what it has signed, and gets the rest from the others.
 func TestRestoredVoter(t *testing.T) {
+	t.Parallel()
 	c := newWitnessed(t, []string{"a", "b", "c"}, nil, "h")
 	c.start("a", "b", "c", "h")
 	c.append(entriesOf("old", 50)...)
@@ -264,6 +267,7 @@ func TestRestoredVoter(t *testing.T) {
 // A damaged snapshot is dropped as long as the log has what it had; else the voter
 // refuses, and says what to do.
 func TestDamagedSnapshot(t *testing.T) {
+	t.Parallel()
 	for _, file := range []string{"state.bin", "meta.json"} {
 		for name, reaches := range map[string]bool{"the log reaches back": true, "the log does not": false} {
 			t.Run(file+", "+name, func(t *testing.T) {

@@ -112,6 +112,7 @@ func TestMutedWordsAreNotRelayed(t *testing.T) {
 // Whoever forwarded an envelope is asked for the ones before it, which here are
 // too old for anybody to announce them.
 func TestGapIsAskedFor(t *testing.T) {
+	t.Parallel()
 	r := testkit.NewRegion(t, "a", "b")
 	a := start(t, r, 0, deaf(mesh.ViaSync))
 	b := start(t, r, 1, both(spoke(a), deaf(mesh.ViaSync)))

@@ -29,6 +29,7 @@ import (
 var open = []protocol.ID{"/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/watchward/show/0"}
 
 func TestStrangerIsRefusedOnEveryProtocol(t *testing.T) {
+	t.Parallel()
 	r := testkit.NewRegion(t, "a", "b")
 	a := start(t, r, 0, nil)
 	b := start(t, r, 1, seed(a))

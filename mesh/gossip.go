@@ -182,8 +182,8 @@ func (m *Mesh) degree() pubsub.GossipSubParams {
 	switch {
 	case m.c.Hub:
 		p.D, p.Dlo, p.Dhi, p.Dout = 96, 64, 160, 2
-	case len(m.c.Listen) == 0: // fewer are later at p99, more make too many duplicates (testnet/sim)
-		p.D, p.Dlo, p.Dhi, p.Dout = 7, 6, 8, 1
+	case len(m.c.Listen) == 0: // more make no word faster and many duplicates (testnet/sim)
+		p.D, p.Dlo, p.Dhi, p.Dout = 5, 4, 7, 1
 	}
 	return p
 }

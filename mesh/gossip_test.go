@@ -260,6 +260,7 @@ func TestBadEnvelopesStop(t *testing.T) {
 // Who may not hear an audience hears it by no way, although it joins the topic,
 // asks for what it lacks and takes what comes.
 func TestWhoMayNotHear(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		community bool // it may hear that

@@ -96,6 +96,7 @@ func TestNamedBudget(t *testing.T) {
 // Two nodes that nobody can dial reach each other end to end through a hub, for
 // what is sealed and for nothing else.
 func TestSpokesDeliverThroughAHub(t *testing.T) {
+	t.Parallel()
 	r := testkit.NewRegion(t, "hub", "a", "b")
 	hub := start(t, r, 0, func(c *mesh.Config) { c.Hub = true })
 	a := start(t, r, 1, spoke(hub))

@@ -297,6 +297,7 @@ var badProofs = map[string]bad{
 // Who has a member's peer key and says a bad proof is dropped, counted and
 // named, gets no proof of the other side, and is not remembered.
 func TestBadProofsAreRefused(t *testing.T) {
+	t.Parallel()
 	r := testkit.NewRegion(t, "a", "victim")
 	var w watch
 	a := start(t, r, 0, w.on)
@@ -352,6 +353,7 @@ func TestBadProofsAreRefused(t *testing.T) {
 
 // The same where the thief is dialled: it hears the node's proof and has none.
 func TestBadAnswersAreRefused(t *testing.T) {
+	t.Parallel()
 	r := testkit.NewRegion(t, "a", "victim")
 	answers := badProofs
 	for name, say := range answers {

@@ -30,8 +30,9 @@ import (
 
 // Bounds and times of keeping connected.
 const (
-	degreeHost  = 24 // connections that a node with a port keeps up by itself
-	degreeSpoke = 8  // and one without: at least four hubs in different places
+	degreeHost  = 24 // connections to others with a port that a node with a port keeps up
+	degreeHub   = 8  // and a hub, which gossips with each of them
+	degreeSpoke = 8  // and a node without a port: at least four hubs in different places
 	abroadHub   = 3  // those of a hub to each region that its own endorses …
 	abroadHost  = 1  // … and those of another node with a port
 	abroadMax   = 64 // of a node that is no hub, to other regions
@@ -634,6 +635,9 @@ func (m *Mesh) dialMore(connected []peer.ID, attempts map[peer.ID]*attempt, dial
 func (m *Mesh) wanted(connected []peer.ID, dialing map[peer.ID]bool) map[crypto.Region]int {
 	own := m.c.Roster.Region()
 	want := map[crypto.Region]int{own: degreeHost}
+	if m.c.Hub {
+		want[own] = degreeHub
+	}
 	if len(m.c.Listen) == 0 {
 		want[own] = degreeSpoke
 	} else if list := m.c.Roster.Endorsements(own); list != nil {
@@ -647,7 +651,11 @@ func (m *Mesh) wanted(connected []peer.ID, dialing map[peer.ID]bool) map[crypto.
 		}
 	}
 	for _, id := range connected {
-		want[m.regionOf(id)]--
+		// Of those without a port as many come as there are. They lead nowhere: if they
+		// counted, hubs with enough of them would not look for one another.
+		if len(m.c.Listen) == 0 || m.book.knows(id) {
+			want[m.regionOf(id)]--
+		}
 	}
 	for id := range dialing {
 		want[m.regionOf(id)]--

@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,9 @@ func TestUrgentOvertakesBulkOnASlowLink(t *testing.T) {
 		goal    = 3 * time.Second
 		backlog = 60
 	)
+	if raceEnabled { // golang/go#78156: bubbles and the race detector
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
 	synctest.Test(t, func(t *testing.T) {
 		net := &simnet.Simnet{LatencyFunc: simnet.StaticLatency(20 * time.Millisecond)}
 		net.Start()

@@ -95,6 +95,7 @@ func knows(n *node, m *testkit.Member) bool {
 // is known at the far end as fast as gossip goes. Sync would take half a minute a
 // hop.
 func TestTrustRecordGoesFromHopToHop(t *testing.T) {
+	t.Parallel()
 	const hops = 20
 	var names []string
 	for i := range hops {

@@ -264,6 +264,7 @@ func TestOpenQuestions(t *testing.T) {
 	ids := map[string]crypto.ItemID{}
 	for i, v := range []string{"one.example", "two.example", "told.example", "sub.kept.example", "three.example"} {
 		ids[v], last = b.told(t, b.author, amber, last, b.question(t, byte(i), v))
+		b.clock.advance(time.Millisecond) // what is asked in the same one has no order
 	}
 	ids["kept.example"], _ = b.told(t, b.other, amber, nil, b.question(t, 9, "kept.example"))
 	_, _ = b.told(t, b.author, amber, last, b.word(notice.KindResponse, 50, func(n *notice.Notice) {

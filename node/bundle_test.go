@@ -575,6 +575,7 @@ func itemHash(t testing.TB, e *crypto.Envelope) crypto.Hash {
 
 // Parts stay within their size, each is good alone, and in any order.
 func TestStickInParts(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	const envelopes = 120
 	var last *crypto.Envelope

@@ -19,6 +19,7 @@ const chainMark = "does not follow its author's last word"
 // An envelope that does not fit the one before it, by its link or its time, is
 // taken and marked, whichever of the two comes first.
 func TestChainThatDoesNotFitIsMarked(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		change func(h *crypto.Header)
@@ -84,6 +85,7 @@ func (b *bench) admitAtOnce(t testing.TB, all ...*crypto.Envelope) {
 // Whatever order an honest chain comes in, in whatever batches, all of it is
 // stored, nothing is marked, and a node that has it is equal to any other.
 func TestHonestChainInAnyOrder(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	var chain []*crypto.Envelope
 	var last *crypto.Envelope

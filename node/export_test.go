@@ -12,6 +12,7 @@ import (
 	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // What tests of a node look at, and feed, from inside.
@@ -117,10 +118,35 @@ func (s Scribe) Pending() (int, bool) { return s.pending() }
 func (s Scribe) Saved(epoch uint32) (uint64, error) { return s.n.store.Cursor(cursorOf(epoch)) }
 
 // Heed does what follows on what was heard, also on what was heard before a start.
-func (n *Node) Heed() error { return n.heed.round() }
+func (n *Node) Heed() error {
+	if err := n.heed.maydays(); err != nil {
+		return err
+	}
+	return n.heed.round()
+}
+
+// CallsMax is how many maydays of one author wait for a turn.
+const CallsMax = callsMax
+
+// HeedMayday heeds the mayday whose turn it is.
+func (n *Node) HeedMayday() (more bool, err error) { return n.heed.nextMayday() }
+
+// HeedAsRead heeds a mayday as it was when it was read.
+func (n *Node) HeedAsRead(r store.Record) error { return n.heed.mayday(r) }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// RefreshPolicies looks at the warninglists now.
+func (n *Node) RefreshPolicies() { n.policies.refresh() }
+
+// PolicyChanged is policyChanged.
+func (n *Node) PolicyChanged() <-chan struct{} { return n.policyChanged() }
+
+// Verdict is verdict.
+func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict, error) {
+	return n.verdict(i, ceiling)
+}
 
 // ZonesAddr is where zones are transferred.
 func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }

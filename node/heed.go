@@ -14,6 +14,7 @@ import (
 
 const (
 	heedMax      = 1024           // notices that wait to be heeded; beyond it all are looked at again
+	callsMax     = 16             // maydays of one author that wait for their turn; what is more waits with the rest
 	sharedWindow = 72 * time.Hour // how long a sighting ties a hospital of another region to this one
 	sharedMax    = 200            // of its sightings that are compared
 )
@@ -23,42 +24,93 @@ const (
 // answers questions as far as its policy allows. What came while it did not
 // run it looks for at its start, so that nothing is lost between a notice and what
 // follows from it; doing it twice changes nothing.
+//
+// Maydays are heeded by themselves, and authors take turns: however much one member
+// says, the call of another waits for none of it.
 type heed struct {
-	n    *Node
-	wake chan struct{}
+	n      *Node
+	called chan struct{} // a mayday waits
+	wake   chan struct{} // something else does
 
-	// Of round alone.
-	answers answers
-	back    map[crypto.MemberID]bool // who took a mayday back in this round
+	answers answers // of round alone
 
 	mu    sync.Mutex // guards what follows
+	calls calls
 	queue []crypto.ItemID
-	all   bool // look at everything that is here
+	all   bool                     // look at everything that is here
+	back  map[crypto.MemberID]bool // who took a mayday back
 }
 
-func newHeed(n *Node) *heed { return &heed{n: n, wake: make(chan struct{}, 1), all: true} }
+func newHeed(n *Node) *heed {
+	return &heed{n: n, called: make(chan struct{}, 1), wake: make(chan struct{}, 1), all: true}
+}
+
+// calls are maydays that wait, of each author in the order in which they came.
+type calls struct {
+	turns   []crypto.MemberID // whose mayday is next; each is there once
+	waiting map[crypto.MemberID][]crypto.ItemID
+}
+
+// add reports false if too many of the author's wait already.
+func (c *calls) add(author crypto.MemberID, id crypto.ItemID) bool {
+	if c.waiting == nil {
+		c.waiting = map[crypto.MemberID][]crypto.ItemID{}
+	}
+	waiting := c.waiting[author]
+	switch len(waiting) {
+	case callsMax:
+		return false
+	case 0:
+		c.turns = append(c.turns, author)
+	}
+	c.waiting[author] = append(waiting, id)
+	return true
+}
+
+// take takes the mayday whose turn it is; its author's next one waits for all others'.
+func (c *calls) take() (id crypto.ItemID, found bool) {
+	if len(c.turns) == 0 {
+		return id, false
+	}
+	author := c.turns[0]
+	waiting := c.waiting[author]
+	c.turns = c.turns[1:]
+	if len(waiting) == 1 {
+		delete(c.waiting, author)
+	} else {
+		c.waiting[author] = waiting[1:]
+		c.turns = append(c.turns, author)
+	}
+	return waiting[0], true
+}
 
 // hear notes the notices of an envelope that is durable now.
-func (h *heed) hear(items []store.Item) {
-	heard := false
+func (h *heed) hear(author crypto.MemberID, items []store.Item) {
+	called, heard := false, false
+	h.mu.Lock()
 	for _, item := range items {
-		if !heeded(item.Notice) {
-			continue
+		switch {
+		case !heeded(item.Notice):
+		case item.Notice.Kind == notice.KindMayday && h.calls.add(author, item.ID):
+			called = true
+		case len(h.queue) < heedMax:
+			h.queue, heard = append(h.queue, item.ID), true
+		default:
+			h.queue, h.all, heard = nil, true, true
 		}
-		heard = true
-		h.mu.Lock()
-		if len(h.queue) < heedMax {
-			h.queue = append(h.queue, item.ID)
-		} else {
-			h.queue, h.all = nil, true
-		}
-		h.mu.Unlock()
 	}
-	if !heard {
-		return
+	h.mu.Unlock()
+	if called {
+		poke(h.called)
 	}
+	if heard {
+		poke(h.wake)
+	}
+}
+
+func poke(c chan<- struct{}) {
 	select {
-	case h.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -77,31 +129,83 @@ func heeded(n *notice.Notice) bool {
 
 // run heeds until the node stops.
 func (h *heed) run() {
+	var maydays sync.WaitGroup
+	maydays.Go(func() { h.whenever(h.called, h.maydays) })
+	h.whenever(h.wake, h.round)
+	maydays.Wait()
+}
+
+func (h *heed) whenever(wake <-chan struct{}, do func() error) {
 	for {
-		if err := h.round(); err != nil && h.n.ctx.Err() == nil {
+		if err := do(); err != nil && h.n.ctx.Err() == nil {
 			h.n.log.Error("what was heard is not heeded yet", slog.Any("err", err))
-			h.mu.Lock()
-			h.all = true // with the next one
-			h.mu.Unlock()
 		}
 		select {
 		case <-h.n.ctx.Done():
 			return
-		case <-h.wake:
+		case <-wake:
 		}
 	}
 }
 
+// again makes the next round look at everything.
+func (h *heed) again() {
+	h.mu.Lock()
+	h.all = true
+	h.mu.Unlock()
+}
+
+// maydays heeds those that wait for their turn. One that could not be heeded is looked
+// for with everything else.
+func (h *heed) maydays() (err error) {
+	for more := true; more && h.n.ctx.Err() == nil; {
+		var failed error
+		if more, failed = h.nextMayday(); failed != nil {
+			err = failed
+			h.again()
+			poke(h.wake)
+		}
+	}
+	return err
+}
+
+func (h *heed) nextMayday() (more bool, err error) {
+	h.mu.Lock()
+	id, more := h.calls.take()
+	h.mu.Unlock()
+	if !more {
+		return false, nil
+	}
+	r, found, err := h.n.store.Record(id)
+	if err != nil || !found {
+		return true, err
+	}
+	return true, h.mayday(r)
+}
+
+// round heeds the rest.
 func (h *heed) round() error {
 	h.mu.Lock()
 	queue, all := h.queue, h.all
 	h.queue, h.all = nil, false
 	h.mu.Unlock()
-	h.back = map[crypto.MemberID]bool{}
-	if err := h.heed(queue, all); err != nil {
-		return err
+	err := h.heed(queue, all)
+	if err == nil {
+		err = h.tellBack()
 	}
-	for author := range h.back {
+	if err != nil {
+		h.again()
+	}
+	return err
+}
+
+// tellBack tells of those who took a mayday back, once each, however many they had said.
+func (h *heed) tellBack() error {
+	h.mu.Lock()
+	back := h.back
+	h.back = nil
+	h.mu.Unlock()
+	for author := range back {
 		if err := h.n.maydayBack(author); err != nil {
 			return err
 		}
@@ -109,16 +213,28 @@ func (h *heed) round() error {
 	return nil
 }
 
+// tookBack has tellBack look at an author's maydays.
+func (h *heed) tookBack(author crypto.MemberID) {
+	h.mu.Lock()
+	if h.back == nil {
+		h.back = map[crypto.MemberID]bool{}
+	}
+	h.back[author] = true
+	h.mu.Unlock()
+	poke(h.wake)
+}
+
 func (h *heed) heed(queue []crypto.ItemID, all bool) error {
 	if all {
 		return h.everything()
 	}
+	records, err := h.n.store.Records(queue) // at once: words of one envelope are read together
+	if err != nil {
+		return err
+	}
 	claimed := map[crypto.ItemID]bool{} // looked at once, however many claims there are
 	for _, id := range queue {
-		r, found, err := h.n.store.Record(id)
-		if err != nil {
-			return err
-		}
+		r, found := records[id]
 		if !found || r.Notice.Assistance != nil && claimed[*r.Notice.Ref] {
 			continue
 		}
@@ -153,14 +269,7 @@ func (h *heed) one(r store.Record) error {
 	case notice.KindQuestion:
 		return h.asked(r)
 	case notice.KindMayday:
-		if r.Retracted {
-			h.back[r.Author] = true
-			return nil
-		}
-		if err := h.n.alertMayday(r); err != nil {
-			return err
-		}
-		return h.n.maydayDisputes(r)
+		return h.mayday(r)
 	}
 	about, found, err := h.n.store.Record(*r.Notice.Ref)
 	switch {
@@ -169,29 +278,54 @@ func (h *heed) one(r store.Record) error {
 	case r.Notice.Kind == notice.KindDispute:
 		return h.n.maydayDisputed(about, r)
 	case r.Author == about.Author:
-		h.back[r.Author] = true
+		h.tookBack(r.Author)
 	}
 	return nil
+}
+
+// mayday alerts people of a mayday, and tells them what has become of it already.
+func (h *heed) mayday(r store.Record) error {
+	if r.Retracted {
+		h.tookBack(r.Author)
+		return nil
+	}
+	added, err := h.n.alertMayday(r)
+	if err != nil {
+		return err
+	}
+	if err := h.n.maydayDisputes(r); err != nil || !added {
+		return err
+	}
+	// Whoever took it back just before that told nobody, since nobody was alerted.
+	now, found, err := h.n.store.Record(r.ID)
+	if err == nil && found && now.Retracted {
+		h.tookBack(r.Author)
+	}
+	return err
 }
 
 // alertMayday raises the highest alert of a mayday in the region; of one in another region
 // an alert only where something ties that hospital to this one. Who calls again within
 // ten minutes alerts nobody again, so that who floods the region with words can raise
-// no more alerts than others, and is heard when it calls.
-func (n *Node) alertMayday(r store.Record) error {
+// no more alerts than others, and is heard when it calls. It reports false if people
+// are not alerted, or have been before.
+func (n *Node) alertMayday(r store.Record) (added bool, err error) {
 	if r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() || n.roster == nil {
-		return nil
+		return false, nil
 	}
 	a := store.Alert{Kind: "mayday", Severity: "critical", TLP: r.TLP, Refs: []crypto.ItemID{r.ID}, Dedup: maydayDedup(r)}
+	if told, err := n.store.Alerted(a.Dedup); err != nil || told {
+		return false, err
+	}
 	who := n.nameOrID(r.Author)
 	profile, known, err := n.profile(r.Author)
 	if err != nil {
-		return err
+		return false, err
 	}
 	tie := ""
 	if r.Header != nil && r.Header.Region != n.roster.Region() {
 		if tie, err = n.tie(r.Author, profile.Notice); err != nil || tie == "" {
-			return err
+			return false, err
 		}
 		a.Severity = "warning"
 	}
@@ -211,8 +345,7 @@ func (n *Node) alertMayday(r store.Record) error {
 		text.WriteString(" Its clock is off.")
 	}
 	a.Text = text.String()
-	n.alert(a)
-	return nil
+	return n.alert(a), nil
 }
 
 func maydayDedup(r store.Record) string {

@@ -11,6 +11,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/testkit"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -427,5 +428,92 @@ func TestFloodOfWords(t *testing.T) {
 				eventually(t, "the mayday of who is muted", func() bool { return raised("us too") })
 			}
 		})
+	}
+}
+
+// However many maydays and other words of one member wait to be heeded, the mayday of
+// another is the next but one. Nobody is alerted twice when the rest has its turn, nor
+// after a crash.
+func TestMaydayWaitsForNoWord(t *testing.T) {
+	b := newBench(t)
+	b.clock.stop()
+	alerts := func() string {
+		t.Helper()
+		all, err := b.Store().Alerts(0, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var who []string
+		for _, a := range slices.Backward(all) {
+			if a.Kind == "mayday" {
+				who = append(who, strings.Fields(a.Text)[1])
+			}
+		}
+		return strings.Join(who, " ")
+	}
+	call := func(i int) *notice.Notice {
+		return b.word(notice.KindMayday, 0, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: fmt.Sprint("call ", i)} })
+	}
+	question := func(i int) *notice.Notice {
+		return b.word(notice.KindQuestion, 0, func(n *notice.Notice) {
+			n.Indicator = &notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("q%d.example", i)}
+		})
+	}
+	e := b.floods(t, b.author, b.floods(t, b.author, nil, 500, question), 500, call)
+	_, first := b.told(t, b.other, crypto.Header{Urgent: true}, nil, call(500))
+	e = b.floods(t, b.author, e, 500, call)
+	for range 2 {
+		if more, err := b.HeedMayday(); err != nil || !more {
+			t.Fatalf("a mayday waits: %v, %v", more, err)
+		}
+	}
+	if got := alerts(); got != "author other" {
+		t.Fatalf("after two maydays have had their turn alerts are of %q", got)
+	}
+	left := 0
+	for more := true; more; left++ {
+		var err error
+		if more, err = b.HeedMayday(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left != node.CallsMax { // one had its turn, and the last found none
+		t.Errorf("%d maydays of 1,000 had a turn, want %d", left, node.CallsMax)
+	}
+	b.heeded(t)
+	if got := alerts(); got != "author other" {
+		t.Errorf("when all is heeded alerts are of %q", got)
+	}
+	b.clock.advance(11 * time.Minute) // both may call again
+	b.told(t, b.other, crypto.Header{Urgent: true}, first, call(501))
+	b.floods(t, b.author, e, 500, call)
+	for range 2 { // a crash before anything is heeded, and one after
+		b.stop(t)
+		b.open(t)
+		b.heeded(t)
+	}
+	if got := strings.Count(alerts(), "other"); got != 2 || strings.Count(alerts(), "author") != 2 {
+		t.Errorf("after a crash alerts are of %q", alerts())
+	}
+}
+
+// A mayday that is taken back just before people are alerted is told to be taken back
+// after, and one that was never alerted of is not.
+func TestMaydayTakenBackBeforeItsAlert(t *testing.T) {
+	b := newBench(t)
+	id, e := b.told(t, b.author, crypto.Header{Urgent: true}, nil, b.word(notice.KindMayday, 1, func(n *notice.Notice) { n.Mayday = &notice.Mayday{Text: "ransom note"} }))
+	read, found, err := b.Store().Record(id)
+	if err != nil || !found {
+		t.Fatalf("the mayday is here: %v, %v", found, err)
+	}
+	b.told(t, b.author, crypto.Header{}, e, b.word(notice.KindRetraction, 2, func(n *notice.Notice) { n.Ref = &id }))
+	if alerts := b.heeded(t); len(alerts) != 0 {
+		t.Fatalf("nobody was alerted, and is told of it: %+v", alerts)
+	}
+	if err := b.HeedAsRead(read); err != nil {
+		t.Fatal(err)
+	}
+	if alerts := b.heeded(t); len(alerts) != 2 || alerts[0].Kind != "mayday-back" || alerts[1].Kind != "mayday" {
+		t.Errorf("alerts: %+v", alerts)
 	}
 }

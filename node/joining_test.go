@@ -291,6 +291,7 @@ func joiner(t testing.TB, dir string, i invitation.Invitation) *mesh.Joiner {
 
 // Each lie is refused for its own reason, and nothing of it is kept.
 func TestJoinRefused(t *testing.T) {
+	t.Parallel()
 	refused := func(reason uint8) func(error) bool {
 		return func(err error) bool {
 			var r *mesh.JoinRefusal

@@ -222,6 +222,7 @@ func (h *hospital) envelope(t testing.TB, id string) crypto.Hash {
 // A word at a hospital becomes an entry, comes under a checkpoint that voters and the
 // witness sign, and its receipt convinces a stranger.
 func TestWordsComeIntoTheLedger(t *testing.T) {
+	t.Parallel()
 	k := startKeeping(t)
 	at := k.clock.now()
 	h := k.hospitals[0]
@@ -321,6 +322,7 @@ func (h *hospital) answers(t testing.TB, id string, strong bool) (api.LedgerEntr
 // Then most voters are gone: it is said, words wait, all else goes on; when they are
 // back, all is in. With all voters gone a hospital answers what it holds.
 func TestLedgerOutlivesItsVoters(t *testing.T) {
+	t.Parallel()
 	k := startKeeping(t)
 	h := k.hospitals[0]
 	var said []string
@@ -472,6 +474,7 @@ func metric(t testing.TB, h *hospital, name string) float64 {
 
 // A ledger that begins anew holds all again, and the one before is served as it was.
 func TestNextEpochHoldsAll(t *testing.T) {
+	t.Parallel()
 	k := startKeeping(t)
 	h := k.hospitals[0]
 	id := h.submit(t, green, sighting("old.example", k.clock.now()))[0].ID
@@ -494,6 +497,7 @@ func TestNextEpochHoldsAll(t *testing.T) {
 
 // The ledgers of two regions that endorse each other keep checkpoints of one another.
 func TestNeighboursKeepEachOthersCheckpoints(t *testing.T) {
+	t.Parallel()
 	a, b := makeRegions(t, 1)
 	endorseAll(t, a, b)
 	a.run(t)
@@ -532,6 +536,7 @@ func TestNeighboursKeepEachOthersCheckpoints(t *testing.T) {
 
 // A node that keeps no copy says so.
 func TestWithoutMirror(t *testing.T) {
+	t.Parallel()
 	k := startKeeping(t)
 	h := k.hospitals[1]
 	h.stop(t)

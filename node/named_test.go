@@ -223,6 +223,7 @@ func TestNamedConfirmationIsLost(t *testing.T) {
 
 // What expires before its recipient comes is given up, and a person is told.
 func TestNamedExpires(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t, 2)
 	a, b := r.hospitals[0], r.hospitals[1]
 	name := b.Name()

@@ -139,10 +139,10 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 	if n.pulse != nil {
 		n.pulse.word(h.Author, min(h.Time, e.Received))
 	}
-	n.said(&e)
 	if n.heed != nil {
-		n.heed.hear(e.Items)
+		n.heed.hear(h.Author, e.Items)
 	}
+	n.said(&e)
 	if a.Fork {
 		n.forked(ctx, h)
 	}

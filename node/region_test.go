@@ -147,6 +147,7 @@ func (r *region) equal(t testing.TB) {
 // What is local never leaves: it is in no envelope, in no other store, and not
 // even its bytes are on another hospital's disk.
 func TestLocalStaysLocal(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t, 3)
 	a := r.hospitals[0]
 	secret := "nobody-else-may-know-this.example"
@@ -376,6 +377,7 @@ func TestOneBadSubmissionStopsNothing(t *testing.T) {
 
 // A large submission travels as envelopes that are too large for gossip.
 func TestLargeSubmissionReachesAll(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t, 3)
 	items := make([]api.Submission, 3000)
 	values := make([]string, len(items))

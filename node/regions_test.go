@@ -77,6 +77,7 @@ func (r *region) run(t testing.TB) {
 // Two regions of two hospitals. Only their first ones are told of each other;
 // the second ones learn who is endorsed, and who belongs to it, from those.
 func TestRegionsThatEndorseEachOther(t *testing.T) {
+	t.Parallel()
 	a, b := makeRegions(t, 2)
 	a.endorse(t, b)
 	b.endorse(t, a)

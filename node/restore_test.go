@@ -78,6 +78,7 @@ func TestRestoredBackup(t *testing.T) {
 // anybody takes a number which it has used already. Nobody loses either word:
 // not those who meet it, nor those who only meet them.
 func TestRestoredBackupSpeaksAlone(t *testing.T) {
+	t.Parallel()
 	for _, settled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("settled=%v", settled), func(t *testing.T) {
 			r := startRegion(t, 3)

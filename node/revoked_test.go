@@ -314,6 +314,7 @@ func TestForkedCharterIsTold(t *testing.T) {
 // In a region that runs, a revoked member is cut off at once, and nothing that its
 // key says later is heard, whoever has it.
 func TestRevokedMemberIsCutOff(t *testing.T) {
+	t.Parallel()
 	r := startRegion(t, 3)
 	one, two, three := r.hospitals[0], r.hospitals[1], r.hospitals[2]
 	victim := two.member(t)

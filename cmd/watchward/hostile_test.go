@@ -81,6 +81,8 @@ func TestAnswersMoveNoCursor(t *testing.T) {
 			answer = &api.LookupAnswers{}
 		case strings.HasSuffix(path, "/tokens"):
 			answer = &api.TokensAnswer{}
+		case strings.HasSuffix(path, "/policies"):
+			answer = &api.PoliciesAnswer{}
 		default:
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusTeapot)
@@ -101,6 +103,7 @@ func TestAnswersMoveNoCursor(t *testing.T) {
 	for _, line := range []string{
 		"situation --since 1h --ids", "list", "show " + id, "show evil.example", "alerts", "members", "status", "lookup evil.example",
 		"profile show", "assist list", "link list", "token list", "ledger status",
+		"allow --list", "deny evil.example",
 	} {
 		printed := 0
 		for _, json := range []bool{false, true} {
@@ -147,6 +150,8 @@ func shape(answer any, kind notice.Kind, state string) {
 		a.Next = ""
 	case *api.NoticeAnswer:
 		view(&a.NoticeView)
+	case *api.PoliciesAnswer:
+		a.Next = ""
 	case *api.AlertsAnswer:
 		a.Next = ""
 	case *api.Situation:

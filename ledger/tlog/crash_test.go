@@ -111,6 +111,7 @@ func sound(data, torn []byte, record int) int {
 }
 
 func TestTornTail(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ synced, size int }{{0, 6}, {20, 27}, {252, 256}, {253, 260}, {508, 514}} {
 		x := newTail(t, c.synced, c.size)
 		for index := c.synced / 256; index <= (c.size-1)/256; index++ {
@@ -187,6 +188,7 @@ func TestLostAfterSync(t *testing.T) {
 
 // The marks only spare Open work: without one, or with a broken one, it reads more.
 func TestTornMarks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := open(t, dir)
 	x := tail{size: 66_000, dir: dir, entries: pack(0, 66_000, 8)}
@@ -318,6 +320,7 @@ func TestFailedSync(t *testing.T) {
 
 // After Rewind nothing of what was dropped is on disk.
 func TestRewindOnDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := open(t, dir)
 	entries := pack(0, 66_001, 8)

@@ -150,6 +150,7 @@ func compare(t tester, l *tlog.Log, entries [][]byte, m *model, size, index, ear
 // Whatever is done to a log, it is the Merkle tree of what was appended and not rewound,
 // also after it was opened again.
 func TestAgainstThePlainRecursion(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "tlog")
 		if err != nil {
@@ -212,6 +213,7 @@ func TestAgainstThePlainRecursion(t *testing.T) {
 // The example of c2sp.org/tlog-tiles: a tree of 70,000 has 273 full tiles of level 0 and
 // one of 112, a full one of level 1 and one of 17, and one of 1 of level 2.
 func TestSeventyThousand(t *testing.T) {
+	t.Parallel()
 	const size = 70_000
 	dir := t.TempDir()
 	l := open(t, dir)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -22,6 +23,13 @@ const (
 	idleAfter  = 30 * time.Second // a way that is cut for so long loses its streams
 	segmentMax = 1200
 )
+
+func TestMain(m *testing.M) {
+	if raceEnabled {
+		runtime.GOMAXPROCS(1) // golang/go#78156: bubbles and the race detector
+	}
+	os.Exit(m.Run())
+}
 
 // A net is a network in memory, in virtual time: streams between nodes with latency,
 // loss that delays what follows, slow nodes and cuts.
@@ -70,7 +78,16 @@ func newNet(t testing.TB, nodes, hubs int, loss float64) *net {
 
 func (n *net) dialable(peer string) bool {
 	i, ok := n.places[peer]
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return ok && n.nodes[i].listens && !n.hidden[i]
+}
+
+// hide lets nobody know any more that these nodes listen.
+func (n *net) hide(nodes map[int]bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hidden = nodes
 }
 
 // start begins a node's pulse.

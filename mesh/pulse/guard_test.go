@@ -23,6 +23,16 @@ type (
 		SourcePort uint16 `codec:",omitempty"`
 		SourceNode string `codec:",omitempty"`
 	}
+	indirectPing struct {
+		SeqNo      uint32
+		Target     []byte
+		Port       uint16
+		Node       string
+		Nack       bool
+		SourceAddr []byte `codec:",omitempty"`
+		SourcePort uint16 `codec:",omitempty"`
+		SourceNode string `codec:",omitempty"`
+	}
 	accusation struct {
 		Incarnation uint32
 		Node, From  string

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/watchward/watchward/mesh/pulse"
 )
 
 func (n *net) silent(i int) (out []int) {
@@ -222,23 +224,68 @@ func TestHubThatIsNotKnownToListen(t *testing.T) {
 
 // memberlist's questions end with Close too, though it would wait for their answers.
 func TestCloseEndsQuestions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNet(t, 6, 4, 0)
-		n.startAll(t)
+	everybody := map[int]bool{0: true, 1: true, 2: true, 3: true}
+	for name, ask := range map[string]func(n *net){ // so that there are questions
+		"of who is cut off":                 func(n *net) { n.breaks(func(int, int) bool { return true }) },
+		"of who cannot be dialled any more": func(n *net) { n.hide(everybody) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNet(t, 6, 4, 0)
+				n.startAll(t)
+				time.Sleep(time.Minute)
+				ask(n)
+				time.Sleep(7 * time.Second)
+				for _, d := range n.nodes {
+					d.pulse.Close()
+				}
+				memberlistRests(t)
+			})
+		})
+	}
+}
+
+// Nor does it wait for what another member has it ask, be it while Close runs.
+func TestCloseEndsQuestionsForOthers(t *testing.T) {
+	question := indirectPing{7, pulse.Address(third), 1, third, true, pulse.Address(you), 1, you}
+	ask := pulse.NewFrame(pulse.FramePacket, labelled(label, message(1, question))).Bytes()
+	closing := func(t *testing.T) {
+		n := newNet(t, 3, 3, 0)
+		n.start(t, 0)
 		defer n.stop()
-		time.Sleep(time.Minute)
-		n.breaks(func(int, int) bool { return true }) // so that there are questions
-		time.Sleep(7 * time.Second)
-		for _, d := range n.nodes {
-			d.pulse.Close()
+		s, err := n.nodes[1].Open(t.Context(), id(0), pulse.ProtocolLink)
+		if err != nil {
+			t.Fatal(err)
 		}
-		synctest.Wait()
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		if i := bytes.Index(stacks, []byte("memberlist.(*Memberlist)")); i >= 0 {
-			t.Errorf("memberlist goes on: %s", stacks[max(i-300, 0):min(i+300, len(stacks))])
-		}
-	})
+		_, _ = s.Write(pulse.NewFrame(pulse.FrameHello, []byte{0, 0}).Bytes())
+		go func() {
+			for range 20 { // at once, so that some are waiting when Close begins
+				_, _ = s.Write(ask)
+			}
+			for range 60 {
+				time.Sleep(100 * time.Microsecond)
+				_, _ = s.Write(ask)
+			}
+		}()
+		time.Sleep(n.delay(1, 0, 1))
+		n.nodes[0].pulse.Close()
+		memberlistRests(t)
+		time.Sleep(time.Second) // the asker ends
+	}
+	for range 100 { // whether any is waiting is up to the scheduler
+		synctest.Test(t, closing)
+	}
+}
+
+// memberlistRests fails if memberlist has a goroutine left.
+func memberlistRests(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	if i := bytes.Index(stacks, []byte("memberlist.(*Memberlist)")); i >= 0 {
+		t.Errorf("memberlist goes on: %s", stacks[max(i-300, 0):min(i+300, len(stacks))])
+	}
 }
 
 // Nothing is left when Close returns.

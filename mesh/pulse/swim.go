@@ -182,23 +182,24 @@ func (t *transport) to(a memberlist.Address) (string, error) {
 }
 
 func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	if !t.asking(b) {
+		return time.Time{}, net.ErrClosed
+	}
 	id, err := t.to(a)
 	if err != nil {
 		return time.Time{}, err
-	}
-	if !t.asking(b) {
-		return time.Time{}, net.ErrClosed
 	}
 	t.p.links.reach(id, frame{framePacket, bytes.Clone(b)})
 	return time.Now(), nil
 }
 
-// asking keeps the sequence number of a question. It reports whether any may be asked.
+// asking keeps the sequence number of a question, for memberlist waits for an answer
+// even if it could not be sent. It reports whether anything may be sent.
 func (t *transport) asking(packet []byte) bool {
 	seq, asks := question(packet)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if asks && !t.closed {
+	if asks {
 		t.asked[t.asks%asksMax] = seq
 		t.asks++
 	}
@@ -231,21 +232,36 @@ func question(packet []byte) (seq uint32, ok bool) {
 	return uint32(r.number["SeqNo"]), true
 }
 
-// answerAll stops questions, and answers those that were asked.
+// answerAll stops packets both ways, and answers all questions. Those that came before,
+// and have memberlist ask others, come first.
 func (t *transport) answerAll() {
 	t.mu.Lock()
 	t.closed = true
+	t.mu.Unlock()
+	t.answer(0) // nobody's: what came before it is done when memberlist takes it
+	t.drain()
+	t.mu.Lock()
 	asked := slices.Clone(t.asked[:min(t.asks, asksMax)])
 	t.mu.Unlock()
 	for _, seq := range asked {
-		b := append([]byte{msgLabel, byte(len(t.p.c.Region))}, t.p.c.Region...)
-		b = append(b, msgAck, 0x82, 0xa5)
-		b = append(b, "SeqNo"...)
-		b = binary.BigEndian.AppendUint32(append(b, 0xce), seq)
-		b = append(append(b, 0xa7), "Payload"...)
-		t.packets <- &memberlist.Packet{Buf: append(b, 0xc0), From: peerAddr(""), Timestamp: time.Now()}
+		t.answer(seq)
 	}
-	for len(t.packets) > 0 { // memberlist reads them until Shutdown
+	t.drain()
+}
+
+// answer gives memberlist the answer to a question.
+func (t *transport) answer(seq uint32) {
+	b := append([]byte{msgLabel, byte(len(t.p.c.Region))}, t.p.c.Region...)
+	b = append(b, msgAck, 0x82, 0xa5)
+	b = append(b, "SeqNo"...)
+	b = binary.BigEndian.AppendUint32(append(b, 0xce), seq)
+	b = append(append(b, 0xa7), "Payload"...)
+	t.packets <- &memberlist.Packet{Buf: append(b, 0xc0), From: peerAddr(""), Timestamp: time.Now()}
+}
+
+// drain waits until memberlist has taken all packets, which it does until Shutdown.
+func (t *transport) drain() {
+	for len(t.packets) > 0 {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -256,8 +272,14 @@ func (t *transport) receive(from string, b []byte) error {
 	if err != nil || b == nil {
 		return err
 	}
+	packet := &memberlist.Packet{Buf: b, From: peerAddr(t.p.region.Load().members[from].name), Timestamp: time.Now()}
+	t.mu.Lock() // none may come once questions are answered
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
 	select {
-	case t.packets <- &memberlist.Packet{Buf: b, From: peerAddr(t.p.region.Load().members[from].name), Timestamp: time.Now()}:
+	case t.packets <- packet:
 	default:
 	}
 	return nil

@@ -87,7 +87,7 @@ func (r *jsonReader) verdict(v *VerdictView) error {
 		case "level":
 			return r.parsed(&v.Level, nil)
 		case "score":
-			n, err := r.uint(100)
+			n, err := r.uint(1<<63 - 1)
 			v.Score = int(n)
 			return err
 		case "guarded":

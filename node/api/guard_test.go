@@ -56,6 +56,8 @@ var rights = map[string]struct {
 	"GET /ledger/{region}/{epoch}/checkpoint":     {"/ledger/" + ledgerRegion + "/1/checkpoint", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /ledger/{region}/{epoch}/tile/{path...}": {"/ledger/" + ledgerRegion + "/1/tile/0/000", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/region/cuts":                         {"/v1/region/cuts?member=" + strings.Repeat("0", 64), "", [5]int{401, 401, 403, 403, 200}},
+	"GET /v1/policies":                            {"/v1/policies", "", [5]int{401, 401, 200, 200, 200}},
+	"POST /v1/policies":                           {"/v1/policies", `{"policies":[{"value":"evil.example","decision":"deny"}]}`, [5]int{401, 401, 403, 403, 200}},
 	"GET /v1/situation":                           {"/v1/situation", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/feeds":                               {"/v1/feeds", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/feeds/{name}":                        {"/v1/feeds/absent", "", [5]int{401, 401, 404, 404, 404}},

@@ -85,6 +85,30 @@ func TestSpreadingEnds(t *testing.T) {
 	}
 }
 
+// What is on a warninglist spreads where people report it, and not where machines count
+// it: half the Internet asks for it every day.
+func TestWarnlistedIsReportedByPeople(t *testing.T) {
+	listed := func(i notice.Indicator) bool { return i.Value == "popular.example" }
+	for _, c := range []struct {
+		value   string
+		machine bool
+		want    int
+	}{{"popular.example", true, 0}, {"popular.example", false, 1}, {"evil.example", true, 1}} {
+		p := situation.New(listed)
+		started := 0
+		for m := range 2 {
+			f := sighting(m+1, m, now, c.value, nil)
+			if c.machine {
+				f = counted(m+1, m, now, c.value)
+			}
+			started += len(p.Add(f, now))
+		}
+		if started != c.want {
+			t.Errorf("%s, by a machine %v: %d began, want %d", c.value, c.machine, started, c.want)
+		}
+	}
+}
+
 // TestStarted: it is told once, for whom it may be, and again when more may know it or
 // when it is a new one.
 func TestStarted(t *testing.T) {

@@ -54,6 +54,7 @@ func TestAppendedEnvelopeIsAnswered(t *testing.T) {
 
 // Envelopes that come in any order, some twice, end as the same holding.
 func TestChainInAnyOrder(t *testing.T) {
+	t.Parallel()
 	w := writers(t, 1)[0]
 	var entries []store.Entry
 	for k := range uint64(12) {
@@ -104,6 +105,7 @@ func TestChainInAnyOrder(t *testing.T) {
 // Of all envelopes signed with one number the two with the lowest ids stay,
 // whatever order they come in, and their words are visible and marked.
 func TestForkKeepsTheTwoLowest(t *testing.T) {
+	t.Parallel()
 	w := writers(t, 1)[0]
 	var entries []store.Entry
 	for k := range uint64(5) {

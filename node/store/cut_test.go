@@ -276,6 +276,7 @@ func (k *knower) sees(t fataler) string {
 // credentials, restarts and syncs: in the end all see the same, which is what one
 // sees who knew the revocations from the start.
 func TestOrderOfRevocationsDoesNotMatter(t *testing.T) {
+	t.Parallel()
 	h := newHistory(t)
 	rulings := h.rulings()
 	rapid.Check(t, func(t *rapid.T) {

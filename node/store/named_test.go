@@ -133,6 +133,7 @@ func TestRetain(t *testing.T) {
 // Whatever comes in whatever order, twice or across a stop, each envelope is
 // stored once and each wait ends once: with what was said first.
 func TestDeliveriesAreSettledOnce(t *testing.T) {
+	t.Parallel()
 	w := writers(t, 4)
 	var all []store.Entry
 	for i := range 4 {

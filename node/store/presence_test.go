@@ -86,6 +86,7 @@ func TestMayHaveAfterStart(t *testing.T) {
 // what Summary reads from the disk, whatever is stated, retracted, expires and is
 // read as after a start in between.
 func TestSummariesAreSummary(t *testing.T) {
+	t.Parallel()
 	authors := writers(t, 2)
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newClock()

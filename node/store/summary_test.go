@@ -188,6 +188,7 @@ func story(t *rapid.T, tt testing.TB, authors []*writer) []store.Entry {
 // Whatever the order, the batches and the time of reading, a summary is the sum
 // over what counts.
 func TestSummaryIsTheSumOfItsEvidence(t *testing.T) {
+	t.Parallel()
 	authors := writers(t, 4)
 	rapid.Check(t, func(rt *rapid.T) {
 		entries := story(rt, t, authors)

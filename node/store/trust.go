@@ -190,6 +190,11 @@ func (s *Store) Alert(ctx context.Context, a Alert) (added bool, err error) {
 	if len(a.Text) > AlertTextMax || len(a.Refs) > alertRefsMax || len(a.Kind)+len(a.Severity)+len(a.Dedup) > AlertTextMax {
 		return false, fmt.Errorf("alert is too large: at most %d bytes of text and %d references", AlertTextMax, alertRefsMax)
 	}
+	if a.Dedup != "" { // a flood makes the same alert without end, which costs no write
+		if here, err := s.Alerted(a.Dedup); err != nil || here {
+			return false, err
+		}
+	}
 	err = s.do(ctx, 5, func(b *batch) error {
 		once := alertOnceKey(a.Dedup)
 		if a.Dedup != "" {

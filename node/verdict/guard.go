@@ -89,6 +89,12 @@ func (z *zone) guardSpecial(g guarded) {
 		g.value, g.what = s.prefix.String(), s.what
 		z.nets.Insert(s.prefix, g)
 	}
+	translated := g
+	translated.cap = Detect
+	for _, s := range translatedNetworks {
+		translated.value, translated.what = s.prefix.String(), s.what
+		z.nets.Insert(s.prefix, translated)
+	}
 	for name, what := range specialNames {
 		g.value, g.what = name, what
 		z.addName(name, g)

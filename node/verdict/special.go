@@ -29,18 +29,28 @@ var specialNetworks = [...]struct {
 	{netip.MustParsePrefix("::/128"), "unspecified (RFC 4291)"},
 	{netip.MustParsePrefix("::1/128"), "loopback (RFC 4291)"},
 	{netip.MustParsePrefix("::ffff:0:0/96"), "IPv4-mapped (RFC 4291)"},
-	{netip.MustParsePrefix("64:ff9b::/96"), "for translation (RFC 6052)"},
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "for translation (RFC 8215)"},
 	{netip.MustParsePrefix("100::/64"), "for discarding (RFC 6666)"},
 	{netip.MustParsePrefix("100:0:0:1::/64"), "a dummy prefix (RFC 9780)"},
 	{netip.MustParsePrefix("2001::/23"), "for protocols (RFC 2928)"},
-	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112's (RFC 7534)"},
 	{netip.MustParsePrefix("5f00::/16"), "for segment routing (RFC 9602)"},
 	{netip.MustParsePrefix("fc00::/7"), "private (RFC 4193)"},
 	{netip.MustParsePrefix("fe80::/10"), "link-local (RFC 4291)"},
 	{netip.MustParsePrefix("fec0::/10"), "private (site-local, RFC 3879)"},
 	{netip.MustParsePrefix("ff00::/8"), "multicast (RFC 4291)"},
+}
+
+// translatedNetworks are those blocks of the same registries in which each address stands
+// for an IPv4 address that may be anybody's. An attacker seen through a NAT64 has one, so
+// they are detected; to block them would be for a translator to do, and a whole block
+// would take the IPv4 Internet away.
+var translatedNetworks = [...]struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), "for translation (RFC 6052)"},
+	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 }
 
 // specialNames are the names of IANA's registry of special-use domain names (RFC

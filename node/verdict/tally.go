@@ -57,7 +57,7 @@ func (w *Word) origin() origin {
 // count sorts out the words about one indicator, which come in order of id.
 func (j *Judge) count(about notice.Indicator, words []*Word, retracted map[taken]bool, now int64) *tally {
 	t := &tally{about: about}
-	disputers := map[crypto.MemberID]bool{}
+	var disputers map[crypto.MemberID]bool
 	for _, w := range words {
 		switch {
 		case w.Kind == notice.KindRetraction:
@@ -67,6 +67,9 @@ func (j *Judge) count(about notice.Indicator, words []*Word, retracted map[taken
 			t.drills = append(t.drills, w)
 		case w.Kind == notice.KindDispute && w.Expires > now:
 			t.disputes = append(t.disputes, w)
+			if disputers == nil {
+				disputers = map[crypto.MemberID]bool{}
+			}
 			disputers[w.Author] = true
 		case w.Kind == notice.KindSighting || w.Kind == notice.KindIndicator:
 			t.raise = append(t.raise, w)

@@ -265,6 +265,7 @@ func TestGuards(t *testing.T) {
 		{"192.0.2.1", "block +seen +block-members", "block +denied +seen +block-members"}, // documentation: drills block it
 		{"10.1.2.3", "none guarded +seen +block-members -special-use", "none guarded +denied +seen +block-members -special-use"},
 		{"fe80::1", "none guarded +seen +block-members -special-use", "none guarded +denied +seen +block-members -special-use"},
+		{"64:ff9b::c633:6407", "detect guarded +seen +block-members -special-use", "detect guarded +denied +seen +block-members -special-use"},
 		{"printer.local", "none guarded +seen +block-members -special-use", "none guarded +denied +seen +block-members -special-use"},
 		{"203.0.113.5", "none guarded +seen +block-members -own", "none guarded +denied +seen +block-members -own"},
 		{"203.0.113.9", "none guarded +seen +block-members -own", "none guarded +denied +seen +block-members -own"}, // a supplier's too

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,6 +168,23 @@ func TestDeliveryThroughHubsToOutboundOnlySpokes(t *testing.T) {
 			return
 		}
 		deliver(t, w, 240, judged{p50: 1.25, p99: 1.25, duplicates: 5.5, payloads: 7})
+	})
+}
+
+// Spokes come to hubs by themselves. Hubs look for one another all the same, or words
+// would go from hub to hub by way of spokes.
+func TestHubsLinkUpWhateverManySpokesCome(t *testing.T) {
+	bubble(t, sim.Config{Seed: 21, Hubs: sized(4, 7, 7), Spokes: sized(12, 33, 33), Zones: 3}, func(t *testing.T, w *sim.World) {
+		w.Start(w.Members...)
+		time.Sleep(warm)
+		links := w.Links()
+		for i, hub := range w.Members {
+			for j, other := range w.Members {
+				if i != j && hub.Part == sim.Hub && other.Part == sim.Hub && !slices.Contains(links[i], j) {
+					t.Errorf("seed 21: hubs %d and %d are not connected; %d others are to %d", i, j, len(links[i]), i)
+				}
+			}
+		}
 	})
 }
 
