@@ -56,7 +56,7 @@ format = "crowdsec"
 	}
 	background(t, exec.Command(filepath.Join(tools, "watchward"), "run", "--dir", f.dir))
 	f.eventually(t, "the node is ready", func() bool {
-		_, err := execute(t.Context(), "watchward", "status", "--dir", f.dir)
+		_, err := execute(t.Context(), "watchward", "feed", "list", "--dir", f.dir)
 		return err == nil
 	})
 	var e struct{ URL string }
