@@ -154,3 +154,9 @@ func (n *Node) PolicyChanged() <-chan struct{} { return n.policyChanged() }
 func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict, error) {
 	return n.verdict(i, ceiling)
 }
+
+// ZonesAddr is where zones are transferred.
+func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
+
+// LookAtConsumers does what is done once a minute.
+func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }

@@ -149,15 +149,16 @@ func (f *feeds) ShowFeed(ctx context.Context, name string, q api.FeedQuery) (api
 	}
 	last := ""
 	for e := range now.All {
-		if place := e.Value + " " + e.Type.String(); place > q.After {
-			if len(d.List) == q.Limit {
-				d.Next = last
-				break
-			}
-			v := entryView(e)
-			v.Held = held[e.Indicator]
-			d.List, last = append(d.List, v), place
+		if e.Value <= q.After {
+			continue
 		}
+		if len(d.List) >= q.Limit && e.Value != last { // one value may be there as two types
+			d.Next = last
+			break
+		}
+		v := entryView(e)
+		v.Held = held[e.Indicator]
+		d.List, last = append(d.List, v), e.Value
 	}
 	return d, true, nil
 }

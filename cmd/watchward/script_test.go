@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "ready": cmdReady, "await": cmdAwait, "eventually": cmdEventually,
 			"normal": cmdNormal, "take": cmdTake, "copied": cmdCopied, "blob": cmdBlob,
-			"pack": cmdPack, "encode": cmdEncode, "values": cmdValues, "ports": cmdPorts,
+			"pack": cmdPack, "encode": cmdEncode, "values": cmdValues, "ports": cmdPorts, "fetch": cmdFetch,
 		},
 	})
 }

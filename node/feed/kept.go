@@ -29,6 +29,7 @@ const (
 	keptMagic     = "watchward feed 0\n"
 	keptRecordMax = 64 << 10
 	keptSpare     = 4 << 20 // bytes of past records that are no reason to write it anew
+	recordSpare   = 5       // bytes of a record around what it says
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -140,8 +141,9 @@ func (l *List) replay(ops []keptOp, before, serial uint32) {
 	}
 }
 
-// write appends a batch and makes it durable.
-func (l *List) write(added, removed []*Entry) error {
+// write appends a batch and makes it durable. What is renewed takes the place of what
+// was there.
+func (l *List) write(added, renewed, removed []*Entry) error {
 	k := l.kept
 	if k == nil {
 		return nil
@@ -149,14 +151,20 @@ func (l *List) write(added, removed []*Entry) error {
 	if k.f == nil || k.size > 2*k.live+keptSpare {
 		return l.rewrite()
 	}
-	var b []byte
+	var b, room []byte
 	for _, e := range removed {
+		room = appendAdd(room[:0], e)
+		k.live -= int64(len(room)) + recordSpare
 		b = appendRecord(b, appendRemove(nil, e))
 	}
-	for _, e := range added {
-		record := appendAdd(nil, e)
-		k.live += int64(len(record)) + 8
-		b = appendRecord(b, record)
+	for i, list := range [][]*Entry{added, renewed} {
+		for _, e := range list {
+			room = appendAdd(room[:0], e)
+			if i == 0 {
+				k.live += int64(len(room)) + recordSpare
+			}
+			b = appendRecord(b, room)
+		}
 	}
 	b = appendRecord(b, l.appendPublish(nil))
 	n, err := k.f.Write(b)

@@ -350,7 +350,7 @@ func (l *List) Commit(now int64) (changed bool, err error) {
 			s.Mute, s.Waits, s.Waiting, s.LeftOut, s.Unfit, s.Held = l.mute(), waits, l.waiting, l.values.n-l.inside, len(l.unfit), l.held
 			s.Truncated = l.truncated()
 			l.now = &s
-			return true, l.write(nil, nil)
+			return true, l.write(nil, nil, nil)
 		}
 		return false, nil
 	}
@@ -366,7 +366,7 @@ func (l *List) Commit(now int64) (changed bool, err error) {
 	if !first && serial == 0 {
 		l.remember(change{l.now.Serial, added, removed})
 	}
-	return true, l.write(append(added, renewed...), removed)
+	return true, l.write(added, renewed, removed)
 }
 
 // net returns what was added to what is published and removed from it. Renewed entries

@@ -327,3 +327,31 @@ func TestRestartIsNoWayAroundTheShrinkRule(t *testing.T) {
 		t.Fatalf("%d entries, %d left out, %q", s.Entries, s.LeftOut, s.Truncated)
 	}
 }
+
+// A value that comes and goes for ever does not fill the disk.
+func TestKeptFileIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.list")
+	l, err := feed.Open(path, policy(feed.Plain, notice.TypeURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	for round := range 40 {
+		for n := range 400 {
+			i := notice.Indicator{Type: notice.TypeURL, Value: fmt.Sprintf("http://evil.example/%d/%s", n, strings.Repeat("a", 1000))}
+			if round%2 == 0 {
+				l.Apply(i, in(i, 1), false)
+			} else {
+				l.Apply(i, &feed.Decision{Cause: feed.Unsaid}, false)
+			}
+		}
+		commit(t, l, start+int64(round)*1000)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 7<<20 {
+		t.Fatalf("%d bytes on disk for a list of at most 400 KiB", info.Size())
+	}
+}

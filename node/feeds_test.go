@@ -1,0 +1,247 @@
+package node_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/api"
+)
+
+const feedsConfig = `name = "St Anna"
+[api]
+listen = "127.0.0.1:0"
+[block]
+min_members = 1
+[feeds]
+dns_listen = "127.0.0.1:0"
+tsig_file = "tsig.keys"
+[[feeds.list]]
+name = "fw"
+format = "plain"
+types = ["domain"]
+consumers = ["local-commands", "absent"]
+[[feeds.list]]
+name = "dns"
+format = "rpz"
+zone = "rpz.test"
+transfer = ["key:unbound"]
+[[feeds.list]]
+name = "open"
+format = "rpz"
+zone = "open.test"
+transfer = ["127.0.0.0/8"]
+`
+
+const tsigSecret = "c2VjcmV0IG9mIDMyIGJ5dGVzIGZvciBhIHRlc3QhISE="
+
+// feeding starts a node alone that has feeds.
+func feeding(t *testing.T) *hospital {
+	t.Helper()
+	h := &hospital{dir: t.TempDir(), clock: &clock{}}
+	makeNode(t, h.dir, "St Anna")
+	h.configure(t)
+	return h
+}
+
+func (h *hospital) configure(t *testing.T) {
+	t.Helper()
+	keys := fmt.Sprintf("key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", tsigSecret)
+	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": keys} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.open(t)
+	t.Cleanup(func() { h.stop(t) })
+	h.start(t, nil)
+}
+
+// feed fetches a feed with the token of the local commands.
+func (h *hospital) feed(t *testing.T, name string) (status int, body string) {
+	t.Helper()
+	secret, err := os.ReadFile(filepath.Join(h.dir, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequest(http.MethodGet, h.APIURL()+"/feeds/"+name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(secret)))
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	raw, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.StatusCode, string(raw)
+}
+
+func (h *hospital) feeds(t *testing.T, name, line string) func() bool {
+	return func() bool {
+		status, body := h.feed(t, name)
+		return status == http.StatusOK && strings.Contains("\n"+body, "\n"+line+"\n")
+	}
+}
+
+// here keeps a word on this node.
+var here = api.SubmitOptions{Local: true}
+
+func TestFeedFollowsWordsTimeAndRestarts(t *testing.T) {
+	h := feeding(t)
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"}, api.Submission{Value: "worse.example", TLP: "AMBER"})
+	secret := h.submit(t, here, api.Submission{Value: "secret.example", TLP: "RED"})
+	eventually(t, "both are in it", func() bool { return h.feeds(t, "fw", "evil.example")() && h.feeds(t, "fw", "worse.example")() })
+	if _, body := h.feed(t, "fw"); strings.Contains(body, "secret") || len(secret) != 1 {
+		t.Fatalf("what is RED is in a feed: %q", body)
+	}
+	h.stop(t)
+	h.open(t)
+	h.start(t, nil)
+	if status, body := h.feed(t, "fw"); status != http.StatusOK || strings.Count(body, "\n") != 2 {
+		t.Fatalf("after a restart it serves %d %q at once", status, body)
+	}
+	h.clock.advance(200 * 24 * time.Hour)
+	eventually(t, "it has expired, and would be empty", func() bool {
+		status, _ := h.feed(t, "fw")
+		return status == http.StatusServiceUnavailable
+	})
+}
+
+func TestConsumersThatStayAwayAreMissed(t *testing.T) {
+	h := feeding(t)
+	eventually(t, "it is made", func() bool { status, _ := h.feed(t, "fw"); return status == http.StatusOK })
+	h.LookAtConsumers()
+	kinds := func() (out []string) {
+		alerts, _, err := h.Alerts(t.Context(), api.AlertQuery{Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range alerts {
+			if a.Kind == "feed-consumer" {
+				out = append(out, a.Text)
+			}
+		}
+		return out
+	}
+	if missed := kinds(); len(missed) != 0 {
+		t.Fatalf("missed at once: %q", missed)
+	}
+	h.clock.advance(25 * time.Hour)
+	h.LookAtConsumers()
+	h.LookAtConsumers()
+	missed := kinds()
+	if len(missed) != 2 || !slices.ContainsFunc(missed, func(s string) bool { return strings.Contains(s, "absent has not fetched the feed fw ever") }) {
+		t.Fatalf("missed: %q", missed)
+	}
+	h.stop(t) // who fetched is known after a restart
+	h.open(t)
+	h.start(t, nil)
+	h.clock.advance(25 * time.Hour)
+	h.LookAtConsumers()
+	if missed := kinds(); len(missed) != 3 { // who never came is missed again, since this start
+		t.Fatalf("after a restart: %q", missed)
+	}
+}
+
+// transferred transfers a zone and returns the names in it.
+func transferred(t *testing.T, addr, zone, key, secret string, serial uint32) ([]dns.RR, error) {
+	t.Helper()
+	q := new(dns.Msg).SetAxfr(zone)
+	if serial != 0 {
+		q = new(dns.Msg).SetIxfr(zone, serial, "localhost.", "nobody.invalid.")
+	}
+	tr := &dns.Transfer{}
+	if key != "" {
+		tr.TsigSecret = map[string]string{key: secret}
+		q.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
+	}
+	in, err := tr.In(q, addr)
+	if err != nil {
+		return nil, err
+	}
+	var out []dns.RR
+	for e := range in {
+		if e.Error != nil {
+			return nil, e.Error
+		}
+		out = append(out, e.RR...)
+	}
+	return out, nil
+}
+
+func count(rrs []dns.RR, owner string) (n int) {
+	for _, rr := range rrs {
+		if rr.Header().Name == owner && rr.Header().Rrtype == dns.TypeCNAME {
+			n++
+		}
+	}
+	return n
+}
+
+func TestZonesAreTransferred(t *testing.T) {
+	h := feeding(t)
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"})
+	eventually(t, "it is in the zone", h.feeds(t, "dns", "evil.example CNAME ."))
+	at := h.ZonesAddr()
+	rrs, err := transferred(t, at, "rpz.test.", "unbound.", tsigSecret, 0)
+	if err != nil || count(rrs, "evil.example.rpz.test.") != 1 || count(rrs, "*.evil.example.rpz.test.") != 1 {
+		t.Fatalf("%v: %v", rrs, err)
+	}
+	serial := rrs[0].(*dns.SOA).Serial
+	for what, try := range map[string]func() error{
+		"no key":      func() error { _, err := transferred(t, at, "rpz.test.", "", "", 0); return err },
+		"another key": func() error { _, err := transferred(t, at, "rpz.test.", "other.", tsigSecret, 0); return err },
+		"wrong secret": func() error {
+			_, err := transferred(t, at, "rpz.test.", "unbound.", "AAAA"+tsigSecret[4:], 0)
+			return err
+		},
+		"no such zone":  func() error { _, err := transferred(t, at, "else.test.", "unbound.", tsigSecret, 0); return err },
+		"a key of none": func() error { _, err := transferred(t, at, "open.test.", "unbound.", tsigSecret, 0); return err },
+	} {
+		if try() == nil {
+			t.Errorf("%s: transferred", what)
+		}
+	}
+	if rrs, err := transferred(t, at, "open.test.", "", "", 0); err != nil || count(rrs, "evil.example.open.test.") != 1 {
+		t.Errorf("by address: %v: %v", rrs, err)
+	}
+
+	h.submit(t, here, api.Submission{Value: "worse.example", TLP: "AMBER"})
+	eventually(t, "it is in the zone", h.feeds(t, "dns", "worse.example CNAME ."))
+	rrs, err = transferred(t, at, "rpz.test.", "unbound.", tsigSecret, serial)
+	if err != nil || len(rrs) != 6 || count(rrs, "evil.example.rpz.test.") != 0 || count(rrs, "worse.example.rpz.test.") != 1 {
+		t.Fatalf("what changed since %d: %v: %v", serial, rrs, err)
+	}
+	now := rrs[0].(*dns.SOA).Serial
+	if now <= serial {
+		t.Fatalf("serial %d after %d", now, serial)
+	}
+	if rrs, err = transferred(t, at, "rpz.test.", "unbound.", tsigSecret, now); err != nil || len(rrs) != 1 {
+		t.Fatalf("nothing changed since %d: %v: %v", now, rrs, err)
+	}
+	if rrs, err = transferred(t, at, "rpz.test.", "unbound.", tsigSecret, serial-1000); err != nil || count(rrs, "evil.example.rpz.test.") != 1 {
+		t.Fatalf("a serial that never was: %v: %v", rrs, err)
+	}
+	answer, _, err := (&dns.Client{}).Exchange(new(dns.Msg).SetQuestion("open.test.", dns.TypeSOA), at)
+	if err != nil || len(answer.Answer) != 1 {
+		t.Fatalf("SOA over UDP: %v: %v", answer, err)
+	}
+	if answer, _, err = (&dns.Client{}).Exchange(new(dns.Msg).SetQuestion("evil.example.open.test.", dns.TypeA), at); err != nil || answer.Rcode != dns.RcodeRefused {
+		t.Fatalf("it is no resolver: %v: %v", answer, err)
+	}
+}
