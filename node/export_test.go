@@ -121,3 +121,15 @@ func (n *Node) Heed() error { return n.heed.round() }
 
 // OwnAnswer is what a node answers by itself.
 var OwnAnswer = ownAnswer
+
+// Raise stores an alert as parts of a node do.
+func (n *Node) Raise(a store.Alert) bool { return n.alert(a) }
+
+// StartTelling begins what makes alerts of notices, and tells of them, without a mesh.
+func (n *Node) StartTelling() {
+	if n.heed != nil {
+		n.wait.Go(n.heed.run)
+	}
+	n.wait.Go(n.picture.run)
+	n.startAlerting()
+}
