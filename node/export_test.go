@@ -160,3 +160,14 @@ func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
 
 // LookAtConsumers does what is done once a minute.
 func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }
+// Raise stores an alert as parts of a node do.
+func (n *Node) Raise(a store.Alert) bool { return n.alert(a) }
+
+// StartTelling begins what makes alerts of notices, and tells of them, without a mesh.
+func (n *Node) StartTelling() {
+	if n.heed != nil {
+		n.wait.Go(n.heed.run)
+	}
+	n.wait.Go(n.picture.run)
+	n.startAlerting()
+}

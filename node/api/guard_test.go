@@ -69,8 +69,6 @@ var rights = map[string]struct {
 	"POST /v1/feeds/{name}/diff":                  {"/v1/feeds/absent/diff", `{}`, [5]int{401, 401, 403, 403, 404}},
 	"POST /v1/feeds/{name}/accept":                {"/v1/feeds/absent/accept", "", [5]int{401, 401, 403, 403, 404}},
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
-	"GET /v1/policies":                            {"/v1/policies", "", [5]int{401, 401, 200, 200, 200}},
-	"POST /v1/policies":                           {"/v1/policies", `{"policies":[{"value":"evil.example","decision":"deny"}]}`, [5]int{401, 401, 403, 403, 200}},
 	"POST /v1/hunt":                               {"/v1/hunt", `{"values":["evil.example"]}`, [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/logs":                                {"/v1/logs", "", [5]int{401, 401, 200, 200, 200}},
 }
