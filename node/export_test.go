@@ -160,6 +160,7 @@ func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
 
 // LookAtConsumers does what is done once a minute.
 func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }
+
 // Raise stores an alert as parts of a node do.
 func (n *Node) Raise(a store.Alert) bool { return n.alert(a) }
 

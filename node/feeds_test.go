@@ -49,11 +49,11 @@ func feeding(t *testing.T) *hospital {
 	t.Helper()
 	h := &hospital{dir: t.TempDir(), clock: &clock{}}
 	makeNode(t, h.dir, "St Anna")
-	h.configure(t)
+	h.serveFeeds(t)
 	return h
 }
 
-func (h *hospital) configure(t *testing.T) {
+func (h *hospital) serveFeeds(t *testing.T) {
 	t.Helper()
 	keys := fmt.Sprintf("key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", tsigSecret)
 	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": keys} {

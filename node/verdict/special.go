@@ -1,6 +1,9 @@
 package verdict
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // specialNetworks are the blocks of IANA's special-purpose address registries
 // (RFC 6890, RFC 8190 and what was registered since) and of its multicast spaces,
@@ -53,11 +56,12 @@ var translatedNetworks = [...]struct {
 	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 }
 
-// Special says what a special-use address is for; false if it is an ordinary one of
-// the internet, or for documentation.
+// Special says what a special-use address is for, one of a translator included, behind
+// which anything may be; false if it is an ordinary one of the internet, or for
+// documentation.
 func Special(a netip.Addr) (what string, special bool) {
 	a = a.Unmap().WithZone("")
-	for _, s := range specialNetworks {
+	for _, s := range slices.Concat(specialNetworks[:], translatedNetworks[:]) {
 		if s.prefix.Contains(a) {
 			return s.what, true
 		}
