@@ -82,11 +82,11 @@ func (h *hook) texts() (out []string) {
 func telling(t *testing.T, toml string) *bench {
 	t.Helper()
 	b := benchAt(t, t.TempDir(), &clock{})
-	b.configure(t, toml)
+	b.tell(t, toml)
 	return b
 }
 
-func (h *hospital) configure(t *testing.T, toml string) {
+func (h *hospital) tell(t *testing.T, toml string) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(h.dir, node.ConfigFile), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
