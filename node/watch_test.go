@@ -13,6 +13,7 @@ import (
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/store"
 )
 
 // A logged is a node of a region that reads logs: the directory logs beside its own.
@@ -275,8 +276,9 @@ func TestLogsFloodOfHits(t *testing.T) {
 		})
 	})
 	stored, err := l.Store().Alerts(0, 0, 1000)
-	if err != nil || len(stored) != 201 {
-		t.Errorf("%d alerts, %v", len(stored), err)
+	hits := slices.DeleteFunc(slices.Clone(stored), func(a store.Alert) bool { return a.Kind != "hit" })
+	if err != nil || len(hits) != 201 || len(stored) > 202 { // and one that the hits are too many to page for each
+		t.Errorf("%d alerts, %d of them hits, %v", len(stored), len(hits), err)
 	}
 	if v := l.log(t, "resolver"); v.Hits != values {
 		t.Errorf("%d hits", v.Hits)
