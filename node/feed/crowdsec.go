@@ -11,8 +11,8 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
-// foreverCrowdSec is how long a decision lasts that ends by a word alone: bouncers need a time.
-const foreverCrowdSec = 365 * 24 * time.Hour
+// crowdSecForever is how long a decision lasts that ends by a word alone: bouncers need a time.
+const crowdSecForever = 365 * 24 * time.Hour
 
 // A decision is one as CrowdSec's local API hands it to bouncers.
 type decision struct {
@@ -62,7 +62,7 @@ func (s *Snapshot) WriteDecisions(w io.Writer, all bool, since uint32, scopes []
 		return err
 	}
 	fresh := func(e *Entry) error {
-		left := foreverCrowdSec
+		left := crowdSecForever
 		if e.Until > 0 {
 			left = max(time.Duration(e.Until-now)*time.Millisecond, time.Second)
 		}

@@ -316,7 +316,7 @@ func zeekLine(b []byte, e *Entry) ([]byte, error) {
 	}
 	kind, ok := zeekTypes[e.Type]
 	if !ok {
-		return b, fmt.Errorf("Zeek has no %s", e.Type)
+		return b, fmt.Errorf("no type of Zeek is %s", e.Type)
 	}
 	b = append(append(append(append(b, value...), '\t'), kind...), "\twatchward\t"...)
 	return append(append(b, said(e)...), "\t-\n"...), nil

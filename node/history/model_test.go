@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,8 +146,11 @@ func TestACrashBeforeAnyStep(t *testing.T) {
 		dir := t.TempDir()
 		o := history.Options{Dir: dir, Days: 90, MiB: 16, Now: func() time.Time { return noon }}
 		o.RecordsMax(2)
+		var mu sync.Mutex // its upkeep takes steps too
 		steps, where := 0, ""
 		o.OnStep(func(what string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if steps++; steps >= step { // dead from here on
 				if where == "" {
 					where = what
