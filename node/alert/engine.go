@@ -39,7 +39,6 @@ type Engine struct {
 	silences map[string]*Silence
 	lines    []*line
 	meta     meta
-	said     map[string]int64 // by rule: the hour in which it said that it is over its limit
 
 	out   Changes
 	dirty map[*Group]bool
@@ -53,7 +52,7 @@ func New(c Config) *Engine {
 	e := &Engine{
 		c: c, rules: map[string]*Rule{}, sinks: map[string]*Sink{},
 		groups: map[string]*Group{}, byKey: map[string]*Group{}, byAlert: map[uint64]*Group{}, silences: map[string]*Silence{},
-		said: map[string]int64{}, dirty: map[*Group]bool{}, meta: meta{Bare: map[string]int64{}, Told: map[string]hour{}},
+		dirty: map[*Group]bool{}, meta: meta{Bare: map[string]int64{}, Told: map[string]hour{}},
 	}
 	for i := range c.Rules {
 		e.rules[c.Rules[i].Name] = &c.Rules[i]
@@ -189,8 +188,8 @@ func (e *Engine) join(g *Group, ev *Event) {
 	g.Last, g.Count, g.TLP = max(g.Last, ev.Time), g.Count+1, notice.Stricter(g.TLP, ev.TLP)
 	if len(g.Alerts) < membersMax {
 		g.Alerts = append(g.Alerts, ev.Alert)
+		e.index(g)
 	}
-	e.byAlert[ev.Alert] = g
 	e.dirty[g] = true
 }
 
@@ -235,21 +234,23 @@ func (e *Engine) within(r *Rule, ev *Event, now int64) bool {
 		e.meta.Hour, e.meta.Told = h, map[string]hour{}
 	}
 	told := e.meta.Told[r.Name]
-	told.Count++
-	told.TLP = notice.Stricter(told.TLP, ev.TLP)
-	e.meta.Told[r.Name] = told
-	if told.Count <= int64(r.Limit) {
-		e.out.keep(nameMeta, nil) // take writes it; beyond the limit no count matters
-		return true
+	within := told.Count < int64(r.Limit)
+	if !within && told.Said { // what is beyond the limit is counted no more, and need not be kept
+		return false
 	}
-	if e.said[r.Name] != e.meta.Hour {
-		e.said[r.Name] = e.meta.Hour
+	told.TLP = notice.Stricter(told.TLP, ev.TLP)
+	if within {
+		told.Count++
+	} else {
+		told.Said = true
 		e.out.Raise = append(e.out.Raise, Raised{
 			Kind: KindLimit, Severity: "warning", TLP: told.TLP, Dedup: fmt.Sprintf("%s%s/%d", limitDedupPrefix, r.Name, e.meta.Hour),
 			Text: fmt.Sprintf("The rule %q matched more than %d times within an hour. No more of it is told until the next: watchward alerts, watchward list. If that is too little, set its limit, or what it matches.", r.Name, r.Limit),
 		})
 	}
-	return false
+	e.meta.Told[r.Name] = told
+	e.out.keep(nameMeta, nil) // take writes it
+	return within
 }
 
 // overLimit tells those whom a rule tells that it is over its limit.
@@ -290,7 +291,7 @@ func (e *Engine) followUp(ev *Event, now int64) bool {
 		return false
 	}
 	author, found := first(ev.Fields[FieldAuthor]), false
-	for _, g := range e.groups {
+	for _, g := range e.ordered() {
 		if author == "" || g.Kind != KindMayday || g.Author != author || !g.joinable(now) || g.State == Silenced {
 			continue
 		}

@@ -107,6 +107,7 @@ type meta struct {
 type hour struct {
 	Count int64      `cbor:"1,keyasint"`
 	TLP   notice.TLP `cbor:"2,keyasint"` // strictest of that
+	Said  bool       `cbor:"3,keyasint"` // that there is more than its limit
 }
 
 // Names under which state is kept.
@@ -147,13 +148,16 @@ func (e *Engine) load(name string, value []byte) error {
 
 func lineName(n uint64) string { return fmt.Sprintf("%s%020d", nameLine, n) }
 
-// index makes a group known by its alerts and, unless a newer one has it, its key.
+// index makes a group known by its alerts and its key. What several have is the newest
+// one's, in whatever order they come: numbers of alerts rise, clocks may be set back.
 func (e *Engine) index(g *Group) {
 	e.groups[g.ID] = g
 	for _, a := range g.Alerts {
-		e.byAlert[a] = g
+		if other := e.byAlert[a]; other == nil || other.Alerts[0] < g.Alerts[0] {
+			e.byAlert[a] = g
+		}
 	}
-	if other := e.byKey[g.Key]; other == nil || other.Last <= g.Last {
+	if other := e.byKey[g.Key]; other == nil || other.Alerts[0] < g.Alerts[0] {
 		e.byKey[g.Key] = g
 	}
 }
@@ -167,6 +171,11 @@ func (e *Engine) forget(g *Group) {
 	}
 	if e.byKey[g.Key] == g {
 		delete(e.byKey, g.Key)
+	}
+	for _, other := range e.groups { // an older one may have been behind it
+		if other.Key == g.Key || other.Kind == KindMayday && g.Kind == KindMayday && other.Author == g.Author {
+			e.index(other)
+		}
 	}
 	e.out.keep(nameGroup+g.ID, nil)
 }
