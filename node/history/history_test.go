@@ -96,3 +96,25 @@ func TestWhatIsAskedFindsWhatWasSeen(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// The networks that are kept and make up one that is asked may lie in several bytes.
+func TestNetworksAcrossBytes(t *testing.T) {
+	h := open(t, history.Options{Dir: t.TempDir(), Prefixes: []int{20, 60}})
+	for _, s := range []string{
+		"10.16.0.1", "10.16.15.255", "10.16.16.1", "10.16.240.1", "10.17.0.1", "10.18.100.1", "10.31.255.254", // of one /12
+		"10.15.255.255", "10.32.0.0", // beside it
+		"255.240.0.0", "255.255.255.255", // the last one
+		"2001:db8:0:ff::1", "2001:db8:0:100::1", "2001:db8:0:fff::1", "2001:db8:0:1000::1",
+	} {
+		add(t, h, s, noon, 1)
+	}
+	for asked, count := range map[string]uint64{
+		"10.16.0.0/12": 7, "10.0.0.0/12": 1, "10.32.0.0/12": 1, "10.16.0.0/15": 5, "10.16.0.0/20": 2, "10.16.240.0/20": 1, "10.16.128.0/17": 1,
+		"255.240.0.0/12": 2, "192.0.0.0/12": 0,
+		"2001:db8::/52": 3, "2001:db8:0:1000::/52": 1, "2001:db8::/56": 1, "2001:db8:0:100::/56": 1,
+	} {
+		if got := find(t, h, asked); got.Count != count || got.Unkept {
+			t.Errorf("%s: %+v, want %d", asked, got, count)
+		}
+	}
+}
