@@ -17,7 +17,6 @@ import (
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
-	"github.com/watchward/watchward/node/verdict"
 )
 
 const (
@@ -338,7 +337,7 @@ func (r *reminder) remind(i notice.Indicator, w *news, t history.Trace) error {
 		return err
 	}
 	v, err := r.n.verdict(i, 0)
-	if err != nil || v.Level == verdict.None || v.Guarded {
+	if err != nil || !v.Hit() {
 		return err
 	}
 	tlp, err := r.n.store.Strictest(i.Key(), 0)

@@ -30,7 +30,8 @@ func (h *hospital) remembers(t testing.TB, value string, count uint32, ago time.
 }
 
 // What becomes known and was in one's own logs before alerts once, also when the
-// node stopped before it looked; what is harmless, a drill or one's own does not.
+// node stopped before it looked; what is harmless, a drill or one's own does not. A
+// supplier in other people's hands does.
 func TestSeenHere(t *testing.T) {
 	b := newBench(t)
 	b.clock.stop()
@@ -43,10 +44,12 @@ func TestSeenHere(t *testing.T) {
 	if err := os.WriteFile(config, bytes.Replace(text, []byte("#suppliers = []"), []byte(`suppliers = ["vendor.example"]`), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	list(t, filepath.Join(b.dir, "lists"), "popular.json", popular)
+	addSettings(t, b.dir, "[warninglists]\ndir = \"lists\"\n")
 	b.open(t)
 	b.remembers(t, "www.evil.example", 40, 19*24*time.Hour)
 	b.remembers(t, "evil.example", 1, 24*time.Hour)
-	for _, v := range []string{"drill.example", "ours.example", "vendor.example", "198.51.100.7"} {
+	for _, v := range []string{"drill.example", "ours.example", "vendor.example", "popular.example", "198.51.100.7"} {
 		b.remembers(t, v, 1, time.Hour)
 	}
 	if err := b.History().Flush(); err != nil {
@@ -54,6 +57,7 @@ func TestSeenHere(t *testing.T) {
 	}
 	id, e := b.told(t, b.author, crypto.Header{}, nil, b.sighting(t, "evil.example"))
 	_, e = b.told(t, b.author, crypto.Header{}, e, b.sighting(t, "vendor.example"))
+	_, e = b.told(t, b.author, crypto.Header{}, e, b.sighting(t, "popular.example"))
 	_, e = b.told(t, b.author, crypto.Header{}, e, b.sighting(t, "never.example"))
 	_, e = b.told(t, b.author, crypto.Header{Exercise: true}, e, b.sighting(t, "drill.example"))
 	b.submit(t, api.SubmitOptions{Local: true}, sighting("ours.example", b.clock.now()))
@@ -61,12 +65,15 @@ func TestSeenHere(t *testing.T) {
 	b.open(t)
 	b.Remind()
 	b.told(t, b.author, crypto.Header{}, e, b.sighting(t, "198.51.100.7"))
-	eventually(t, "the alerts", func() bool { return len(b.alerts(t, "seen-here")) == 2 })
+	eventually(t, "the alerts", func() bool { return len(b.alerts(t, "seen-here")) >= 3 })
 	alerts := b.alerts(t, "seen-here")
 	slices.SortFunc(alerts, func(a, b api.AlertView) int { return strings.Compare(a.Text, b.Text) })
 	want := "evil.example was seen here before it was known: first 19 days ago, 41 times, last yesterday. author has seen it. Look for what asked for it in your logs of those days."
 	if a := alerts[1]; a.Text != want || a.TLP != "AMBER" || a.Severity != "warning" || !slices.Equal(a.Refs, []string{id.String()}) {
 		t.Errorf("%+v\nwant %s", a, want)
+	}
+	if a := alerts[2]; !strings.HasPrefix(a.Text, "vendor.example was seen here before it was known: today, once.") {
+		t.Errorf("%+v", a)
 	}
 	if a := alerts[0]; !strings.HasPrefix(a.Text, "198.51.100.7 was seen here before it was known: today, once.") {
 		t.Errorf("%+v", a)
@@ -87,7 +94,7 @@ func TestSeenHere(t *testing.T) {
 	eventually(t, "the alert at the second look", func() bool {
 		return slices.ContainsFunc(b.alerts(t, "seen-here"), func(a api.AlertView) bool { return strings.HasPrefix(a.Text, "slow.example") })
 	})
-	if all := b.alerts(t, "seen-here"); len(all) != 4 {
+	if all := b.alerts(t, "seen-here"); len(all) != 5 {
 		t.Errorf("%d alerts: %+v", len(all), all)
 	}
 }

@@ -68,7 +68,6 @@ type absentSlot struct {
 
 // A judgement is what a value was worth a moment ago.
 type judgement struct {
-	hit     bool
 	verdict verdict.Verdict
 	about   notice.Indicator // what the words speak of
 	tlp     notice.TLP       // the strictest of those words
@@ -141,7 +140,7 @@ func (h *hits) take(s *logSource, line []byte, e *logs.Event) {
 			h.seen.count(hash, o.Indicator, at)
 		}
 		j := h.judge(hash, o.Indicator)
-		if j == nil || !j.hit || slices.Contains(h.inLine, j.about) {
+		if j == nil || !j.verdict.Hit() || slices.Contains(h.inLine, j.about) {
 			continue
 		}
 		h.inLine = append(h.inLine, j.about)
@@ -213,7 +212,7 @@ func (h *hits) weigh(i notice.Indicator) (*judgement, error) {
 	}
 	words = slices.DeleteFunc(words, func(w verdict.Word) bool { return w.Kind == notice.KindSighting && w.Source == logsOrigin })
 	v := h.n.judge().Verdict(i, words, 0, h.n.now().UnixMilli())
-	j := &judgement{verdict: v, about: v.Matched, hit: v.Level >= verdict.Detect && !v.Guarded}
+	j := &judgement{verdict: v, about: v.Matched}
 	if j.about == (notice.Indicator{}) {
 		j.about = i
 	}
@@ -233,7 +232,7 @@ func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *j
 	if day := h.n.now().UTC().Format(time.DateOnly); day != h.day {
 		h.begin(day)
 	}
-	if s.share {
+	if s.share && !j.verdict.Guarded { // what this house needs is its own business
 		h.note(j.about, at)
 	}
 	key := hitKey{j.about, s.name}
@@ -342,11 +341,11 @@ func (g *hitGroup) text() string {
 // whyShown bounds the reasons that an alert gives.
 const whyShown = 300
 
-// why is what raised a verdict.
+// why is what raised a verdict, and whose the value is.
 func why(v verdict.Verdict) string {
 	var out []string
 	for _, r := range v.Reasons {
-		if r.Raised {
+		if r.Raised || r.Cause == verdict.CauseSupplier || r.Cause == verdict.CauseClinical {
 			out = append(out, r.Text)
 		}
 	}
@@ -448,7 +447,7 @@ func (h *hits) share() error {
 // tell tells of one thing, if it is still to be detected.
 func (h *hits) tell(s *share) (bool, error) {
 	j, err := h.weigh(s.About)
-	if err != nil || !j.hit {
+	if err != nil || !j.verdict.Hit() || j.verdict.Guarded {
 		return false, err
 	}
 	return h.n.tellHit(s, h.day)

@@ -86,15 +86,42 @@ func TestLogsSyslog(t *testing.T) {
 	}
 }
 
-// What a person allows or denies counts from then on; what is guarded makes no hit.
+// What is this house's own and what is on a warninglist make no hit. A supplier and
+// what clinical systems need do, and that is told to nobody.
 func TestLogHitsByPolicy(t *testing.T) {
-	l := newLogged(t, oneLog+"\n[never_block]\nown = [\"own.example\", \"198.51.100.0/24\"]\nsuppliers = [\"supplier.example\"]\n")
-	l.knowsOf(t, "own.example", "supplier.example", "198.51.100.7", "last.example")
-	l.write(t, "dns.log", query("a.own.example")+query("supplier.example")+"Nov 27 10:00:00 dnsmasq[1]: reply x.example is 198.51.100.7\n"+query("last.example"))
+	l := newLogged(t, strings.Replace(oneLog, "format =", "share = true\nformat =", 1)+`
+[never_block]
+own = ["own.example", "198.51.100.0/24"]
+suppliers = ["supplier.example"]
+clinical = ["lab.example"]
+
+[warninglists]
+dir = "%s/lists"
+`)
+	list(t, filepath.Join(l.logs, "lists"), "popular.json", popular)
+	l.RefreshPolicies() // a list that is new may still be written
+	l.RefreshPolicies()
+	l.knowsOf(t, "own.example", "supplier.example", "lab.example", "popular.example", "198.51.100.7", "last.example")
+	l.write(t, "dns.log", query("a.own.example")+query("www.supplier.example")+query("lab.example")+query("popular.example")+
+		"Nov 27 10:00:00 dnsmasq[1]: reply x.example is 198.51.100.7\n"+query("last.example"))
 	l.start(t, nil)
 	l.awaitHit(t, "last.example")
-	if all := l.alerts(t, "hit"); len(all) != 1 {
+	for value, why := range map[string]string{"www.supplier.example": "supplier.example is in never_block.suppliers", "lab.example": "in never_block.clinical"} {
+		if text := l.hit(t, value); !strings.Contains(text, "(detect). 1 line,") || !strings.Contains(text, why) {
+			t.Errorf("%s: %q", value, text)
+		}
+	}
+	if all := l.alerts(t, "hit"); len(all) != 3 {
 		t.Errorf("%+v", all)
+	}
+	var told []api.NoticeView
+	eventually(t, "a hit is told", func() bool {
+		var err error
+		told, _, err = l.Notices(t.Context(), api.Query{Kind: notice.KindSighting, Mine: true, Limit: 100})
+		return err == nil && len(told) > 0
+	})
+	if len(told) != 1 || told[0].Indicator.Value != "last.example" {
+		t.Errorf("told: %+v", told)
 	}
 }
 

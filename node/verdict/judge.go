@@ -192,6 +192,7 @@ func (j *Judge) weigh(value notice.Indicator, t *tally, now int64, brief bool) V
 	v := Verdict{Score: int(score), Matched: t.about}
 	cap, guards := j.guards(value, t.about)
 	v.Guarded = len(guards) > 0
+	v.Listed = slices.ContainsFunc(guards, func(r Reason) bool { return r.Cause == CauseWarninglist })
 	v.Level = min(cap, j.level(t, now, score >= threshold))
 	if held, ok := j.allowed.holds(t.about); ok && v.Level > Detect {
 		v.Level, cap = Detect, Detect

@@ -58,7 +58,7 @@ func (j *Judge) overrule(value notice.Indicator, v Verdict) Verdict {
 		v.Reasons = append(v.Reasons, Reason{Cause: CauseAllowed, Text: by.Value + " is allowed here"})
 		return v
 	}
-	v.Level, v.Expires, v.Guarded = Block, 0, false
+	v.Level, v.Expires, v.Guarded, v.Listed = Block, 0, false, false
 	v.Reasons = slices.DeleteFunc(v.Reasons, func(r Reason) bool { return guards[r.Cause] })
 	v.Reasons = slices.Insert(v.Reasons, 0, Reason{Cause: CauseDenied, Raised: true, Text: by.Value + " is denied here"})
 	if g, hit := j.neverBlocked(value, by); hit {

@@ -82,8 +82,14 @@ type Verdict struct {
 	// Guarded says that it belongs in no feed, at whatever level: it is on the
 	// never-block list or a warninglist. Reasons say which.
 	Guarded bool
+	// Listed says that it is on a warninglist, or around an entry of one.
+	Listed  bool
 	Reasons []Reason // what raised it, then what lowered it
 }
+
+// Hit reports whether a house wants to know that its own logs name the value: it is to
+// be detected, and not known to be harmless. A supplier in other people's hands is.
+func (v *Verdict) Hit() bool { return v.Level >= Detect && !v.Listed }
 
 // A Cause is a kind of reason. The names are stable.
 type Cause string
