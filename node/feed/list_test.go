@@ -1,6 +1,7 @@
 package feed_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -296,12 +297,16 @@ func TestKeptListComesBack(t *testing.T) {
 			t.Fatalf("%s: serial %d after %d", damage.what, s.Serial, serial)
 		}
 	}
-	// Half of a batch is none of it: the list before stands.
-	if err := os.WriteFile(path, raw[:len(raw)-3], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s := open().Snapshot(); s.Entries != 1000 {
-		t.Fatalf("%d entries", s.Entries)
+	// Half of a batch, or one with a flipped bit, is none of it: the list before stands.
+	flipped := slices.Clone(raw)
+	flipped[bytes.LastIndex(raw, []byte(ip(5000).Value))] ^= 1
+	for _, damaged := range [][]byte{raw[:len(raw)-3], flipped} {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s := open().Snapshot(); s.Entries != 1000 || s.Get(ip(5000)) != nil {
+			t.Fatalf("%d entries", s.Entries)
+		}
 	}
 }
 
