@@ -45,7 +45,7 @@ func TestWeekOfARegion(t *testing.T) {
 		}
 		for what, want := range map[string]int{"mayday": 1, "supplier": 1, "hit": 5, "seen-here": 2} {
 			got := 0
-			for _, m := range w.person.got {
+			for _, m := range w.person.all() {
 				if m.Type == alert.TypePage && m.Kind == what {
 					got++
 				}
