@@ -389,6 +389,7 @@ func TestKeptIsAll(t *testing.T) {
 			Rules: []alert.Rule{
 				{Name: "esc", Match: alert.Match{"kind": {"hit"}}, Do: alert.Page, To: []string{"a"}, Then: []string{"b"}, GroupBy: []string{"value"}, Repeat: time.Hour, Limit: 3},
 				{Name: "send", Match: alert.Match{"kind": {"flood"}}, Do: alert.Send, Limit: 4},
+				{Name: "lesser", Match: alert.Match{"kind": {"mayday"}, "severity": {"warning"}}, Do: alert.Page, Limit: 9}, // an author has several groups
 			},
 		}
 		anew, same := newDesk(t, c), newDesk(t, c)
