@@ -112,7 +112,6 @@ func TestReceiptsEverywhere(t *testing.T) {
 
 // With the leader gone the next one has checkpoints signed; with all gone hospitals go on.
 func TestCheckpointsOutliveLeaders(t *testing.T) {
-	t.Parallel()
 	c := newWitnessed(t, []string{"a", "b", "c"}, nil, "h", "i")
 	c.start("a", "b", "c", "h")
 	c.append(entriesOf("one", 300)...)

@@ -184,7 +184,7 @@ func (m *Mesh) noteValidator(t *topic) pubsub.ValidatorEx {
 	refuse := func(message *pubsub.Message, from peer.ID, why string) pubsub.ValidationResult {
 		refusal := &Refusal{Reason: "note", Err: errors.New(why)}
 		m.judge(refusal, nil, from)
-		m.refused.Add(copied{id: messageID(message.Message)}, refusal)
+		m.remember(message, from, refusal)
 		return pubsub.ValidationReject
 	}
 	return func(_ context.Context, from peer.ID, message *pubsub.Message) pubsub.ValidationResult {

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -78,4 +79,9 @@ func NewNamedBudget() NamedBudget { return NamedBudget{&named{}} }
 
 func (b NamedBudget) Spend(author crypto.MemberID, bytes int, now int64) bool {
 	return b.n.spend(author, bytes, now)
+}
+
+// LongestAgo chooses whom to compare with.
+func LongestAgo(peers []peer.ID, compared map[peer.ID]time.Time, opened func(peer.ID) time.Time) peer.ID {
+	return longestAgo(peers, compared, opened)
 }

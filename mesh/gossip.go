@@ -240,7 +240,7 @@ func (m *Mesh) validator(t *topic) pubsub.ValidatorEx {
 			return pubsub.ValidationAccept
 		}
 		if m.judge(err, message.Data, from) {
-			m.refused.Add(copied{id: messageID(message.Message)}, err)
+			m.remember(message, from, err)
 			return pubsub.ValidationReject
 		}
 		return pubsub.ValidationIgnore
@@ -274,6 +274,13 @@ func relayIn(t *topic) pubsub.ValidationResult {
 type copied struct {
 	id   string
 	from peer.ID
+}
+
+// remember notes a message that was refused, and that who sent it is named.
+func (m *Mesh) remember(message *pubsub.Message, from peer.ID, err error) {
+	id := messageID(message.Message)
+	m.refused.Add(copied{id: id}, err)
+	m.refused.Add(copied{id, from}, err)
 }
 
 // refusedAgain names who sends a copy of a message that was refused, once: it is

@@ -162,6 +162,7 @@ type Mesh struct {
 	told      map[peer.ID]telling
 	reunited  map[peer.ID]time.Time // when a connection was made anew for the sake of another region's topic
 	brought   map[peer.ID]time.Time // when a peer last brought something new
+	compared  map[peer.ID]time.Time // when the last session with a peer was begun
 	parked    parking
 	pulled    map[crypto.MemberID]int64 // bytes of each author today
 	day       int64
@@ -225,7 +226,7 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, compared: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
 		parked: parking{raws: map[crypto.EnvelopeID]parked{}, asking: map[peer.ID]bool{}},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -117,7 +117,7 @@ func (m *model) deliver(to int, raw []byte) {
 	n.take(m.t, raw)
 }
 
-// rounds begins a session with a random peer every 15 to 45 s, as syncLoop does.
+// rounds begins a session with a random peer every 15 to 45 s, as often as syncLoop does.
 func (m *model) rounds(node int) {
 	m.after(syncInterval.Milliseconds()/2+m.rand.Int64N(syncInterval.Milliseconds()), func() {
 		to := m.rand.IntN(len(m.nodes) - 1)

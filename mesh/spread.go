@@ -216,7 +216,7 @@ func (s *spread) validate(t *topic, message *pubsub.Message, from peer.ID) pubsu
 	news, err := s.take(t, message.Data, from)
 	switch {
 	case err != nil && s.judge(err, message.Data, from):
-		s.m.refused.Add(copied{id: messageID(message.Message)}, err)
+		s.m.remember(message, from, err)
 		return pubsub.ValidationReject
 	case err != nil || !news:
 		return pubsub.ValidationIgnore

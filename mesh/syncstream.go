@@ -54,6 +54,7 @@ func (m *Mesh) SyncNow(ctx context.Context, id peer.ID) (SyncResult, error) {
 		return SyncResult{}, errBusy
 	}
 	m.syncing[id] = false // until the peer has answered
+	m.compared[id] = time.Now()
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
@@ -88,6 +89,7 @@ func (m *Mesh) handleSync(s network.Stream) {
 		return
 	}
 	m.answering[id] = true
+	m.compared[id] = time.Now()
 	m.wait.Add(1)
 	m.mu.Unlock()
 	defer func() {
@@ -101,8 +103,7 @@ func (m *Mesh) handleSync(s network.Stream) {
 	}
 }
 
-// syncLoop compares with a random peer now and then: gossip may lose, sync does
-// not.
+// syncLoop compares with one peer after the other: gossip may lose, sync does not.
 func (m *Mesh) syncLoop() {
 	for {
 		select {
@@ -114,11 +115,44 @@ func (m *Mesh) syncLoop() {
 		if len(peers) == 0 {
 			continue
 		}
-		id := peers[rand.IntN(len(peers))]
+		id := m.nextToCompare(peers)
 		if _, err := m.SyncNow(m.ctx, id); err != nil && m.ctx.Err() == nil && !errors.Is(err, errBusy) {
 			m.log.Debug("sync", slog.String("peer", id.String()), slog.Any("err", err))
 		}
 	}
+}
+
+// nextToCompare returns the peer with whom the last session was begun, by either
+// side, longest ago. By chance the one honest peer among hostile ones might not be
+// met for long.
+func (m *Mesh) nextToCompare(peers []peer.ID) peer.ID {
+	since := make(map[peer.ID]time.Time, len(peers))
+	m.mu.Lock()
+	for _, id := range peers {
+		since[id] = m.compared[id]
+	}
+	m.mu.Unlock()
+	return longestAgo(peers, since, func(id peer.ID) (opened time.Time) {
+		for _, c := range m.host.Network().ConnsToPeer(id) {
+			if at := c.Stat().Opened; at.After(opened) {
+				opened = at
+			}
+		}
+		return opened
+	})
+}
+
+// longestAgo chooses by when peers were compared, or connected if that was later: a
+// peer that is new, or comes again and again, waits behind those who are there.
+func longestAgo(peers []peer.ID, compared map[peer.ID]time.Time, opened func(peer.ID) time.Time) peer.ID {
+	since := make(map[peer.ID]time.Time, len(peers))
+	for _, id := range peers {
+		since[id] = compared[id]
+		if at := opened(id); at.After(since[id]) {
+			since[id] = at
+		}
+	}
+	return slices.MinFunc(peers, func(x, y peer.ID) int { return since[x].Compare(since[y]) })
 }
 
 // A driver does the I/O of one session: one goroutine reads, one

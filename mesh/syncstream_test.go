@@ -207,3 +207,28 @@ func TestAskingNeedsTheRight(t *testing.T) {
 		})
 	}
 }
+
+// Each peer has its turn of being compared with. One that comes again and again, which
+// has its session with each connection, takes nobody's.
+func TestEachPeerIsComparedInTurn(t *testing.T) {
+	peers := []peer.ID{"again", "b", "c", "d"}
+	at := time.Unix(0, 0)
+	opened, compared := map[peer.ID]time.Time{}, map[peer.ID]time.Time{}
+	for _, id := range peers {
+		opened[id] = at
+	}
+	var turns []peer.ID
+	for turn := range 7 {
+		at = at.Add(time.Second)
+		if turn < 3 {
+			opened["again"] = at
+		}
+		id := mesh.LongestAgo(peers, compared, func(id peer.ID) time.Time { return opened[id] })
+		turns = append(turns, id)
+		at = at.Add(time.Second)
+		compared[id] = at
+	}
+	if want := []peer.ID{"b", "c", "d", "b", "c", "again", "d"}; !slices.Equal(turns, want) {
+		t.Errorf("%q, want %q", turns, want)
+	}
+}

@@ -44,9 +44,7 @@ func (n *Node) openPulse() error {
 		return nil
 	}
 	k := &pulseKeeper{n: n, words: map[crypto.MemberID]int64{}}
-	if err := k.recall(); err != nil {
-		return err
-	}
+	k.recall()
 	id, err := peer.Decode(n.PeerID())
 	if err != nil {
 		return err
@@ -67,20 +65,16 @@ func (n *Node) openPulse() error {
 }
 
 // recall fills the times of the members' newest envelopes from what is stored.
-func (k *pulseKeeper) recall() error {
-	stats, err := k.n.store.Stats()
-	if err != nil {
-		return err
-	}
+func (k *pulseKeeper) recall() {
+	heard := k.n.store.Heard()
 	region := k.n.roster.Region()
 	for _, audience := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
 		for _, chain := range k.n.store.Frontier().Chains(region, audience) {
 			if last := len(chain.Recent) - 1; last >= 0 {
-				k.word(chain.Chain.Author, min(chain.Recent[last].Time, stats.Heard[chain.Chain.Author]))
+				k.word(chain.Chain.Author, min(chain.Recent[last].Time, heard[chain.Chain.Author]))
 			}
 		}
 	}
-	return nil
 }
 
 // word notes that an envelope of a member was made and has come by then (ms).

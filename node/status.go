@@ -227,10 +227,7 @@ func (n *Node) Members(_ context.Context, ceiling notice.TLP) ([]api.MemberView,
 		n.stateOf(&v, n.states([]crypto.MemberID{n.member}, ceiling)[0])
 		return []api.MemberView{v}, nil
 	}
-	stats, err := n.store.Stats()
-	if err != nil {
-		return nil, err
-	}
+	heard := n.store.Heard()
 	type link struct {
 		addr    string
 		latency float64
@@ -258,7 +255,7 @@ func (n *Node) Members(_ context.Context, ceiling notice.TLP) ([]api.MemberView,
 	for i, c := range members {
 		v := api.MemberView{
 			ID: c.Member.String(), Name: c.Name, Region: n.roster.CharterOf(c.Region).Name, Roles: []string{c.Role.String()},
-			Self: c.Member == n.member && c.Region == n.roster.Region(), Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(stats.Heard[c.Member]),
+			Self: c.Member == n.member && c.Region == n.roster.Region(), Hub: c.Role == trust.RoleCoordinator, LastWord: api.Time(heard[c.Member]),
 		}
 		if v.Self {
 			v.PeerID = n.PeerID()

@@ -286,6 +286,36 @@ func TestManyWritersAtOnce(t *testing.T) {
 	}
 }
 
+// What a reader sees is counted, also while the writer has not noted yet that its
+// commit has landed.
+func TestStatsCountWhatIsSeen(t *testing.T) {
+	s := open(t, store.Options{Dir: t.TempDir(), Now: newClock().Now})
+	w := writers(t, 1)[0]
+	landed, noted := make(chan struct{}), make(chan struct{})
+	store.SetCommit(s, func(txn *badger.Txn) error {
+		err := txn.Commit()
+		close(landed)
+		<-noted
+		return err
+	})
+	e := w.envelope(t, crypto.Header{}, sighting(values[0], 1, 1), sighting(values[1], 2, 1))
+	appended := make(chan error, 1)
+	go func() {
+		_, err := s.Append(t.Context(), []store.Entry{e})
+		appended <- err
+	}()
+	<-landed
+	sum := summary(t, s, values[0], 0)
+	st, err := s.Stats()
+	close(noted)
+	if err != nil || sum.Sightings != 1 || st.Notices != 2 || st.Envelopes != 1 || st.Indicators != 2 {
+		t.Errorf("%d sightings are seen; counted: %+v, %v", sum.Sightings, st, err)
+	}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestClosedStoreRefuses(t *testing.T) {
 	s, err := store.Open(store.Options{InMemory: true})
 	if err != nil {

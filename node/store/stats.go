@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"time"
@@ -21,7 +22,7 @@ type Stats struct {
 	Last       uint64                    // last local number
 	DiskBytes  int64                     // what the files take up
 	Free       uint64                    // bytes left on the disk, the reserve included
-	Heard      map[crypto.MemberID]int64 // ms, when the last envelope of each author came
+	Heard      map[crypto.MemberID]int64 // as Store.Heard
 
 	meta meta
 }
@@ -29,22 +30,21 @@ type Stats struct {
 // Within returns how many of the notices may be shown under a ceiling.
 func (s *Stats) Within(ceiling notice.TLP) uint64 { return s.meta.within(ceiling) }
 
-// Stats looks at every file of the store; call it when somebody asks.
+// Stats looks at every file of the store; call it when somebody asks. It counts all
+// that a reader could see when it was called.
 func (s *Store) Stats() (Stats, error) {
-	s.mu.RLock()
-	m := s.meta
+	m, err := s.counted()
+	if err != nil {
+		return Stats{}, fmt.Errorf("stats: %w", err)
+	}
 	out := Stats{
 		Notices: m.within(0), Indicators: m.indicators, Envelopes: m.envelopes, Waiting: m.waiting, Last: m.local,
-		Heard: make(map[crypto.MemberID]int64, len(s.members)), meta: m,
+		Heard: s.Heard(), meta: m,
 	}
-	for id, c := range s.chains {
-		out.Heard[id.Author] = max(out.Heard[id.Author], c.received)
-	}
-	s.mu.RUnlock()
 	if s.o.InMemory {
 		return out, nil
 	}
-	err := filepath.WalkDir(s.o.Dir, func(_ string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(s.o.Dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return ignoreGone(err)
 		}
@@ -59,6 +59,29 @@ func (s *Store) Stats() (Stats, error) {
 	}
 	out.Free, err = s.free(s.o.Dir)
 	return out, err
+}
+
+// Heard returns when the last envelope of each author came (ms). It needs no disk.
+func (s *Store) Heard() map[crypto.MemberID]int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make(map[crypto.MemberID]int64, len(s.members))
+	for id, c := range s.chains {
+		out[id.Author] = max(out[id.Author], c.received)
+	}
+	return out
+}
+
+// counted reads the counters of the last commit from the disk: what it wrote is seen
+// there a moment before they are in memory.
+func (s *Store) counted() (m meta, err error) {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	_, err = view(txn, []byte{tableMeta}, func(v []byte) (err error) {
+		m, err = decodeMeta(v)
+		return err
+	})
+	return m, err
 }
 
 // ignoreGone: Badger removes files while we look.
