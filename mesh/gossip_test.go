@@ -139,7 +139,7 @@ func join(t *testing.T, h host.Host, as *testkit.Member, victim *node, topics ..
 		t.Fatal(err)
 	}
 	joined := map[string]*pubsub.Topic{}
-	enter := func(name string) *pubsub.Topic {
+	in := func(name string) *pubsub.Topic {
 		t.Helper()
 		if joined[name] == nil {
 			if joined[name], err = router.Join(name); err != nil {
@@ -151,13 +151,13 @@ func join(t *testing.T, h host.Host, as *testkit.Member, victim *node, topics ..
 	// A peer that is not in every topic is connected to again after a second, which would
 	// be the end of this one.
 	for _, a := range []crypto.Audience{crypto.AudienceRegion, crypto.AudienceCommunity} {
-		if _, err := enter(fmt.Sprintf("watchward/0/%s/%s", as.Credential.Region, a)).Subscribe(); err != nil {
+		if _, err := in(fmt.Sprintf("watchward/0/%s/%s", as.Credential.Region, a)).Subscribe(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	out := make([]*pubsub.Topic, len(topics))
 	for i, name := range topics {
-		out[i] = enter(name)
+		out[i] = in(name)
 		await(t, "the victim in the topic", func() bool { return len(out[i].ListPeers()) > 0 })
 	}
 	return out

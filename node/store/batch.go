@@ -17,7 +17,7 @@ import (
 // writer has one.
 type batch struct {
 	s   *Store
-	now int64 // ms, one time for the whole batch
+	now int64 // ms, not before any of its ops was handed in
 	r   *badger.Txn
 	w   *badger.Txn
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"runtime"
 
@@ -91,6 +92,18 @@ func BadgerOptions(dir string) badger.Options {
 func SetCommit(s *Store, commit func(*badger.Txn) error) { s.commit = commit }
 
 func SetFree(s *Store, free func(string) (uint64, error)) { s.free = free }
+
+// Amid runs f while a batch is being staged, and lets the batch take the op that f
+// hands in from a goroutine of its own.
+func Amid(s *Store, f func()) error {
+	return s.do(context.Background(), 1, func(*batch) error {
+		f()
+		for len(s.ops) == 0 {
+			runtime.Gosched()
+		}
+		return nil
+	})
+}
 
 // CloseFiles closes what Close leaves open once a write has failed.
 func CloseFiles(s *Store) error { return s.db.Close() }

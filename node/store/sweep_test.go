@@ -91,6 +91,29 @@ func TestExpiryHidesAndLaterDeletes(t *testing.T) {
 	}
 }
 
+// A sweep that joins a batch begun before what it looks for had expired finds it.
+func TestSweepKnowsTheTimeItWasAskedAt(t *testing.T) {
+	c := newClock()
+	s := open(t, store.Options{Now: c.Now})
+	put(t, s, writers(t, 1)[0].envelope(t, crypto.Header{Expiry: start + 10*day}, sighting(values[0], 1, 1)))
+	swept := make(chan int, 1)
+	if err := store.Amid(s, func() {
+		c.ms.Store(start + 20*day)
+		go func() {
+			n, err := s.Sweep(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			swept <- n
+		}()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-swept; n != 1 {
+		t.Fatalf("deleted %d, want 1", n)
+	}
+}
+
 func TestEraseRemovesWordsAtOnce(t *testing.T) {
 	s := open(t, store.Options{Now: newClock().Now})
 	ws := writers(t, 2)

@@ -22,7 +22,8 @@ const (
 // An op is one caller's write. Ops are staged one after the other into a batch
 // and become durable together.
 type op struct {
-	keys int // estimate of the keys it writes
+	at   int64 // ms, when it was handed in
+	keys int   // estimate of the keys it writes
 	run  func(*batch) error
 	done chan error // buffered
 }
@@ -47,7 +48,7 @@ func (s *Store) hand(ctx context.Context, keys int, run func(*batch) error) (*op
 		return nil, ErrClosed
 	default:
 	}
-	o := &op{keys: keys, run: run, done: make(chan error, 1)}
+	o := &op{at: s.now(), keys: keys, run: run, done: make(chan error, 1)}
 	select {
 	case s.ops <- o:
 		return o, nil
@@ -132,7 +133,7 @@ func (s *Store) gather(flying *batch, first *op) (b *batch, rest *op, ok bool) {
 		case b == nil:
 			b = s.newBatch(flying)
 		}
-		b.ops, b.keys = append(b.ops, o), b.keys+o.keys
+		b.ops, b.keys, b.now = append(b.ops, o), b.keys+o.keys, max(b.now, o.at)
 		if b.err = o.run(b); b.err != nil {
 			return b, nil, true
 		}
