@@ -175,7 +175,7 @@ func (l *lookup) verdicts(all []candidate, summaries []store.Summary) error {
 		if err != nil {
 			return err
 		}
-		views = append(views, api.VerdictView{Level: v.Level.String(), Score: v.Score, Guarded: v.Guarded})
+		views = append(views, api.VerdictView{Level: v.Level.String(), Score: v.Score, Guarded: v.Guarded, Listed: v.Listed})
 		l.answers[i].Verdict = &views[len(views)-1]
 	}
 	return nil
@@ -233,7 +233,7 @@ func (l *lookup) hear(about notice.Indicator, s *store.Summary) (err error) {
 
 // verdictView is a verdict with its reasons. Matched is left out where it is the value.
 func verdictView(v verdict.Verdict, value notice.Indicator) *api.VerdictView {
-	out := &api.VerdictView{Level: v.Level.String(), Score: v.Score, Guarded: v.Guarded, Expires: api.Time(v.Expires)}
+	out := &api.VerdictView{Level: v.Level.String(), Score: v.Score, Guarded: v.Guarded, Listed: v.Listed, Expires: api.Time(v.Expires)}
 	if v.Matched != (notice.Indicator{}) && v.Matched != value {
 		out.Matched = &api.Indicator{Type: v.Matched.Type.String(), Value: v.Matched.Value}
 	}

@@ -290,9 +290,9 @@ func (s *scanner) ask() error {
 	return nil
 }
 
-// detected reports whether a value is to be detected here.
+// detected reports whether a value would be a hit in the logs of the node.
 func detected(a *api.LookupAnswer) bool {
-	return a.Verdict != nil && a.Verdict.Level != verdict.None.String() && !a.Verdict.Guarded
+	return a.Verdict != nil && a.Verdict.Level != verdict.None.String() && !a.Verdict.Listed
 }
 
 // finish prints what was found.

@@ -93,6 +93,9 @@ func (r *jsonReader) verdict(v *VerdictView) error {
 		case "guarded":
 			v.Guarded, err = r.boolean()
 			return err
+		case "listed":
+			v.Listed, err = r.boolean()
+			return err
 		case "expires":
 			return r.time(&v.Expires)
 		case "matched":

@@ -118,6 +118,9 @@ func appendVerdict(b []byte, v *VerdictView, escapeHTML bool) []byte {
 	if v.Guarded {
 		b = append(b, `,"guarded":true`...)
 	}
+	if v.Listed {
+		b = append(b, `,"listed":true`...)
+	}
 	if v.Expires != 0 {
 		b = append(v.Expires.appendTo(append(b, `,"expires":"`...)), '"')
 	}

@@ -105,7 +105,7 @@ func TestAnswersAreJSON(t *testing.T) {
 
 func drawVerdict(t *rapid.T, text *rapid.Generator[string]) *api.VerdictView {
 	v := &api.VerdictView{
-		Level: text.Draw(t, "level"), Score: rapid.IntRange(0, 100).Draw(t, "score"), Guarded: rapid.Bool().Draw(t, "guarded"),
+		Level: text.Draw(t, "level"), Score: rapid.IntRange(0, 100).Draw(t, "score"), Guarded: rapid.Bool().Draw(t, "guarded"), Listed: rapid.Bool().Draw(t, "listed"),
 		Expires: api.Time(rapid.Int64Range(0, 1<<41).Draw(t, "expires")),
 	}
 	if rapid.Bool().Draw(t, "verdict matched") {

@@ -223,6 +223,7 @@ type VerdictView struct {
 	Level   string          `json:"level" enum:"none,detect,block" doc:"What this node does about it; block only by its own policy"`
 	Score   int             `json:"score" doc:"0 to 100: what the words of members are worth now, by number, kind, age and disputes"`
 	Guarded bool            `json:"guarded,omitempty" doc:"It is in no feed: never blocked here, or on a warninglist"`
+	Listed  bool            `json:"listed,omitempty" doc:"It is on a warninglist itself: seeing it in a log is no hit"`
 	Expires Time            `json:"expires,omitempty" doc:"With reasons: when the level falls if nobody says anything more"`
 	Matched *Indicator      `json:"matched,omitempty" doc:"With reasons: what the words speak of, when that is not the value itself"`
 	Reasons []VerdictReason `json:"reasons,omitempty" doc:"What raised it, then what lowered it"`

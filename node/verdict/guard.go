@@ -3,11 +3,13 @@ package verdict
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gaissmai/bart"
 
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/verdict/warninglist"
 )
 
 // NeverBlock lists addresses, networks and names that no policy, no member and no
@@ -248,21 +250,26 @@ func (z *zone) holds(i notice.Indicator) (guarded, bool) {
 }
 
 // guards returns the most that a value is worth which is judged by what was said of
-// about, and why.
-func (j *Judge) guards(value, about notice.Indicator) (cap Level, why []Reason) {
+// about, whether one of the two is on a warninglist itself, and why.
+func (j *Judge) guards(value, about notice.Indicator) (cap Level, onList bool, why []Reason) {
 	cap = Block
 	if g, hit := j.neverBlocked(about, value); hit {
 		cap = g.cap
 		why = append(why, g.reason())
 	}
+	said := false
 	for _, i := range []notice.Indicator{about, value} {
-		if found := j.lists.Match(i); len(found) > 0 {
-			cap = min(cap, Detect)
-			why = append(why, listed(i, found))
-			break
+		found := j.lists.Match(i)
+		if len(found) == 0 {
+			continue
+		}
+		cap = min(cap, Detect)
+		onList = onList || slices.ContainsFunc(found, func(m warninglist.Match) bool { return !m.Holds })
+		if !said {
+			why, said = append(why, listed(i, found)), true
 		}
 	}
-	return cap, why
+	return cap, onList, why
 }
 
 // neverBlocked returns what keeps two from being blocked: of both, what leaves less.

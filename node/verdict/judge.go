@@ -190,9 +190,8 @@ func (w *Word) standing() int {
 func (j *Judge) weigh(value notice.Indicator, t *tally, now int64, brief bool) Verdict {
 	score := t.score(now, false)
 	v := Verdict{Score: int(score), Matched: t.about}
-	cap, guards := j.guards(value, t.about)
-	v.Guarded = len(guards) > 0
-	v.Listed = slices.ContainsFunc(guards, func(r Reason) bool { return r.Cause == CauseWarninglist })
+	cap, listed, guards := j.guards(value, t.about)
+	v.Guarded, v.Listed = len(guards) > 0, listed
 	v.Level = min(cap, j.level(t, now, score >= threshold))
 	if held, ok := j.allowed.holds(t.about); ok && v.Level > Detect {
 		v.Level, cap = Detect, Detect

@@ -82,7 +82,8 @@ type Verdict struct {
 	// Guarded says that it belongs in no feed, at whatever level: it is on the
 	// never-block list or a warninglist. Reasons say which.
 	Guarded bool
-	// Listed says that it is on a warninglist, or around an entry of one.
+	// Listed says that it, or what matched, is on a warninglist: around an entry of one
+	// is not enough.
 	Listed  bool
 	Reasons []Reason // what raised it, then what lowered it
 }

@@ -325,6 +325,43 @@ func TestGuardsOfWhatMatches(t *testing.T) {
 	}
 }
 
+// The own logs hit what is detected, unless it is known to be harmless itself.
+func TestHit(t *testing.T) {
+	lists, problems, err := warninglist.Load(fstest.MapFS{
+		"dns.json": {Data: []byte(`{"name": "Public resolvers", "type": "cidr", "list": ["203.0.113.53"]}`)},
+		"top.json": {Data: []byte(`{"name": "Top sites", "type": "hostname", "list": ["www.popular.example"]}`)},
+	})
+	if err != nil || len(problems) > 0 {
+		t.Fatal(problems, err)
+	}
+	j := judge(t, verdict.Config{
+		Warninglists: lists,
+		NeverBlock:   verdict.NeverBlock{Own: []string{"198.51.100.0/24"}, Suppliers: []string{"vendor.example"}},
+	})
+	for _, c := range []struct {
+		asked, word   string
+		hit, detected bool
+	}{
+		{"192.0.2.1", "saw m1 0d", true, true},
+		{"203.0.113.53", "saw m1 0d", false, true},
+		{"203.0.113.53", "saw m1 0d of=203.0.113.0/24", false, true},
+		{"203.0.113.9", "saw m1 0d of=203.0.113.0/24", true, true},
+		{"www.popular.example", "saw m1 0d of=popular.example", false, true},
+		{"popular.example", "saw m1 0d", true, true},
+		{"mail.popular.example", "saw m1 0d of=popular.example", true, true},
+		{"cdn.www.popular.example", "saw m1 0d", false, true},
+		{"update.vendor.example", "saw m1 0d", true, true},
+		{"198.51.100.9", "saw m1 0d", false, false},
+		{"64:ff9b::c633:6407", "saw m1 0d", true, true}, // NAT64
+		{"2002:cb00:7109::1", "saw m1 0d", true, true},  // 6to4
+	} {
+		v := j.Verdict(value(t, c.asked), says(t, c.word), 0, now)
+		if brief := j.Brief(value(t, c.asked), says(t, c.word), 0, now); v.Hit() != c.hit || brief.Hit() != c.hit || (v.Level >= verdict.Detect) != c.detected {
+			t.Errorf("%s, %s: hit %v, in brief %v, %s", c.asked, c.word, v.Hit(), brief.Hit(), show(v))
+		}
+	}
+}
+
 // Of what is allowed and denied here the closest decides, and an allowance also keeps
 // what would block it from being blocked for members' sake.
 func TestLocal(t *testing.T) {
