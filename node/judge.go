@@ -264,10 +264,16 @@ func (p *policies) watch() {
 	}
 }
 
-// refresh looks at the warninglists, and takes a change in.
+// refresh looks at the warninglists, and takes a change in. Reading a million entries
+// takes seconds, in which nobody waits who allows or denies something. One goroutine
+// calls it.
 func (p *policies) refresh() {
 	p.mu.Lock()
-	changed := p.lists.refresh()
+	lists := p.lists
+	p.mu.Unlock()
+	changed := lists.refresh()
+	p.mu.Lock()
+	p.lists = lists
 	var err error
 	if changed {
 		err = p.renew()
