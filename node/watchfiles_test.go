@@ -107,23 +107,3 @@ path = "%s/none*.log"
 		t.Errorf("%+v", v)
 	}
 }
-
-// A file that may not be read is said to be so, and read once it may.
-func TestLogsNotAllowed(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("root may read everything")
-	}
-	l := newLogged(t, oneLog)
-	l.knowsOf(t, "evil.example")
-	l.write(t, "dns.log", query("evil.example"))
-	path := filepath.Join(l.logs, "dns.log")
-	if err := os.Chmod(path, 0); err != nil {
-		t.Fatal(err)
-	}
-	l.start(t, nil)
-	eventually(t, "it is said", func() bool { return l.warned(t, "let the user that watchward runs as read it") })
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l.awaitHit(t, "evil.example")
-}
