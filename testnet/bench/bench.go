@@ -107,6 +107,11 @@ var Figures = []Figure{
 	{8, "Logs", "… a busy log: lookups of those without", "busy-of-idle", 0.9, true, "×", "", ""},
 	{8, "Logs", "… line written → alert, p50", "alert-p50-ms", 0, false, "ms", "", ""},
 	{8, "Logs", "… p99", "alert-p99-ms", 500, false, "ms", "", ""},
+	{8, "Webhook", "report at one hospital → webhook of another called, p50", "hooked-p50-ms", 0, false, "ms", "", ""},
+	{8, "Webhook", "… p99", "hooked-p99-ms", 100, false, "ms", "known-p99-ms", "its lookup there, p99"},
+	{8, "Feeds", "feed of 1,000,000 entries: 304, p99", "unchanged-p99-ms", 1, false, "ms", "small-p99-ms", "a small answer of the same listener, p99"},
+	{8, "Feeds", "… a report is in the feed, read whole, p99 of 50", "changed-p99-ms", 500, false, "ms", "whole-p50-ms", "reading the feed, p50"},
+	{8, "Feeds", "… start to the whole feed", "start-s", 0, false, "s", "", ""},
 }
 
 // Options of Run.
