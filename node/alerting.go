@@ -171,10 +171,15 @@ func (a *alerting) hear() {
 }
 
 // step decides something and writes it down, together with cursors; then it is told.
+// Alerts that it makes come first: a crash in between makes them twice, which is once.
 func (a *alerting) step(decide func(*alert.Engine) alert.Changes, cursors map[string]uint64) error {
 	a.mu.Lock()
 	c := decide(a.engine)
-	err := a.write(&c, cursors)
+	err := a.raise(c.Raise)
+	var full []alert.Message
+	if err == nil {
+		full, err = a.write(&c, cursors)
+	}
 	if err == nil && cursors[alertsCursor] > 0 {
 		a.after = cursors[alertsCursor] - 1
 	}
@@ -188,45 +193,53 @@ func (a *alerting) step(decide func(*alert.Engine) alert.Changes, cursors map[st
 	for _, m := range c.Send {
 		a.queues[m.Sink].hear()
 	}
-	for _, r := range c.Raise {
-		a.raise(r)
+	for _, m := range full {
+		err = errors.Join(err, a.queues[m.Sink].tellFailing(m, errFull, true))
 	}
-	return nil
+	return err
 }
 
-// write writes down what was decided. What a queue has no room for is left out.
-func (a *alerting) write(c *alert.Changes, cursors map[string]uint64) error {
+// errFull is why an alert is given up that a sink's queue has no room for.
+var errFull = fmt.Errorf("%d alerts wait for it", outgoingMax)
+
+// write writes down what was decided. What a queue has no room for is returned.
+func (a *alerting) write(c *alert.Changes, cursors map[string]uint64) (full []alert.Message, err error) {
 	out := store.Alerting{Cursors: cursors, Keep: c.Keep}
 	added := map[*sinkQueue]int64{}
 	for _, m := range c.Send {
 		q := a.queues[m.Sink]
 		if q.waiting.Load()+added[q] >= outgoingMax {
-			a.n.log.Error("a sink has too many alerts waiting: this one is not sent there", slog.String("sink", m.Sink), slog.String("alert", m.Group))
+			full = append(full, m)
 			continue
 		}
 		raw, err := canon.Marshal(m)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		added[q]++
 		out.Send = append(out.Send, store.Outgoing{Sink: m.Sink, Number: m.Number, Message: raw})
 	}
 	if err := a.n.store.KeepAlerting(context.WithoutCancel(a.n.ctx), out); err != nil {
-		return err
+		return nil, err
 	}
 	for q, count := range added {
 		q.waiting.Add(count)
 	}
-	return nil
+	return full, nil
 }
 
-// raise stores an alert about alerts, or about a notice that a rule chose.
-func (a *alerting) raise(r alert.Raised) {
-	out := store.Alert{Kind: r.Kind, Severity: r.Severity, Text: r.Text, TLP: r.TLP, Dedup: r.Dedup}
-	if id, err := crypto.ParseItemID(r.Ref); r.Ref != "" && err == nil {
-		out.Refs = []crypto.ItemID{id}
+// raise stores alerts about alerts, or about notices that rules chose.
+func (a *alerting) raise(raised []alert.Raised) error {
+	for _, r := range raised {
+		out := store.Alert{Kind: r.Kind, Severity: r.Severity, Text: r.Text, TLP: r.TLP, Dedup: r.Dedup}
+		if id, err := crypto.ParseItemID(r.Ref); r.Ref != "" && err == nil {
+			out.Refs = []crypto.ItemID{id}
+		}
+		if _, err := a.n.keepAlert(out); err != nil {
+			return fmt.Errorf("alert %s: %w", r.Kind, err)
+		}
 	}
-	a.n.alert(out)
+	return nil
 }
 
 // run decides about alerts as they are stored, and does what time brings.

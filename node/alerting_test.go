@@ -365,3 +365,34 @@ func TestSinkRefuses(t *testing.T) {
 		}
 	})
 }
+
+// Who is next in a page hears at once of what a sink's queue has no room for.
+func TestFullQueueTellsTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		makeNode(t, dir, "here")
+		stuck, next := &slow{hang: true}, &slow{}
+		n := lab(t, dir, "here", config.Alerts{
+			Sinks: []config.AlertSink{{Name: "stuck", Type: "webhook"}, {Name: "next", Type: "webhook"}},
+			Rules: []config.AlertRule{{Name: "page", Kind: []string{"hit"}, Do: "page", To: []string{"stuck"}, Then: []string{"next"}, Limit: 10_000}, {Name: "none", Do: "drop"}},
+		}, map[string]*slow{"stuck": stuck, "next": next})
+		defer n.Close()
+		for i := range 1002 {
+			n.Raise(store.Alert{Kind: "hit", Severity: "warning", TLP: notice.TLPGreen, Text: fmt.Sprint(i), Dedup: fmt.Sprint(i)})
+		}
+		synctest.Wait()
+		var texts []string
+		for _, m := range next.all() {
+			texts = append(texts, m.Type+" "+m.Text)
+		}
+		if want := []string{"escalation 1000", "escalation 1001"}; !slices.Equal(texts, want) {
+			t.Errorf("the next sink has %q, want %q", texts, want)
+		}
+		last, _, err := n.Alerts(t.Context(), api.AlertQuery{Limit: 3})
+		if err != nil || !slices.ContainsFunc(last, func(a api.AlertView) bool {
+			return a.Kind == "sink-failing" && strings.Contains(a.Text, "1000 alerts wait for it")
+		}) {
+			t.Errorf("%+v, %v", last, err)
+		}
+	})
+}

@@ -206,15 +206,21 @@ func (n *Node) warnOfForks() {
 // alert keeps something that a person should know. It reports false if the same
 // is kept already.
 func (n *Node) alert(a store.Alert) bool {
-	a.Time = n.now().UnixMilli()
-	added, err := n.store.Alert(context.WithoutCancel(n.ctx), a)
+	added, err := n.keepAlert(a)
 	if err != nil {
 		n.log.Error("alert is not kept", slog.String("kind", a.Kind), slog.Any("err", err))
 	}
+	return added
+}
+
+// keepAlert is alert for those who go on only once the alert is durable, be it from before.
+func (n *Node) keepAlert(a store.Alert) (added bool, err error) {
+	a.Time = n.now().UnixMilli()
+	added, err = n.store.Alert(context.WithoutCancel(n.ctx), a)
 	if added {
 		n.alerting.hear()
 	}
-	return added
+	return added, err
 }
 
 // memberName returns a member's name, or the start of its id.

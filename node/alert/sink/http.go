@@ -113,7 +113,7 @@ func (h *httpSink) request(u *url.URL, m alert.Message, key string) ([]byte, htt
 			header.Set("Authorization", "Bearer "+key)
 		}
 		if h.c.Type == config.SinkChat {
-			payload, err := json.Marshal(map[string]string{"text": plain(title(m)) + "\n" + plain(text(m))})
+			payload, err := json.Marshal(chatText{Text: plain(title(m)) + "\n" + plain(defanged(text(m), m.Value))})
 			return payload, header, err
 		}
 		if !strings.HasSuffix(u.Path, "/api/v2/alerts") {
@@ -147,9 +147,25 @@ func Sign(key, id, stamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// plain keeps a chat from taking what others wrote for a mention or a link.
+// A chatText is what Slack, Mattermost and the like take. No preview of a link is fetched.
+type chatText struct {
+	Text        string `json:"text"`
+	UnfurlLinks bool   `json:"unfurl_links"`
+	UnfurlMedia bool   `json:"unfurl_media"`
+}
+
+// plain keeps a chat from taking what others wrote for a mention.
 func plain(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
+}
+
+// defanged keeps a chat from making links of a text's URLs and of the value that it is
+// about: nobody should be one click from what is warned of.
+func defanged(s, value string) string {
+	if value != "" {
+		s = strings.ReplaceAll(s, value, strings.ReplaceAll(value, ".", "[.]"))
+	}
+	return strings.NewReplacer("http://", "hxxp://", "https://", "hxxps://").Replace(s)
 }
 
 // An amAlert is an alert of Alertmanager's API v2.

@@ -225,13 +225,13 @@ func cause(err error) error {
 // excerpt is the start of what the other side said, on one line, without what is
 // secret.
 func excerpt(raw []byte, secrets ...string) string {
-	s := string(raw[:min(len(raw), shownMax)])
+	s := string(raw)
 	for _, hush := range secrets {
 		if hush != "" {
 			s = strings.ReplaceAll(s, hush, "…")
 		}
 	}
-	s = strings.ToValidUTF8(s, "")
+	s = strings.ToValidUTF8(s[:min(len(s), shownMax)], "")
 	return string(bytes.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

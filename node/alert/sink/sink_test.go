@@ -129,6 +129,8 @@ func TestWebhookAnswers(t *testing.T) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		case "/refuse":
 			http.Error(w, "no "+r.Header.Get("Authorization")+hush, http.StatusBadRequest)
+		case "/long": // the secret is where what is shown ends
+			http.Error(w, strings.Repeat("x", 190)+hush, http.StatusInternalServerError)
 		case "/huge":
 			w.WriteHeader(http.StatusInternalServerError)
 			chunk := make([]byte, 64<<10)
@@ -154,6 +156,9 @@ func TestWebhookAnswers(t *testing.T) {
 	var refused *sink.Refused
 	if fails(t, err, "400 Bad Request"); !errors.As(err, &refused) {
 		t.Errorf("%v would be tried again for ever", err)
+	}
+	if err := send(t, to("/long")); err == nil || strings.Contains(err.Error(), hush[:5]) {
+		t.Errorf("part of a secret: %v", err)
 	}
 	fails(t, send(t, to("/huge")), "500")
 	if n := sent.Load(); n > 8<<20 {
@@ -190,11 +195,11 @@ func TestBodies(t *testing.T) {
 	if err := send(t, open(t, config.AlertSink{Type: "chat", URLFile: file(t, server.URL+"/services/x"), Private: true}, sink.Options{})); err != nil {
 		t.Fatal(err)
 	}
-	var chat map[string]string
-	if err := json.Unmarshal([]byte(body), &chat); err != nil || len(chat) != 1 || path != "/services/x" || auth != "" {
+	var chat map[string]any
+	if err := json.Unmarshal([]byte(body), &chat); err != nil || len(chat) != 3 || chat["unfurl_links"] != false || chat["unfurl_media"] != false || path != "/services/x" || auth != "" {
 		t.Errorf("%s %s %s %v", path, auth, body, err)
 	}
-	if text := chat["text"]; strings.Contains(text, "<!channel>") || !strings.Contains(text, "&lt;!channel&gt;") || !strings.Contains(text, "watchward alerts ack 17") || !strings.HasPrefix(text, "St Anna: HIT\n") {
+	if text, _ := chat["text"].(string); strings.Contains(text, "<!channel>") || !strings.Contains(text, "&lt;!channel&gt;") || !strings.Contains(text, "watchward alerts ack 17") || !strings.HasPrefix(text, "St Anna: HIT\n") || strings.Contains(text, "evil.example") || !strings.Contains(text, "evil[.]example") {
 		t.Errorf("%q", text)
 	}
 	if err := send(t, open(t, config.AlertSink{Type: "alertmanager", URL: server.URL + "/am/", Private: true, SecretFile: file(t, "tok")}, sink.Options{})); err != nil {
@@ -215,6 +220,11 @@ func TestCEF(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	m.Value = strings.Repeat(`=\`, 1024) // as long as a value may be
+	if got := sink.CEF(m, "1", 2048); len(got) > 2048 || !strings.HasSuffix(got, `ne  [31m`) {
+		t.Errorf("%d bytes: %s", len(got), got)
+	}
+	m.Value = ""
 	m.Text = strings.Repeat(`\ä`, 1000)
 	for limit := 300; limit < 320; limit++ {
 		got := sink.CEF(m, "1", limit)

@@ -121,7 +121,8 @@ var severities = map[string]struct{ syslog, cef int }{
 }
 
 // CEF returns a message in ArcSight's Common Event Format, revision 25, with a text
-// that is cut so that all fits into limit bytes.
+// that is cut, and a value if it alone takes half, so that all fits into limit bytes, from
+// 1,024 on.
 func CEF(m alert.Message, version string, limit int) string {
 	kind := m.Kind
 	if m.Above {
@@ -144,7 +145,7 @@ func CEF(m alert.Message, version string, limit int) string {
 	}
 	if m.Value != "" {
 		field("cs2Label", m.Valued)
-		field("cs2", m.Value)
+		fmt.Fprintf(&b, "cs2=%s ", cut(extension(m.Value), limit/2))
 	}
 	if m.Group != "" {
 		field("cs3Label", "alert")
@@ -153,14 +154,19 @@ func CEF(m alert.Message, version string, limit int) string {
 	if m.Count > 0 {
 		field("cnt", fmt.Sprint(m.Count))
 	}
-	text := extension(m.Text)
-	if room := limit - b.Len() - len("msg="); len(text) > room {
-		text = strings.ToValidUTF8(text[:max(0, room)], "")
-		for strings.HasSuffix(text, `\`) && (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1 { // half an escape
-			text = text[:len(text)-1]
-		}
+	return b.String() + "msg=" + cut(extension(m.Text), limit-b.Len()-len("msg="))
+}
+
+// cut returns as much of an escaped value as fits.
+func cut(escaped string, room int) string {
+	if len(escaped) <= room {
+		return escaped
 	}
-	return b.String() + "msg=" + text
+	escaped = strings.ToValidUTF8(escaped[:max(0, room)], "")
+	if (len(escaped)-len(strings.TrimRight(escaped, `\`)))%2 == 1 { // half an escape
+		escaped = escaped[:len(escaped)-1]
+	}
+	return escaped
 }
 
 // header escapes a field of the header: bars and backslashes, on one line.
