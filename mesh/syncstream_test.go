@@ -232,3 +232,25 @@ func TestEachPeerIsComparedInTurn(t *testing.T) {
 		t.Errorf("%q, want %q", turns, want)
 	}
 }
+
+// Who has left is forgotten, and the turns of those who are there stay as they were.
+func TestWhoLeftIsNotComparedWith(t *testing.T) {
+	r := testkit.NewRegion(t, "hub", "b", "c", "leaves")
+	hub := start(t, r, 0, nil)
+	b, c, leaves := start(t, r, 1, spoke(hub)), start(t, r, 2, spoke(hub)), start(t, r, 3, spoke(hub))
+	awaitPeers(t, 3, hub)
+	for _, n := range []*node{leaves, b, c} {
+		syncNow(t, hub, n)
+	}
+	if id := hub.NextToCompare(); id != leaves.libp2pID() || len(hub.Compared()) != 3 {
+		t.Errorf("%s is next of %d, want the first of three", id, len(hub.Compared()))
+	}
+	leaves.stop(t)
+	await(t, "gone", func() bool { return len(hub.Peers()) == 2 })
+	if id := hub.NextToCompare(); id != b.libp2pID() {
+		t.Errorf("%s is next, want the second", id)
+	}
+	if known := hub.Compared(); len(known) != 2 || slices.Contains(known, leaves.libp2pID()) {
+		t.Errorf("%q are remembered, want the two that are connected", known)
+	}
+}
