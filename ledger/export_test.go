@@ -118,3 +118,12 @@ func (l *Ledger) Signed(epoch uint32) uint64 {
 	}
 	return m.Size
 }
+
+// Snapshots are a voter's snapshots, without the voter.
+type Snapshots = snapshots
+
+// OpenSnapshots is openSnapshots.
+var OpenSnapshots = openSnapshots
+
+// Check is check.
+func (s *snapshots) Check(logs raft.LogStore) error { return s.check(logs) }

@@ -185,7 +185,7 @@ func (r *replica) open() error {
 	if err != nil {
 		return errors.Join(err, checked.Close())
 	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(r.dir(), snapshotsKept, logger)
+	snaps, err := openSnapshots(r.dir(), r.log, logger)
 	if err != nil {
 		return errors.Join(err, checked.Close())
 	}
@@ -207,10 +207,13 @@ func (r *replica) open() error {
 	return nil
 }
 
-func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStore, snaps raft.SnapshotStore, g *gate) error {
+func (r *replica) run(c *raft.Config, logs raft.LogStore, stable raft.StableStore, snaps *snapshots, g *gate) error {
+	if err := snaps.check(logs); err != nil {
+		return err
+	}
 	has, err := raft.HasExistingState(logs, stable, snaps)
 	if err == nil && has {
-		err = errors.Join(r.checkSnapshots(logs, snaps), r.checkLog(logs, snaps))
+		err = r.checkLog(logs, snaps)
 	}
 	if err != nil {
 		return err
@@ -261,37 +264,6 @@ func (r *replica) checkLog(logs raft.LogStore, snaps raft.SnapshotStore) error {
 	}
 	if applied := r.e.tree.now().Applied; last < applied {
 		return fmt.Errorf("%w: it ends at %d, and %d was applied from it", errDamagedLog, last, applied)
-	}
-	return nil
-}
-
-// checkSnapshots removes the newest snapshot if it is damaged, for raft reads none before
-// another voter needs it. It refuses if the log does not reach back to the one before.
-func (r *replica) checkSnapshots(logs raft.LogStore, snaps raft.SnapshotStore) error {
-	first, err := logs.FirstIndex()
-	if err != nil {
-		return err
-	}
-	list, err := snaps.List()
-	if err != nil {
-		return err
-	}
-	for i, s := range list {
-		_, content, err := snaps.Open(s.ID)
-		if err == nil {
-			return content.Close()
-		}
-		before := uint64(0)
-		if i+1 < len(list) {
-			before = list[i+1].Index
-		}
-		if first > before+1 {
-			return fmt.Errorf("%w: it begins at %d, and its snapshot %s cannot be read: %w", errDamagedLog, first, s.ID, err)
-		}
-		r.log.Warn("a damaged snapshot is dropped: the log has all that it had", "snapshot", s.ID, "err", err)
-		if err := os.RemoveAll(filepath.Join(r.dir(), "snapshots", s.ID)); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -148,14 +148,14 @@ func (d *direct) announce(e *crypto.Envelope, from peer.ID) {
 }
 
 // catchUp announces to a peer the youngest envelopes of a scope, as far as sync
-// would not compare them yet.
+// would not compare them yet. What muted authors say is left to sync.
 func (d *direct) catchUp(id peer.ID, region crypto.Region, a crypto.Audience) {
 	since := d.m.now() - (settleAfter + settleStep).Milliseconds()
 	var young []Slot
 	for _, h := range d.m.c.Frontier.Chains(region, a) {
 		for _, s := range h.Recent[max(0, len(h.Recent)-catchUpChain):] {
-			if s.Time > since {
-				s.Chain = h.Chain
+			s.Chain = h.Chain
+			if s.Time > since && !d.m.c.Path.Muted(s) {
 				young = append(young, s)
 			}
 		}

@@ -3,6 +3,8 @@ package mesh
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -84,4 +86,14 @@ func (b NamedBudget) Spend(author crypto.MemberID, bytes int, now int64) bool {
 // LongestAgo chooses whom to compare with.
 func LongestAgo(peers []peer.ID, compared map[peer.ID]time.Time, opened func(peer.ID) time.Time) peer.ID {
 	return longestAgo(peers, compared, opened)
+}
+
+// NextToCompare is LongestAgo of those who are connected.
+func (m *Mesh) NextToCompare() peer.ID { return m.nextToCompare(m.connected()) }
+
+// Compared are those of whom it is known when they were compared with.
+func (m *Mesh) Compared() []peer.ID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.compared))
 }

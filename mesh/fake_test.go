@@ -180,6 +180,9 @@ func (p *memory) AddTrust(_ context.Context, records [][]byte) error {
 	return nil
 }
 
+// Muted implements mesh.Path.
+func (p *memory) Muted(s mesh.Slot) bool { return p.muted[s.Chain.Author] }
+
 func (p *memory) has(e *crypto.Envelope) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -74,6 +74,9 @@ type Path interface {
 	// AddTrust keeps and applies trust records. Bad ones are refused alone, with a
 	// *Refusal that joins why; any other error is this node's own.
 	AddTrust(ctx context.Context, records [][]byte) error
+	// Muted reports whether a stored envelope, of which s is the place, is one of an
+	// author who says, or lately said, too much: who connects is not told of it.
+	Muted(s Slot) bool
 }
 
 // What Check says of envelopes that are not admitted now.

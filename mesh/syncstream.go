@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -124,35 +125,35 @@ func (m *Mesh) syncLoop() {
 
 // nextToCompare returns the peer with whom the last session was begun, by either
 // side, longest ago. By chance the one honest peer among hostile ones might not be
-// met for long.
+// met for long. Who has left is forgotten: should it come back, what counts is when it
+// connected, which is later than any session before.
 func (m *Mesh) nextToCompare(peers []peer.ID) peer.ID {
-	since := make(map[peer.ID]time.Time, len(peers))
 	m.mu.Lock()
-	for _, id := range peers {
-		since[id] = m.compared[id]
-	}
-	m.mu.Unlock()
-	return longestAgo(peers, since, func(id peer.ID) (opened time.Time) {
-		for _, c := range m.host.Network().ConnsToPeer(id) {
-			if at := c.Stat().Opened; at.After(opened) {
-				opened = at
-			}
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.compared, func(id peer.ID, _ time.Time) bool { return !slices.Contains(peers, id) })
+	return longestAgo(peers, m.compared, m.opened)
+}
+
+// opened is when the youngest connection to a peer was made.
+func (m *Mesh) opened(id peer.ID) (at time.Time) {
+	for _, c := range m.host.Network().ConnsToPeer(id) {
+		if t := c.Stat().Opened; t.After(at) {
+			at = t
 		}
-		return opened
-	})
+	}
+	return at
 }
 
 // longestAgo chooses by when peers were compared, or connected if that was later: a
 // peer that is new, or comes again and again, waits behind those who are there.
 func longestAgo(peers []peer.ID, compared map[peer.ID]time.Time, opened func(peer.ID) time.Time) peer.ID {
-	since := make(map[peer.ID]time.Time, len(peers))
-	for _, id := range peers {
-		since[id] = compared[id]
-		if at := opened(id); at.After(since[id]) {
-			since[id] = at
+	since := func(id peer.ID) time.Time {
+		if at := opened(id); at.After(compared[id]) {
+			return at
 		}
+		return compared[id]
 	}
-	return slices.MinFunc(peers, func(x, y peer.ID) int { return since[x].Compare(since[y]) })
+	return slices.MinFunc(peers, func(x, y peer.ID) int { return since(x).Compare(since(y)) })
 }
 
 // A driver does the I/O of one session: one goroutine reads, one

@@ -232,3 +232,23 @@ func TestEachPeerIsComparedInTurn(t *testing.T) {
 		t.Errorf("%q, want %q", turns, want)
 	}
 }
+
+// When who has left was compared with is forgotten, and of those who are there it is not.
+func TestWhoLeftHasNoTurn(t *testing.T) {
+	r := testkit.NewRegion(t, "hub", "b", "c", "leaves")
+	hub := start(t, r, 0, nil)
+	b, c, leaves := start(t, r, 1, spoke(hub)), start(t, r, 2, spoke(hub)), start(t, r, 3, spoke(hub))
+	awaitGossip(t, hub, b, c, leaves)
+	for _, n := range []*node{b, c, leaves} {
+		syncNow(t, hub, n)
+	}
+	if known := hub.Compared(); !slices.Contains(known, leaves.libp2pID()) {
+		t.Fatalf("%q were compared with, want all three", known)
+	}
+	leaves.stop(t)
+	await(t, "forgotten alone", func() bool {
+		hub.NextToCompare()
+		known := hub.Compared()
+		return len(known) == 2 && !slices.Contains(known, leaves.libp2pID())
+	})
+}

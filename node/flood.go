@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -109,6 +110,22 @@ func (x *floods) muted(author crypto.MemberID, urgent bool, now time.Time) bool 
 	defer x.mu.Unlock()
 	f := x.authors[author]
 	return f != nil && f.spent(urgent, now)
+}
+
+// keptBack reports whether what an author has just said is left to sync. Ordinary words
+// go by whether it lately was muted: a moment after its flood it may speak again, and
+// what was put aside is still young. A mayday that had its place has it here too.
+func (x *floods) keptBack(s mesh.Slot, now time.Time) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f := x.authors[s.Chain.Author]
+	switch {
+	case f == nil || f.mayday.id == s.ID:
+		return false
+	case s.Urgent:
+		return f.spent(true, now)
+	}
+	return f.loud(now)
 }
 
 // mayday gives the mayday of a muted author its place, of which there is one in a

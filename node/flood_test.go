@@ -67,9 +67,13 @@ func TestFloodIsMuted(t *testing.T) {
 	if say(b.other, b.clock.now(), false, mesh.ViaDirect) || muted(b.other) {
 		t.Error("another member is muted as well")
 	}
+	b.clock.advance(5 * time.Second) // it has a few words again
+	if !b.Path().Muted(place(last[b.author])) || b.Path().Muted(place(last[b.other])) {
+		t.Error("who connects is told of words that were put aside, or of nobody's")
+	}
 
 	b.clock.advance(time.Minute)
-	if say(b.author, b.clock.now(), false, mesh.ViaDirect) {
+	if say(b.author, b.clock.now(), false, mesh.ViaDirect) || b.Path().Muted(place(last[b.author])) {
 		t.Error("still muted a minute later")
 	}
 	b.clock.advance(10 * time.Minute)
@@ -83,10 +87,10 @@ func TestFloodIsMuted(t *testing.T) {
 			t.Fatalf("muted after %d urgent words", i)
 		}
 	}
-	if !say(b.other, b.clock.now()-day, true, mesh.ViaDirect) {
+	if !say(b.other, b.clock.now()-day, true, mesh.ViaDirect) || !b.Path().Muted(place(last[b.other])) {
 		t.Error("the seventh urgent word in a moment is relayed")
 	}
-	if say(b.other, b.clock.now(), false, mesh.ViaDirect) {
+	if say(b.other, b.clock.now(), false, mesh.ViaDirect) || b.Path().Muted(place(last[b.other])) {
 		t.Error("too many urgent words mute the ordinary ones")
 	}
 }
@@ -96,6 +100,11 @@ func seqAfter(e *crypto.Envelope) uint64 {
 		return 1
 	}
 	return e.Header.Seq + 1
+}
+
+// place is where a stored envelope is.
+func place(e *crypto.Envelope) mesh.Slot {
+	return mesh.Slot{Chain: e.Header.Chain(), Seq: e.Header.Seq, ID: e.ID, Time: e.Header.Time, Urgent: e.Header.Urgent}
 }
 
 // muted brings the next envelope of a member by the whole path and reports whether it
@@ -144,7 +153,7 @@ func TestMaydayOfAFlooderIsHeard(t *testing.T) {
 	if b.muted(t, b.author, last, crypto.Header{Time: b.clock.now()}, mesh.ViaDirect, call()) {
 		t.Error("an ordinary mayday is muted")
 	}
-	if urgent(b.item(t, "with.example"), call()) {
+	if urgent(b.item(t, "with.example"), call()) || b.Path().Muted(place(last[b.author])) {
 		t.Error("the first mayday is muted")
 	}
 	for range 3 {

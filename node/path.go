@@ -198,6 +198,9 @@ func (p path) open(e *crypto.Envelope) ([][]byte, error) {
 	return items, nil
 }
 
+// Muted implements mesh.Path.
+func (p path) Muted(s mesh.Slot) bool { return p.n.floods.keptBack(s, p.n.now()) }
+
 func refuse(reason string, err error) error { return &mesh.Refusal{Reason: reason, Err: err} }
 
 func parseReason(err error) string {

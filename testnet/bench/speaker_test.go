@@ -127,6 +127,9 @@ func (s *shelf) AddTrust(_ context.Context, records [][]byte) error {
 	return nil
 }
 
+// Muted implements mesh.Path.
+func (s *shelf) Muted(mesh.Slot) bool { return false }
+
 // host is a value for each number.
 func host(k int) notice.Indicator {
 	return notice.Indicator{Type: notice.TypeDomain, Value: fmt.Sprintf("host-%08d.evil.example", k)}

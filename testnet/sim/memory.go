@@ -105,8 +105,7 @@ func (p *Memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 	}
 	p.mu.Unlock()
 	p.cpu.work(p.costs.Relay)
-	muted := p.muted != nil && p.muted(h.Author)
-	return &mesh.Checked{Envelope: e, Items: items, Received: now.UnixMilli(), Muted: muted}, nil
+	return &mesh.Checked{Envelope: e, Items: items, Received: now.UnixMilli(), Muted: p.mutes(h.Author)}, nil
 }
 
 // Admit implements mesh.Path.
@@ -203,6 +202,11 @@ func (p *Memory) AddTrust(_ context.Context, records [][]byte) error {
 	}
 	return nil
 }
+
+// Muted implements mesh.Path.
+func (p *Memory) Muted(s mesh.Slot) bool { return p.mutes(s.Chain.Author) }
+
+func (p *Memory) mutes(author crypto.MemberID) bool { return p.muted != nil && p.muted(author) }
 
 // Roster is what the member knows of its region.
 func (p *Memory) Roster() *trust.Roster { return p.roster }
