@@ -3,6 +3,7 @@ package node_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -243,5 +244,48 @@ func TestZonesAreTransferred(t *testing.T) {
 	}
 	if answer, _, err = (&dns.Client{}).Exchange(new(dns.Msg).SetQuestion("evil.example.open.test.", dns.TypeA), at); err != nil || answer.Rcode != dns.RcodeRefused {
 		t.Fatalf("it is no resolver: %v: %v", answer, err)
+	}
+}
+
+// A secondary that did not answer, and is waited for longer and longer, is told at once
+// of what is new.
+func TestSecondaryIsToldOfNewsAtOnce(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	h := feeding(t)
+	h.stop(t)
+	config := feedsConfig + fmt.Sprintf("notify = [%q]\n", conn.LocalAddr())
+	if err := os.WriteFile(filepath.Join(h.dir, node.ConfigFile), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.open(t)
+	h.start(t, nil)
+	hear := func() uint32 {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+		raw := make([]byte, 1<<10)
+		n, from, err := conn.ReadFrom(raw)
+		if err == nil {
+			_, err = conn.WriteTo([]byte("no answer"), from)
+		}
+		m := new(dns.Msg)
+		if err == nil {
+			err = m.Unpack(raw[:n])
+		}
+		if err != nil || m.Opcode != dns.OpcodeNotify || len(m.Answer) != 1 {
+			t.Fatalf("%v: %v", m, err)
+		}
+		return m.Answer[0].(*dns.SOA).Serial
+	}
+	hear()
+	before := hear() // the next would be after four seconds
+	began := time.Now()
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"})
+	for hear() <= before {
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it heard after %s", took)
 	}
 }

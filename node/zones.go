@@ -196,36 +196,48 @@ func (z *zones) notify(s *feedState) {
 	}
 }
 
-// tell sends NOTIFY to one secondary, again until it answers or something newer comes.
+// tell sends NOTIFY to one secondary, again until it answers. Something newer is told
+// at once: who did not answer may be back.
 func (z *zones) tell(one *zone, to string, wake <-chan struct{}) {
 	ctx := z.f.n.ctx
+	news := false
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-		}
-		for try := range notifyTries {
-			m := new(dns.Msg).SetNotify(one.name)
-			if now := one.now.Load(); now != nil {
-				if soa, err := z.soa(one, now.Serial); err == nil {
-					m.Answer = []dns.RR{soa}
-				}
+		if !news {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wake:
 			}
+		}
+		news = false
+		for try := 0; try < notifyTries && !news; try++ {
 			attempt, cancel := context.WithTimeout(ctx, notifyWait<<try)
-			_, _, err := (&dns.Client{Timeout: notifyWait}).ExchangeContext(attempt, m, to)
+			err := z.tellOnce(attempt, one, to)
 			if err == nil || ctx.Err() != nil {
 				cancel()
 				break
 			}
 			z.f.n.log.Debug("secondary does not answer", slog.String("to", to), slog.Any("err", err))
-			select { // the rest of the time, unless it answered
+			select { // the rest of the time
 			case <-attempt.Done():
-			case <-ctx.Done():
+			case <-wake:
+				news = true
 			}
 			cancel()
 		}
 	}
+}
+
+// tellOnce sends one NOTIFY with the zone's serial, and waits for the answer.
+func (z *zones) tellOnce(ctx context.Context, one *zone, to string) error {
+	m := new(dns.Msg).SetNotify(one.name)
+	if now := one.now.Load(); now != nil {
+		if soa, err := z.soa(one, now.Serial); err == nil {
+			m.Answer = []dns.RR{soa}
+		}
+	}
+	_, _, err := (&dns.Client{Timeout: notifyWait}).ExchangeContext(ctx, m, to)
+	return err
 }
 
 // ServeDNS answers a query.

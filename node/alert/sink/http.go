@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,7 +121,7 @@ func (h *httpSink) request(u *url.URL, m alert.Message, key string) ([]byte, htt
 		if !strings.HasSuffix(u.Path, "/api/v2/alerts") {
 			u.Path = strings.TrimSuffix(u.Path, "/") + "/api/v2/alerts"
 		}
-		payload, err := json.Marshal([]amAlert{newAMAlert(m)})
+		payload, err := json.Marshal(amAlerts(m))
 		return payload, header, err
 	}
 	payload := body(m)
@@ -176,17 +178,37 @@ type amAlert struct {
 	EndsAt      string            `json:"endsAt"`
 }
 
-// amLife is how long Alertmanager keeps what nobody acknowledges.
-const amLife = 24 * time.Hour
+// How long Alertmanager keeps what nobody acknowledges, and a test.
+const (
+	amLife     = 24 * time.Hour
+	amTestLife = 5 * time.Minute
+)
 
-// newAMAlert names an alert by its group, so that what is told again is the same one.
-func newAMAlert(m alert.Message) amAlert {
+// amAlerts is a message as Alertmanager has it. An alert is what its labels are, and
+// the severity is one, for routes ask for it: what is worse now, or over, ends what it
+// was before.
+func amAlerts(m alert.Message) []amAlert {
+	all := []amAlert{newAMAlert(m, m.Severity, m.Open())}
+	if m.Group == "" || m.Count <= 1 { // it was never another
+		return all
+	}
+	for _, s := range slices.Sorted(maps.Keys(severities)) {
+		if s != m.Severity {
+			all = append(all, newAMAlert(m, s, false))
+		}
+	}
+	return all
+}
+
+// newAMAlert names an alert by its group, so that what is told again is the same one;
+// by nothing that may become another while it is open, so without its marking.
+func newAMAlert(m alert.Message, severity string, open bool) amAlert {
 	kind := m.Kind
 	if kind == "" {
 		kind = "above"
 	}
 	a := amAlert{
-		Labels:      map[string]string{"alertname": "Watchward-" + kind, "kind": kind, "severity": m.Severity, "instance": m.Node},
+		Labels:      map[string]string{"alertname": "Watchward-" + kind, "kind": kind, "severity": severity, "instance": m.Node},
 		Annotations: map[string]string{"summary": title(m), "description": text(m)},
 	}
 	if m.Group != "" {
@@ -195,11 +217,15 @@ func newAMAlert(m alert.Message) amAlert {
 		a.Labels["message"] = m.ID
 	}
 	if m.TLP != "" {
-		a.Labels["tlp"] = m.TLP
+		a.Annotations["tlp"] = m.TLP
+	}
+	life := amLife
+	if m.Type == alert.TypeTest {
+		life = amTestLife
 	}
 	at := time.UnixMilli(m.Time).UTC()
-	a.StartsAt, a.EndsAt = at.Format(time.RFC3339Nano), at.Add(amLife).Format(time.RFC3339Nano)
-	if !m.Open() {
+	a.StartsAt, a.EndsAt = at.Format(time.RFC3339Nano), at.Add(life).Format(time.RFC3339Nano)
+	if !open {
 		a.EndsAt = a.StartsAt
 	}
 	return a
