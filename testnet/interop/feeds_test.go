@@ -213,12 +213,9 @@ func startUpstream(t *testing.T) string {
 // refusedWithin is the time from a report to a resolver that refuses the name.
 const refusedWithin = 2 * time.Second
 
-// A live unbound transfers the zone, is told of changes, and within two seconds refuses
-// names that it answered before.
-func TestUnboundRefusesWhatIsReported(t *testing.T) {
-	unbound := program(t, "unbound", "unbound")
-	resolver := freeAddr(t)
-	f := startFeeder(t, resolver)
+// startUnbound starts an unbound that takes its policy from a zone of a node.
+func startUnbound(t *testing.T, unbound, resolver, zone, node string) {
+	t.Helper()
 	dir := t.TempDir()
 	at := func(addr string) string { return strings.Replace(addr, ":", "@", 1) }
 	conf := filepath.Join(dir, "unbound.conf")
@@ -236,15 +233,24 @@ forward-zone:
   name: "."
   forward-addr: %s
 rpz:
-  name: rpz.test.
+  name: %s
   primary: %s
   allow-notify: 127.0.0.1
-`, dir, at(resolver), at(startUpstream(t)), at(f.dns))
+`, dir, at(resolver), at(startUpstream(t)), zone, at(node))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.watchward(t, "report", "evil.example", "--tlp", "AMBER", "--local")
 	background(t, exec.Command(unbound, "-d", "-c", conf))
+}
+
+// A live unbound transfers the zone, is told of changes, and within two seconds refuses
+// names that it answered before.
+func TestUnboundRefusesWhatIsReported(t *testing.T) {
+	unbound := program(t, "unbound", "unbound")
+	resolver := freeAddr(t)
+	f := startFeeder(t, resolver)
+	f.watchward(t, "report", "evil.example", "--tlp", "AMBER", "--local")
+	startUnbound(t, unbound, resolver, "rpz.test", f.dns)
 	says := func(name string, code dnsmessage.RCode) func() bool {
 		return func() bool { return ask(t, resolver, name) == code }
 	}
