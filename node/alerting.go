@@ -307,6 +307,11 @@ func (a *alerting) round(ctx context.Context) (time.Duration, error) {
 func (a *alerting) event(s store.Alert) (alert.Event, error) {
 	ev := alert.Event{Alert: s.ID, Time: s.Time, Severity: s.Severity, TLP: s.TLP, Text: s.Text, Dedup: s.Dedup,
 		Fields: map[string][]string{alert.FieldKind: {s.Kind}}}
+	if s.About != nil {
+		if err := a.about(&ev, *s.About); err != nil {
+			return ev, err
+		}
+	}
 	for i, ref := range s.Refs {
 		ev.Refs = append(ev.Refs, ref.String())
 		if i >= refsRead {
@@ -345,18 +350,22 @@ func (a *alerting) describe(ev *alert.Event, r store.Record, itself bool) error 
 	if r.Notice.Context != nil {
 		add(alert.FieldFamily, r.Notice.Context.Family)
 	}
-	i := r.Notice.Indicator
-	if i == nil {
+	if r.Notice.Indicator == nil {
 		return nil
 	}
-	add(alert.FieldType, i.Type.String())
-	add(alert.FieldValue, i.Value)
+	return a.about(ev, *r.Notice.Indicator)
+}
+
+// about adds a value.
+func (a *alerting) about(ev *alert.Event, i notice.Indicator) error {
+	ev.Fields[alert.FieldType] = append(ev.Fields[alert.FieldType], i.Type.String())
+	ev.Fields[alert.FieldValue] = append(ev.Fields[alert.FieldValue], i.Value)
 	if !a.judged {
 		return nil
 	}
-	v, err := a.n.verdict(*i, a.ceiling) // by what all may know who may be told
+	v, err := a.n.verdict(i, a.ceiling) // by what all may know who may be told
 	if err == nil {
-		add(alert.FieldVerdict, v.Level.String())
+		ev.Fields[alert.FieldVerdict] = append(ev.Fields[alert.FieldVerdict], v.Level.String())
 	}
 	return err
 }

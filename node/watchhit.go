@@ -300,7 +300,7 @@ func (h *hits) alert(g *hitGroup) error {
 	}
 	told := g.Count
 	dedup := h.dedup(g)
-	if !h.n.alert(store.Alert{Kind: "hit", Severity: severity, TLP: g.TLP, Text: g.text(), Dedup: dedup}) {
+	if !h.n.alert(store.Alert{Kind: "hit", Severity: severity, TLP: g.TLP, Text: g.text(), Dedup: dedup, About: &g.About}) {
 		kept, err := h.n.store.Alerted(dedup)
 		if err == nil && !kept {
 			err = errors.New("the alert of a hit is not kept: see above why")

@@ -183,6 +183,8 @@ type Alert struct {
 	// Dedup, if not empty, raises an alert once: while one with the same Dedup
 	// is kept, another changes nothing.
 	Dedup string `cbor:"8,keyasint"`
+	// About is what it is about, where that is one value that no notice may have said.
+	About *notice.Indicator `cbor:"9,keyasint,omitempty"`
 }
 
 // Alert keeps an alert. It reports false if one with the same Dedup is here.

@@ -79,7 +79,7 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 // written matches what rsyslogd writes of an alert: the fields of RFC 5424's header as
 // it has parsed them, then CEF.
 var written = regexp.MustCompile(`^(\w+) pri=13\.4 version=1 host=(\S+) app=watchward proc=- id=page data=- ` +
-	`msg=CEF:0\|Watchward\|watchward\|[^|]+\|hit\|St Anna: HIT\|6\|rt=\d{13} externalId=\S+ act=page cs1Label=TLP cs1=GREEN .*msg=HIT in log resolver: .*detected\.example`)
+	`msg=CEF:0\|Watchward\|watchward\|[^|]+\|hit\|St Anna: HIT\|6\|rt=\d{13} externalId=\S+ act=page cs1Label=TLP cs1=GREEN cs2Label=domain cs2=detected\.example .*msg=HIT in log resolver: .*detected\.example`)
 
 // A real rsyslogd takes what the sink sends, over TCP and TLS, and has every field where
 // RFC 5424 puts it.

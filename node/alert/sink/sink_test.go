@@ -208,6 +208,18 @@ func TestBodies(t *testing.T) {
 	if path != "/am/api/v2/alerts" || auth != "Bearer tok" || !strings.Contains(body, `"alert":"17"`) || !strings.Contains(body, `"startsAt":"2026-05-28T20:26:40Z","endsAt":"2026-05-29T20:26:40Z"`) {
 		t.Errorf("%s %s %s", path, auth, body)
 	}
+	var all []struct {
+		Labels           map[string]string
+		StartsAt, EndsAt string
+	}
+	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all) != 3 || all[0].Labels["severity"] != "warning" {
+		t.Fatalf("%s: %v", body, err)
+	}
+	for i, a := range all {
+		if _, marked := a.Labels["tlp"]; marked || (a.StartsAt == a.EndsAt) != (i > 0) {
+			t.Errorf("what became worse is not one alert: %+v", a)
+		}
+	}
 }
 
 // CEF's escaping, revision 25: bars in the header, equal signs in the extension,
