@@ -80,13 +80,13 @@ notify = [%q]
 			t.Fatal(err)
 		}
 		hunted := func() string {
-			out, err := execute(t.Context(), "watchward", "hunt", name, "--dir", here)
+			out, err := execute(t.Context(), "watchward", "hunt", name, "--json", "--dir", here)
 			if err != nil {
 				return ""
 			}
 			return string(out)
 		}
-		eventually(t, "the history has "+name, func() bool { return strings.Contains(hunted(), first.Format("2006-01-02")) })
+		eventually(t, "the history has "+name, func() bool { return strings.Contains(hunted(), `"first":"`+first.Format("2006-01-02")) })
 		eventually(t, "the resolver answers for "+name, func() bool { return ask(t, resolver, name) == dnsmessage.RCodeSuccess })
 		begin := time.Now()
 		runProgram(t, "watchward", "report", name, "--tlp", "AMBER", "--dir", there)
@@ -106,7 +106,7 @@ notify = [%q]
 		if refused > protectedWithin || hooked > protectedWithin {
 			t.Errorf("%s: refused after %s, webhook after %s, want both within %s", name, refused, hooked, protectedWithin)
 		}
-		if out := hunted(); !strings.Contains(out, first.Format("2006-01-02")) {
+		if out := hunted(); !strings.Contains(out, `"first":"`+first.Format("2006-01-02")) {
 			t.Errorf("the history does not say when:\n%s", out)
 		}
 	}
