@@ -81,6 +81,8 @@ func TestCarriedStreams(t *testing.T) {
 		echo(peer, s)
 	})
 	awaitPeers(t, 1, a, b)
+	// b is the one that has dialled: a knows its address once it has told it.
+	await(t, "where b is, at a", func() bool { return a.Dialable(string(b.libp2pID())) })
 	// There is no connection now: it makes one.
 	if err := a.Host().Network().ClosePeer(b.libp2pID()); err != nil {
 		t.Fatal(err)
