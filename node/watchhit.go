@@ -76,6 +76,13 @@ type judgement struct {
 	epoch   uint64
 }
 
+// tellable says that hits are told: members' words alone, which speak of that very thing,
+// have it watched for. What this house denies or needs is its own business.
+func (j *judgement) tellable() bool {
+	v := &j.verdict
+	return v.Hit() && !v.Guarded && v.Said >= verdict.Detect && v.Matched == j.about && v.Matched != (notice.Indicator{})
+}
+
 // A hit is grouped by what matched, the log and the day.
 type hitKey struct {
 	About notice.Indicator
@@ -232,7 +239,7 @@ func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *j
 	if day := h.n.now().UTC().Format(time.DateOnly); day != h.day {
 		h.begin(day)
 	}
-	if s.share && !j.verdict.Guarded { // what this house needs is its own business
+	if s.share && j.tellable() {
 		h.note(j.about, at)
 	}
 	key := hitKey{j.about, s.name}
@@ -447,7 +454,7 @@ func (h *hits) share() error {
 // tell tells of one thing, if it is still to be detected.
 func (h *hits) tell(s *share) (bool, error) {
 	j, err := h.weigh(s.About)
-	if err != nil || !j.verdict.Hit() || j.verdict.Guarded {
+	if err != nil || !j.tellable() || j.about != s.About {
 		return false, err
 	}
 	return h.n.tellHit(s, h.day)
