@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -303,10 +304,16 @@ func (a *alerting) round(ctx context.Context) (time.Duration, error) {
 	return wait, nil
 }
 
-// event is a stored alert as rules see it: with what the notices behind it are about.
+// event is a stored alert as rules see it: with what it and the notices behind it are
+// about.
 func (a *alerting) event(s store.Alert) (alert.Event, error) {
 	ev := alert.Event{Alert: s.ID, Time: s.Time, Severity: s.Severity, TLP: s.TLP, Text: s.Text, Dedup: s.Dedup,
 		Fields: map[string][]string{alert.FieldKind: {s.Kind}}}
+	if s.About != nil {
+		if err := a.value(&ev, notice.Indicator(*s.About)); err != nil {
+			return ev, err
+		}
+	}
 	for i, ref := range s.Refs {
 		ev.Refs = append(ev.Refs, ref.String())
 		if i >= refsRead {
@@ -328,13 +335,7 @@ func (a *alerting) event(s store.Alert) (alert.Event, error) {
 
 // describe adds what a notice is about.
 func (a *alerting) describe(ev *alert.Event, r store.Record, itself bool) error {
-	add := func(field string, words ...string) {
-		for _, w := range words {
-			if w != "" {
-				ev.Fields[field] = append(ev.Fields[field], w)
-			}
-		}
-	}
+	add := ev.Add
 	add(alert.FieldAuthor, r.Author.String(), a.n.memberName(r.Author))
 	if itself {
 		add(alert.FieldNotice, r.Notice.Kind.String())
@@ -345,18 +346,23 @@ func (a *alerting) describe(ev *alert.Event, r store.Record, itself bool) error 
 	if r.Notice.Context != nil {
 		add(alert.FieldFamily, r.Notice.Context.Family)
 	}
-	i := r.Notice.Indicator
-	if i == nil {
+	if r.Notice.Indicator == nil {
 		return nil
 	}
-	add(alert.FieldType, i.Type.String())
-	add(alert.FieldValue, i.Value)
-	if !a.judged {
+	return a.value(ev, *r.Notice.Indicator)
+}
+
+// value adds a value, and what it is worth.
+func (a *alerting) value(ev *alert.Event, i notice.Indicator) error {
+	known := slices.Contains(ev.Fields[alert.FieldValue], i.Value)
+	ev.Add(alert.FieldType, i.Type.String())
+	ev.Add(alert.FieldValue, i.Value)
+	if !a.judged || known {
 		return nil
 	}
-	v, err := a.n.verdict(*i, a.ceiling) // by what all may know who may be told
+	v, err := a.n.verdict(i, a.ceiling) // by what all may know who may be told
 	if err == nil {
-		add(alert.FieldVerdict, v.Level.String())
+		ev.Add(alert.FieldVerdict, v.Level.String())
 	}
 	return err
 }
