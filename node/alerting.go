@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -303,12 +304,13 @@ func (a *alerting) round(ctx context.Context) (time.Duration, error) {
 	return wait, nil
 }
 
-// event is a stored alert as rules see it: with what the notices behind it are about.
+// event is a stored alert as rules see it: with what it and the notices behind it are
+// about.
 func (a *alerting) event(s store.Alert) (alert.Event, error) {
 	ev := alert.Event{Alert: s.ID, Time: s.Time, Severity: s.Severity, TLP: s.TLP, Text: s.Text, Dedup: s.Dedup,
 		Fields: map[string][]string{alert.FieldKind: {s.Kind}}}
 	if s.About != nil {
-		if err := a.about(&ev, *s.About); err != nil {
+		if err := a.value(&ev, notice.Indicator(*s.About)); err != nil {
 			return ev, err
 		}
 	}
@@ -333,13 +335,7 @@ func (a *alerting) event(s store.Alert) (alert.Event, error) {
 
 // describe adds what a notice is about.
 func (a *alerting) describe(ev *alert.Event, r store.Record, itself bool) error {
-	add := func(field string, words ...string) {
-		for _, w := range words {
-			if w != "" {
-				ev.Fields[field] = append(ev.Fields[field], w)
-			}
-		}
-	}
+	add := ev.Add
 	add(alert.FieldAuthor, r.Author.String(), a.n.memberName(r.Author))
 	if itself {
 		add(alert.FieldNotice, r.Notice.Kind.String())
@@ -353,19 +349,20 @@ func (a *alerting) describe(ev *alert.Event, r store.Record, itself bool) error 
 	if r.Notice.Indicator == nil {
 		return nil
 	}
-	return a.about(ev, *r.Notice.Indicator)
+	return a.value(ev, *r.Notice.Indicator)
 }
 
-// about adds a value.
-func (a *alerting) about(ev *alert.Event, i notice.Indicator) error {
-	ev.Fields[alert.FieldType] = append(ev.Fields[alert.FieldType], i.Type.String())
-	ev.Fields[alert.FieldValue] = append(ev.Fields[alert.FieldValue], i.Value)
-	if !a.judged {
+// value adds a value, and what it is worth.
+func (a *alerting) value(ev *alert.Event, i notice.Indicator) error {
+	known := slices.Contains(ev.Fields[alert.FieldValue], i.Value)
+	ev.Add(alert.FieldType, i.Type.String())
+	ev.Add(alert.FieldValue, i.Value)
+	if !a.judged || known {
 		return nil
 	}
 	v, err := a.n.verdict(i, a.ceiling) // by what all may know who may be told
 	if err == nil {
-		ev.Fields[alert.FieldVerdict] = append(ev.Fields[alert.FieldVerdict], v.Level.String())
+		ev.Add(alert.FieldVerdict, v.Level.String())
 	}
 	return err
 }

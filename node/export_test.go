@@ -11,6 +11,7 @@ import (
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/history"
+	"github.com/watchward/watchward/node/logs"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 	"github.com/watchward/watchward/node/verdict"
@@ -163,6 +164,22 @@ func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }
 
 // Raise stores an alert as parts of a node do.
 func (n *Node) Raise(a store.Alert) bool { return n.alert(a) }
+
+// A Watched is a node's watch of logs without files.
+type Watched struct{ hits *hits }
+
+// NewWatched returns one that has read nothing.
+func NewWatched(n *Node) *Watched { return &Watched{newHits(n)} }
+
+// Line takes in a line of a log that names a value, and sees to what follows from it.
+func (w *Watched) Line(log, value string) error {
+	i, err := notice.Detect(value, notice.Options{})
+	if err != nil {
+		return err
+	}
+	w.hits.take(&logSource{name: log}, []byte(value), &logs.Event{Observables: []logs.Observable{{Indicator: i, End: len(value)}}})
+	return w.hits.settle()
+}
 
 // StartTelling begins what makes alerts of notices, and tells of them, without a mesh.
 func (n *Node) StartTelling() {

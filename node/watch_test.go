@@ -360,3 +360,38 @@ func TestLogsShareBound(t *testing.T) {
 		t.Errorf("%d were told, %v", len(all), err)
 	}
 }
+
+// What this house denies is its own business: only what members' words alone have it watch
+// for is told.
+func TestLogsShareNotWhatIsDenied(t *testing.T) {
+	l := newLogged(t, strings.Replace(oneLog, "format =", "share = true\nformat =", 1))
+	back := l.item(t, "back.example")
+	first := l.author.Envelope(t, crypto.Header{Time: l.clock.now()}, nil, back)
+	l.takes(t, first, mesh.ViaSync)
+	id := crypto.NewItemID(l.author.ID, crypto.LeafHash(back))
+	taken := encode(t, l.word(notice.KindRetraction, 3, func(n *notice.Notice) { n.Ref = &id }))
+	l.takes(t, l.author.Envelope(t, crypto.Header{Time: l.clock.now()}, first, taken, l.item(t, "both.example"), l.item(t, "last.example")), mesh.ViaSync)
+	l.decides(t, deny("denied.example"), deny("back.example"), deny("both.example"))
+	l.write(t, "dns.log", query("anna-ward3.denied.example")+query("anna.back.example")+query("anna.both.example")+query("last.example"))
+	l.start(t, nil)
+	for _, value := range []string{"anna-ward3.denied.example", "anna.back.example", "anna.both.example"} {
+		l.awaitHit(t, value)
+	}
+	told := func() (out []string) {
+		all, _, err := l.Notices(t.Context(), api.Query{Kind: notice.KindSighting, Mine: true, Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range all {
+			out = append(out, n.Indicator.Value)
+		}
+		slices.Sort(out)
+		return out
+	}
+	eventually(t, "what others reported is told", func() bool { return len(told()) >= 2 })
+	l.stop(t)
+	l.open(t)
+	if got := told(); !slices.Equal(got, []string{"both.example", "last.example"}) {
+		t.Errorf("told: %q", got)
+	}
+}

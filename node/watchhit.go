@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/logs"
 	"github.com/watchward/watchward/node/notice"
@@ -35,6 +37,7 @@ const (
 
 	lineShown  = 300 // bytes of a line in an alert
 	valueShown = 200 // bytes of a value
+	hitRefs    = 10  // notices that an alert names
 )
 
 // hits holds what the logs name against the store. Only the watch's goroutine uses it.
@@ -76,6 +79,13 @@ type judgement struct {
 	epoch   uint64
 }
 
+// tellable says that hits are told: members' words alone, which speak of that very thing,
+// have it watched for. What this house denies or needs is its own business.
+func (j *judgement) tellable() bool {
+	v := &j.verdict
+	return v.Hit() && !v.Guarded && v.Said >= verdict.Detect && v.Matched == j.about && v.Matched != (notice.Indicator{})
+}
+
 // A hit is grouped by what matched, the log and the day.
 type hitKey struct {
 	About notice.Indicator
@@ -84,7 +94,8 @@ type hitKey struct {
 
 type hitGroup struct {
 	hitKey
-	Value string // as the first line has it
+	Refs  []crypto.ItemID `json:"-"` // of words that raised it, until the alert has them
+	Value string          // as the first line has it
 	Role  string
 	Text  string // the first line, shortened and escaped
 	Why   string
@@ -232,7 +243,7 @@ func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *j
 	if day := h.n.now().UTC().Format(time.DateOnly); day != h.day {
 		h.begin(day)
 	}
-	if s.share && !j.verdict.Guarded { // what this house needs is its own business
+	if s.share && j.tellable() {
 		h.note(j.about, at)
 	}
 	key := hitKey{j.about, s.name}
@@ -243,7 +254,7 @@ func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *j
 			return
 		}
 		h.alerted[s.name]++
-		g = &hitGroup{hitKey: key, Value: o.Value, Role: o.Role.String(), Text: shownLine(line, o.Start, o.End), Level: j.verdict.Level.String(), Why: why(j.verdict), TLP: j.tlp, First: at}
+		g = &hitGroup{hitKey: key, Refs: raisedBy(j.verdict), Value: o.Value, Role: o.Role.String(), Text: shownLine(line, o.Start, o.End), Level: j.verdict.Level.String(), Why: why(j.verdict), TLP: j.tlp, First: at}
 		h.groups[key] = g
 		h.owed = append(h.owed, g)
 	}
@@ -300,7 +311,8 @@ func (h *hits) alert(g *hitGroup) error {
 	}
 	told := g.Count
 	dedup := h.dedup(g)
-	if !h.n.alert(store.Alert{Kind: "hit", Severity: severity, TLP: g.TLP, Text: g.text(), Dedup: dedup, About: &g.About}) {
+	about := store.About(g.About)
+	if !h.n.alert(store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Refs: g.Refs, About: &about, Dedup: dedup}) {
 		kept, err := h.n.store.Alerted(dedup)
 		if err == nil && !kept {
 			err = errors.New("the alert of a hit is not kept: see above why")
@@ -309,7 +321,7 @@ func (h *hits) alert(g *hitGroup) error {
 			return err
 		}
 	}
-	g.Told = told
+	g.Told, g.Refs = told, nil
 	return nil
 }
 
@@ -336,6 +348,18 @@ func (g *hitGroup) text() string {
 	}
 	fmt.Fprintf(&b, " The first line, for this house alone: %s", g.Text)
 	return b.String()
+}
+
+// raisedBy returns notices that raised a verdict.
+func raisedBy(v verdict.Verdict) (out []crypto.ItemID) {
+	for _, r := range v.Reasons {
+		for _, id := range r.IDs {
+			if r.Raised && len(out) < hitRefs && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
 }
 
 // whyShown bounds the reasons that an alert gives.
@@ -447,7 +471,7 @@ func (h *hits) share() error {
 // tell tells of one thing, if it is still to be detected.
 func (h *hits) tell(s *share) (bool, error) {
 	j, err := h.weigh(s.About)
-	if err != nil || !j.verdict.Hit() || j.verdict.Guarded {
+	if err != nil || !j.tellable() || j.about != s.About {
 		return false, err
 	}
 	return h.n.tellHit(s, h.day)

@@ -60,6 +60,15 @@ type Event struct {
 // Kind is the alert's kind, or "" for a notice.
 func (e *Event) Kind() string { return first(e.Fields[FieldKind]) }
 
+// Add gives a field words that it does not have yet; empty ones are none.
+func (e *Event) Add(field string, words ...string) {
+	for _, w := range words {
+		if w != "" && !slices.Contains(e.Fields[field], w) {
+			e.Fields[field] = append(e.Fields[field], w)
+		}
+	}
+}
+
 func (e *Event) values(field string) []string {
 	if field == FieldSeverity {
 		return []string{e.Severity}

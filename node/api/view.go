@@ -288,17 +288,18 @@ type CutView struct {
 
 // AlertView is something a person should know.
 type AlertView struct {
-	ID       string   `json:"id"`
-	Time     Time     `json:"time"`
-	Kind     string   `json:"kind"`
-	Severity string   `json:"severity" doc:"info, warning or critical"`
-	TLP      string   `json:"tlp,omitempty" doc:"The strictest marking among its sources"`
-	Text     string   `json:"text"`
-	Refs     []string `json:"refs,omitempty" doc:"Ids of the notices behind it"`
-	State    string   `json:"state,omitempty" enum:"open,acknowledged,silenced,over" doc:"Of what paged somebody; left out: it is for the daily digest, or was only sent"`
-	Group    string   `json:"group,omitempty" doc:"Id of the first alert of those that are one to people"`
-	AckBy    string   `json:"acknowledged_by,omitempty" doc:"Name of the token"`
-	AckTime  Time     `json:"acknowledged,omitempty"`
+	ID       string     `json:"id"`
+	Time     Time       `json:"time"`
+	Kind     string     `json:"kind"`
+	Severity string     `json:"severity" doc:"info, warning or critical"`
+	TLP      string     `json:"tlp,omitempty" doc:"The strictest marking among its sources"`
+	Text     string     `json:"text"`
+	About    *Indicator `json:"about,omitempty" doc:"The value that it is about, if it is about one"`
+	Refs     []string   `json:"refs,omitempty" doc:"Ids of the notices behind it"`
+	State    string     `json:"state,omitempty" enum:"open,acknowledged,silenced,over" doc:"Of what paged somebody; left out: it is for the daily digest, or was only sent"`
+	Group    string     `json:"group,omitempty" doc:"Id of the first alert of those that are one to people"`
+	AckBy    string     `json:"acknowledged_by,omitempty" doc:"Name of the token"`
+	AckTime  Time       `json:"acknowledged,omitempty"`
 }
 
 // Status answers "am I well?".

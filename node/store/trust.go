@@ -183,13 +183,19 @@ type Alert struct {
 	// Dedup, if not empty, raises an alert once: while one with the same Dedup
 	// is kept, another changes nothing.
 	Dedup string `cbor:"8,keyasint"`
-	// About is what it is about, where that is one value that no notice may have said.
-	About *notice.Indicator `cbor:"9,keyasint,omitempty"`
+	About *About `cbor:"9,keyasint,omitempty"` // the value that it is about, if it is about one
+}
+
+// An About is a notice.Indicator as alerts have it. The field numbers are disk format.
+type About struct {
+	Type  notice.Type `cbor:"1,keyasint"`
+	Value string      `cbor:"2,keyasint"` // canonical
 }
 
 // Alert keeps an alert. It reports false if one with the same Dedup is here.
 func (s *Store) Alert(ctx context.Context, a Alert) (added bool, err error) {
-	if len(a.Text) > AlertTextMax || len(a.Refs) > alertRefsMax || len(a.Kind)+len(a.Severity)+len(a.Dedup) > AlertTextMax {
+	if len(a.Text) > AlertTextMax || len(a.Refs) > alertRefsMax || len(a.Kind)+len(a.Severity)+len(a.Dedup) > AlertTextMax ||
+		a.About != nil && len(a.About.Value) > notice.ValueMax {
 		return false, fmt.Errorf("alert is too large: at most %d bytes of text and %d references", AlertTextMax, alertRefsMax)
 	}
 	if a.Dedup != "" { // a flood makes the same alert without end, which costs no write

@@ -126,6 +126,9 @@ func (j *Judge) verdict(value notice.Indicator, words []Word, ceiling notice.TLP
 		}
 		heard = heard[end:]
 	}
+	if !best.Guarded {
+		best.Said = best.Level
+	}
 	return j.overrule(value, best)
 }
 

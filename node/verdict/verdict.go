@@ -73,6 +73,9 @@ func NewWord(id crypto.ItemID, author crypto.MemberID, n *notice.Notice, about n
 type Verdict struct {
 	Level Level
 	Score int // 0 … 100: what the words are worth now, whatever is decided here
+	// Said is what the words alone bring Level to: None where a guardrail holds the value,
+	// and unmoved by what this house allows or denies.
+	Said Level
 	// Expires is when Level falls if nobody says anything more (ms), 0 if it does
 	// not by itself.
 	Expires int64
