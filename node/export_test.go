@@ -158,6 +158,21 @@ func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict,
 // ZonesAddr is where zones are transferred.
 func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
 
+// SeeAgain has the feeds judge a value so often, each time as seen later, and returns
+// how many entries wait for their end.
+func (n *Node) SeeAgain(ctx context.Context, i notice.Indicator, times int) (due int, err error) {
+	f := n.feeds
+	err = f.ask(ctx, func() {
+		now := n.now().UnixMilli()
+		for k := range int64(times) {
+			w := verdict.Word{Kind: notice.KindSighting, Author: crypto.MemberID{1}, Seen: now + k, Expires: now + 1_000_000, TLP: notice.TLPGreen}
+			f.apply(i, []verdict.Word{w}, true, now)
+		}
+		due = len(f.due)
+	})
+	return due, err
+}
+
 // LookAtConsumers does what is done once a minute.
 func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }
 

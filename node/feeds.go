@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ const (
 	feedLook      = time.Minute // between two looks at consumers and tokens
 	feedSaved     = time.Second // who fetched is written down as often
 	feedAgain     = time.Second // after an error
+	feedDueSpare  = 1_024       // places of entries that left, beyond what the lists have twice
 	poisonedMax   = 20          // alerts that a value is guarded, in an hour
 	feedTokenSoon = 30 * 24 * time.Hour
 )
@@ -328,7 +330,7 @@ func (f *feeds) apply(i notice.Indicator, words []verdict.Word, uncounted bool, 
 		p := s.list.Policy()
 		d := p.Decide(j, i, words, now)
 		if e := s.list.Apply(i, &d, uncounted); e != nil && e.Until > 0 {
-			heap.Push(&f.due, dueEntry{e.Until, s, e})
+			f.await(s, e)
 		}
 		if poisoned == "" && d.Cause != feed.Kind {
 			poisoned = d.Poisoned()
@@ -419,6 +421,20 @@ func (h *feedHeap) Pop() any {
 	old[len(old)-1] = dueEntry{}
 	*h = old[:len(old)-1]
 	return x
+}
+
+// await has an entry judged again when it is worth less. Each sighting makes another
+// entry: those whose place was taken are thrown out once they are most of the heap.
+func (f *feeds) await(s *feedState, e *feed.Entry) {
+	heap.Push(&f.due, dueEntry{e.Until, s, e})
+	live := 0
+	for _, s := range f.lists {
+		live += s.list.Len()
+	}
+	if len(f.due) > 2*live+feedDueSpare {
+		f.due = slices.DeleteFunc(f.due, func(d dueEntry) bool { return !d.state.list.Has(d.entry) })
+		heap.Init(&f.due)
+	}
 }
 
 // nextDue is how long until something is to be judged again.

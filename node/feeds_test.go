@@ -16,6 +16,7 @@ import (
 
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
 )
 
 const feedsConfig = `name = "St Anna"
@@ -287,5 +288,15 @@ func TestSecondaryIsToldOfNewsAtOnce(t *testing.T) {
 	}
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("it heard after %s", took)
+	}
+}
+
+// What is seen for ever has no place for each time in what waits for its end.
+func TestWhatIsSeenAgainWaitsOnce(t *testing.T) {
+	h := feeding(t)
+	eventually(t, "it is made", func() bool { status, _ := h.feed(t, "fw"); return status == http.StatusOK })
+	due, err := h.SeeAgain(t.Context(), notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}, 5_000)
+	if err != nil || due < 3 || due > 1_100 {
+		t.Errorf("%d wait for the end of three entries: %v", due, err)
 	}
 }

@@ -85,6 +85,9 @@ func (l *List) Get(i notice.Indicator) (e *Entry, held bool) {
 // Has reports whether e is in the list still, as it is.
 func (l *List) Has(e *Entry) bool { return !e.gone }
 
+// Len returns how many entries All yields.
+func (l *List) Len() int { return l.values.n }
+
 // All yields the entries by value, those too that wait to leave or do not fit.
 func (l *List) All(yield func(*Entry) bool) { l.values.all(yield) }
 
