@@ -10,6 +10,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -157,6 +158,9 @@ func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict,
 
 // ZonesAddr is where zones are transferred.
 func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
+
+// Feeds are the lists that a node makes.
+func (n *Node) Feeds() api.Feeds { return n.feeds }
 
 // SeeAgain has the feeds judge a value so often, each time as seen later, and returns
 // how many entries wait for their end.

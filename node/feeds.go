@@ -58,6 +58,7 @@ type feeds struct {
 	decided  map[notice.Indicator]bool // denied, or else allowed
 	building bool
 	fresh    map[notice.Indicator]bool // judged by later words than the build knows
+	cut      map[notice.Indicator]bool // words of it were withdrawn, as the last build found
 	hour     int64
 	told     int
 	made     chan struct{} // closed when the lists were made the first time
@@ -160,7 +161,7 @@ func (f *feeds) run() {
 	defer due.Stop()
 	f.decided = f.n.decided()
 	changed := f.n.policyChanged()
-	said, stop := f.begin(false)
+	said, stop := f.begin()
 	defer func() { stop() }()
 	for {
 		due.Reset(f.nextDue())
@@ -171,21 +172,21 @@ func (f *feeds) run() {
 			ask()
 		case t := <-f.touched:
 			f.hear(t)
-		case batch, ok := <-said:
+		case part, ok := <-said:
 			if !ok {
 				said = nil
 				f.end()
 				continue
 			}
-			f.take(batch)
+			f.take(part)
 		case <-changed:
 			changed = f.n.policyChanged()
 			f.redecide()
 			stop()
-			said, stop = f.begin(false)
+			said, stop = f.begin()
 		case <-f.anew:
 			stop()
-			said, stop = f.begin(true)
+			said, stop = f.begin()
 		case <-due.C:
 			f.expire()
 		case <-look.C:
@@ -223,32 +224,41 @@ func (f *feeds) withdrawn() {
 // spoken is a value with all that was said of it.
 type spoken struct {
 	notice.Indicator
-	words     []verdict.Word
-	uncounted bool
+	words []verdict.Word
+}
+
+// A part of a build is what is said of some values, or else of which words were withdrawn.
+type part struct {
+	said []spoken
+	cut  map[notice.Indicator]bool
 }
 
 // begin starts to make the lists from all that is stored. stop ends it early.
-func (f *feeds) begin(uncounted bool) (<-chan []spoken, func()) {
+func (f *feeds) begin() (<-chan part, func()) {
 	ctx, cancel := context.WithCancel(f.n.ctx)
 	f.building, f.fresh = true, map[notice.Indicator]bool{}
 	for _, s := range f.lists {
 		s.list.Begin()
 	}
-	out, gone := make(chan []spoken), make(chan struct{})
+	out, gone := make(chan part), make(chan struct{})
+	give := func(p part) error {
+		select {
+		case out <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	go func() {
 		defer close(gone)
 		for {
-			err := f.n.eachSaid(ctx, f.types, func(batch []spoken) error {
-				for i := range batch {
-					batch[i].uncounted = uncounted
-				}
-				select {
-				case out <- batch:
-					return nil
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			})
+			cut, err := f.n.cutOff(f.types)
+			if err == nil {
+				err = give(part{cut: cut})
+			}
+			if err == nil {
+				err = f.n.eachSaid(ctx, f.types, func(batch []spoken) error { return give(part{said: batch}) })
+			}
 			if err == nil {
 				close(out)
 				return
@@ -268,20 +278,25 @@ func (f *feeds) begin(uncounted bool) (<-chan []spoken, func()) {
 }
 
 // take judges what a build found. What was judged meanwhile by later words stays.
-func (f *feeds) take(batch []spoken) {
+func (f *feeds) take(p part) {
+	if p.cut != nil {
+		f.cut = p.cut
+	}
 	now := f.n.now().UnixMilli()
-	for i := range batch {
-		if !f.fresh[batch[i].Indicator] {
-			f.apply(batch[i].Indicator, batch[i].words, batch[i].uncounted, now)
+	for i := range p.said {
+		if !f.fresh[p.said[i].Indicator] {
+			f.apply(p.said[i].Indicator, p.said[i].words, false, now)
 		}
 	}
 }
 
-// end ends a build: the lists are what the store says.
+// end ends a build: the lists are what the store says. Of what it does not have any
+// more it must say why: a store that was lost or restored has forgotten what still counts.
 func (f *feeds) end() {
 	f.building, f.fresh = false, nil
+	now := f.n.now().UnixMilli()
 	for _, s := range f.lists {
-		s.list.End()
+		s.list.End(func(e *feed.Entry) bool { return e.Until > 0 && e.Until <= now || f.cut[e.Indicator] })
 	}
 	f.commit()
 	if !f.once {
@@ -325,6 +340,7 @@ func (f *feeds) rejudge(i notice.Indicator, uncounted bool) {
 // apply has each list decide about a value.
 func (f *feeds) apply(i notice.Indicator, words []verdict.Word, uncounted bool, now int64) {
 	j := f.n.judge()
+	uncounted = uncounted || f.cut[i]
 	poisoned := ""
 	for _, s := range f.lists {
 		p := s.list.Policy()
@@ -513,6 +529,19 @@ func (n *Node) subjects(r *store.Record) (out []notice.Indicator, err error) {
 		r = &of
 	}
 	return out, nil
+}
+
+// cutOff returns the values of some types of which words were withdrawn with a revoked
+// member: what leaves a list for it waits for nobody, also after a restart.
+func (n *Node) cutOff(types map[notice.Type]bool) (map[notice.Indicator]bool, error) {
+	out := map[notice.Indicator]bool{}
+	err := n.store.WithdrawnRecords(func(r store.Record) bool {
+		if i := r.Notice.Indicator; i != nil && types[i.Type] {
+			out[*i] = true
+		}
+		return n.ctx.Err() == nil
+	})
+	return out, err
 }
 
 // wordsFor returns what was said of a value itself.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
@@ -44,7 +46,10 @@ zone = "open.test"
 transfer = ["127.0.0.0/8"]
 `
 
-const tsigSecret = "c2VjcmV0IG9mIDMyIGJ5dGVzIGZvciBhIHRlc3QhISE="
+const (
+	tsigSecret = "c2VjcmV0IG9mIDMyIGJ5dGVzIGZvciBhIHRlc3QhISE="
+	tsigKeys   = "key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret \"" + tsigSecret + "\";\n};\n"
+)
 
 // feeding starts a node alone that has feeds.
 func feeding(t *testing.T) *hospital {
@@ -57,8 +62,7 @@ func feeding(t *testing.T) *hospital {
 
 func (h *hospital) serveFeeds(t *testing.T) {
 	t.Helper()
-	keys := fmt.Sprintf("key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", tsigSecret)
-	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": keys} {
+	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": tsigKeys} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -299,4 +303,58 @@ func TestWhatIsSeenAgainWaitsOnce(t *testing.T) {
 	if err != nil || due < 3 || due > 1_100 {
 		t.Errorf("%d wait for the end of three entries: %v", due, err)
 	}
+}
+
+// What a revoked member's words kept in a feed leaves at once, also where the node stops
+// before it has looked at everything again.
+func TestWithdrawnWordsWaitForNobody(t *testing.T) {
+	b := benchAt(t, t.TempDir(), &clock{})
+	config := strings.Replace(feedsConfig, "St Anna", "here", 1)
+	for name, text := range map[string]string{node.ConfigFile: config, "tsig.keys": tsigKeys} {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open(t)
+	var prev *crypto.Envelope
+	for k := range 5 {
+		prev = b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, prev, b.item(t, fmt.Sprintf("evil%d.example", k)))
+		if err := b.bring(t.Context(), prev.Raw, mesh.ViaSync, prev.Header.Audience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start(t, nil)
+	eventually(t, "all are in it", func() bool { _, body := b.feed(t, "fw"); return strings.Count(body, "\n") == 5 })
+	b.stop(t)
+	b.open(t) // its feeds are not looked after
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.author.Credential, b.clock.now()))
+	b.stop(t)
+	b.open(t)
+	b.start(t, nil)
+	eventually(t, "the zone is empty", func() bool {
+		status, body := b.feed(t, "dns")
+		return status == http.StatusOK && !strings.Contains(body, "CNAME .")
+	})
+}
+
+// A store that was lost empties no zone: it knows no reason why anything should leave.
+func TestALostStoreEmptiesNoFeed(t *testing.T) {
+	h := feeding(t)
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"}, api.Submission{Value: "worse.example", TLP: "AMBER"})
+	eventually(t, "it is in the zone", h.feeds(t, "dns", "worse.example CNAME ."))
+	h.stop(t)
+	kept := filepath.Join(t.TempDir(), "feeds")
+	if err := os.Rename(filepath.Join(h.dir, "feeds"), kept); err != nil {
+		t.Fatal(err)
+	}
+	h.dir = t.TempDir()
+	makeNode(t, h.dir, "St Anna")
+	if err := os.Rename(kept, filepath.Join(h.dir, "feeds")); err != nil {
+		t.Fatal(err)
+	}
+	h.serveFeeds(t)
+	eventually(t, "it waits for a word", func() bool {
+		d, ok, err := h.Feeds().ShowFeed(t.Context(), "dns", api.FeedQuery{Ceiling: notice.TLPRed})
+		return err == nil && ok && d.Held == 2 && d.Entries == 2
+	})
 }

@@ -151,8 +151,9 @@ func (l *List) leave(e *Entry, counted bool) {
 	}
 }
 
-// End ends a build. Of what it did not find nobody says anything any more.
-func (l *List) End() {
+// End ends a build. What it did not find leaves: at once if known says that there is a
+// reason for it, and else as a shrink, for then what it was made of may be lost.
+func (l *List) End(known func(*Entry) bool) {
 	l.building = false
 	var gone []*Entry
 	for e := range l.values.all {
@@ -161,7 +162,7 @@ func (l *List) End() {
 		}
 	}
 	for _, e := range gone {
-		l.take(e)
+		l.leave(e, !known(e))
 	}
 }
 

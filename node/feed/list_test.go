@@ -97,7 +97,7 @@ func TestABuildThatFindsLessWaits(t *testing.T) {
 			l.Apply(ip(n), &feed.Decision{Cause: feed.Listed}, false)
 		}
 	}
-	l.End()
+	l.End(lost)
 	if s := commit(t, l, start+1); s.Entries != 10 || s.Held != 5 {
 		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
 	}
@@ -105,12 +105,24 @@ func TestABuildThatFindsLessWaits(t *testing.T) {
 	if s := commit(t, l, start+2); s.Entries != 10 || s.Held != 4 {
 		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
 	}
-	l.Begin() // nobody says anything of any
-	l.End()
-	if s := commit(t, l, start+3); s.Entries != 0 || !s.Mute {
-		t.Fatalf("%d entries, mute %v", s.Entries, s.Mute)
+	l.Begin() // nobody says anything of any, and nobody knows why
+	l.End(lost)
+	if s := commit(t, l, start+3); s.Entries != 10 || s.Held != 10 {
+		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
+	}
+	l.Begin() // it is known of what is held too
+	l.End(func(e *feed.Entry) bool { return e.Indicator != ip(3) })
+	if s := commit(t, l, start+4); s.Entries != 1 || s.Held != 1 || s.Get(ip(3)) == nil {
+		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
+	}
+	l.Accept(start + 5)
+	if s := commit(t, l, start+5); s.Entries != 0 {
+		t.Fatalf("after accept: %d entries", s.Entries)
 	}
 }
+
+// lost knows no reason why anything is not there any more.
+func lost(*feed.Entry) bool { return false }
 
 func TestEmptyIsNoAnswerUntilAccepted(t *testing.T) {
 	for _, f := range []feed.Format{feed.Plain, feed.RPZ} {
