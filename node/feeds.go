@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ type feeds struct {
 	byName map[string]*feedState
 	types  map[notice.Type]bool // that any list takes
 
+	diffing sync.Mutex // held while a diff is made
 	asks    chan func()
 	anew    chan struct{} // words were withdrawn
 	touched chan touched
@@ -296,13 +298,19 @@ func (f *feeds) end() {
 	f.building, f.fresh = false, nil
 	now := f.n.now().UnixMilli()
 	for _, s := range f.lists {
-		s.list.End(func(e *feed.Entry) bool { return e.Until > 0 && e.Until <= now || f.cut[e.Indicator] })
+		s.list.End(func(e *feed.Entry) bool { return knownGone(e, now, f.cut) })
 	}
 	f.commit()
 	if !f.once {
 		f.once = true
 		close(f.made)
 	}
+}
+
+// knownGone reports whether it is known why nothing is said of an entry any more: its
+// time is over, or the words were withdrawn.
+func knownGone(e *feed.Entry, now int64, cut map[notice.Indicator]bool) bool {
+	return e.Until > 0 && e.Until <= now || cut[e.Indicator]
 }
 
 // hear judges anew what arrived, as much of it as is there.
@@ -378,6 +386,7 @@ func (f *feeds) commit() {
 			f.dns.notify(s)
 		}
 		f.waits(before, after)
+		f.disarmed(before, after)
 	}
 }
 
@@ -389,6 +398,18 @@ func (f *feeds) waits(before, after *feed.Snapshot) {
 	f.n.alert(store.Alert{
 		Kind: "feed-waits", Severity: "warning", TLP: after.Policy.TLP, Dedup: fmt.Sprintf("feed-waits/%s/%d", after.Policy.Name, after.Waiting),
 		Text: fmt.Sprintf("The feed %s waits for a word: %s. Look: watchward feed diff %s; if that is right: watchward feed accept %s", after.Policy.Name, after.Waits, after.Policy.Name, after.Policy.Name),
+	})
+}
+
+// disarmed alerts that warninglists took more than a fifth of a list away: one of them
+// may be broken. Once each time.
+func (f *feeds) disarmed(before, after *feed.Snapshot) {
+	if after.Listed == 0 || before != nil && before.Listed != 0 {
+		return
+	}
+	f.n.alert(store.Alert{
+		Kind: "feed-listed", Severity: "critical", TLP: after.Policy.TLP, Dedup: fmt.Sprintf("feed-listed/%s/%d", after.Policy.Name, after.Modified),
+		Text: fmt.Sprintf("Warninglists took %d values out of the feed %s within a day, more than a fifth of it: they are blocked no longer. Look at what changed in [warninglists] dir; if a list there is broken, remove it, and they come back", after.Listed, after.Policy.Name),
 	})
 }
 
