@@ -162,6 +162,12 @@ func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
 // Feeds are the lists that a node makes.
 func (n *Node) Feeds() api.Feeds { return n.feeds }
 
+// Diffing makes a diff, until done is called.
+func (n *Node) Diffing() (done func()) {
+	n.feeds.diffing.Lock()
+	return n.feeds.diffing.Unlock
+}
+
 // SeeAgain has the feeds judge a value so often, each time as seen later, and returns
 // how many entries wait for their end.
 func (n *Node) SeeAgain(ctx context.Context, i notice.Indicator, times int) (due int, err error) {

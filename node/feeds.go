@@ -59,6 +59,7 @@ type feeds struct {
 	due      feedHeap
 	decided  map[notice.Indicator]bool // denied, or else allowed
 	building bool
+	again    bool                      // something was decided since the build began
 	fresh    map[notice.Indicator]bool // judged by later words than the build knows
 	cut      map[notice.Indicator]bool // words of it were withdrawn, as the last build found
 	hour     int64
@@ -178,12 +179,19 @@ func (f *feeds) run() {
 			if !ok {
 				said = nil
 				f.end()
+				if f.again {
+					stop()
+					said, stop = f.begin()
+				}
 				continue
 			}
 			f.take(part)
 		case <-changed:
 			changed = f.n.policyChanged()
 			f.redecide()
+			if f.again = f.building; f.again {
+				continue // many decisions do not keep it from ever ending
+			}
 			stop()
 			said, stop = f.begin()
 		case <-f.anew:
@@ -238,7 +246,7 @@ type part struct {
 // begin starts to make the lists from all that is stored. stop ends it early.
 func (f *feeds) begin() (<-chan part, func()) {
 	ctx, cancel := context.WithCancel(f.n.ctx)
-	f.building, f.fresh = true, map[notice.Indicator]bool{}
+	f.building, f.again, f.fresh = true, false, map[notice.Indicator]bool{}
 	for _, s := range f.lists {
 		s.list.Begin()
 	}
@@ -434,7 +442,10 @@ func (f *feeds) poisoned(i notice.Indicator, words []verdict.Word, why string, n
 		a.Dedup, a.TLP, a.Refs = fmt.Sprintf("feed-guarded/more/%d", f.hour), notice.TLPRed, nil
 		a.Text = fmt.Sprintf("More than %d values within an hour were kept out of every feed, for they must not be blocked. Each says why: watchward feed show NAME --why VALUE", poisonedMax)
 	} else {
-		a.Text = fmt.Sprintf("%s is said to be bad and was kept out of every feed: %s. If members are wrong, tell them: watchward dispute %s", shorten(i.Value, spreadShownMax), why, shorten(i.Value, spreadShownMax))
+		a.Text = fmt.Sprintf("%s is said to be bad and was kept out of every feed: %s.", shorten(i.Value, spreadShownMax), why)
+		if len(words) > 0 { // not the value, which may mean something to a shell
+			a.Text += fmt.Sprintf(" If members are wrong, tell them: watchward dispute %s", words[0].ID)
+		}
 	}
 	f.n.alert(a)
 }
