@@ -10,6 +10,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/logs"
 	"github.com/watchward/watchward/node/notice"
@@ -158,6 +159,30 @@ func (n *Node) Verdict(i notice.Indicator, ceiling notice.TLP) (verdict.Verdict,
 
 // ZonesAddr is where zones are transferred.
 func (n *Node) ZonesAddr() string { return n.feeds.dns.addr.String() }
+
+// Feeds are the lists that a node makes.
+func (n *Node) Feeds() api.Feeds { return n.feeds }
+
+// Diffing makes a diff, until done is called.
+func (n *Node) Diffing() (done func()) {
+	n.feeds.diffing.Lock()
+	return n.feeds.diffing.Unlock
+}
+
+// SeeAgain has the feeds judge a value so often, each time as seen later, and returns
+// how many entries wait for their end.
+func (n *Node) SeeAgain(ctx context.Context, i notice.Indicator, times int) (due int, err error) {
+	f := n.feeds
+	err = f.ask(ctx, func() {
+		now := n.now().UnixMilli()
+		for k := range int64(times) {
+			w := verdict.Word{Kind: notice.KindSighting, Author: crypto.MemberID{1}, Seen: now + k, Expires: now + 1_000_000, TLP: notice.TLPGreen}
+			f.apply(i, []verdict.Word{w}, true, now)
+		}
+		due = len(f.due)
+	})
+	return due, err
+}
 
 // LookAtConsumers does what is done once a minute.
 func (n *Node) LookAtConsumers() { n.feeds.fetches.look() }

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +32,7 @@ const (
 	feedLook      = time.Minute // between two looks at consumers and tokens
 	feedSaved     = time.Second // who fetched is written down as often
 	feedAgain     = time.Second // after an error
+	feedDueSpare  = 1_024       // places of entries that left, beyond what the lists have twice
 	poisonedMax   = 20          // alerts that a value is guarded, in an hour
 	feedTokenSoon = 30 * 24 * time.Hour
 )
@@ -45,6 +48,7 @@ type feeds struct {
 	byName map[string]*feedState
 	types  map[notice.Type]bool // that any list takes
 
+	diffing sync.Mutex // held while a diff is made
 	asks    chan func()
 	anew    chan struct{} // words were withdrawn
 	touched chan touched
@@ -55,7 +59,9 @@ type feeds struct {
 	due      feedHeap
 	decided  map[notice.Indicator]bool // denied, or else allowed
 	building bool
+	again    bool                      // something was decided since the build began
 	fresh    map[notice.Indicator]bool // judged by later words than the build knows
+	cut      map[notice.Indicator]bool // words of it were withdrawn, as the last build found
 	hour     int64
 	told     int
 	made     chan struct{} // closed when the lists were made the first time
@@ -158,7 +164,7 @@ func (f *feeds) run() {
 	defer due.Stop()
 	f.decided = f.n.decided()
 	changed := f.n.policyChanged()
-	said, stop := f.begin(false)
+	said, stop := f.begin()
 	defer func() { stop() }()
 	for {
 		due.Reset(f.nextDue())
@@ -169,21 +175,28 @@ func (f *feeds) run() {
 			ask()
 		case t := <-f.touched:
 			f.hear(t)
-		case batch, ok := <-said:
+		case part, ok := <-said:
 			if !ok {
 				said = nil
 				f.end()
+				if f.again {
+					stop()
+					said, stop = f.begin()
+				}
 				continue
 			}
-			f.take(batch)
+			f.take(part)
 		case <-changed:
 			changed = f.n.policyChanged()
 			f.redecide()
+			if f.again = f.building; f.again {
+				continue // many decisions do not keep it from ever ending
+			}
 			stop()
-			said, stop = f.begin(false)
+			said, stop = f.begin()
 		case <-f.anew:
 			stop()
-			said, stop = f.begin(true)
+			said, stop = f.begin()
 		case <-due.C:
 			f.expire()
 		case <-look.C:
@@ -221,32 +234,41 @@ func (f *feeds) withdrawn() {
 // spoken is a value with all that was said of it.
 type spoken struct {
 	notice.Indicator
-	words     []verdict.Word
-	uncounted bool
+	words []verdict.Word
+}
+
+// A part of a build is what is said of some values, or else of which words were withdrawn.
+type part struct {
+	said []spoken
+	cut  map[notice.Indicator]bool
 }
 
 // begin starts to make the lists from all that is stored. stop ends it early.
-func (f *feeds) begin(uncounted bool) (<-chan []spoken, func()) {
+func (f *feeds) begin() (<-chan part, func()) {
 	ctx, cancel := context.WithCancel(f.n.ctx)
-	f.building, f.fresh = true, map[notice.Indicator]bool{}
+	f.building, f.again, f.fresh = true, false, map[notice.Indicator]bool{}
 	for _, s := range f.lists {
 		s.list.Begin()
 	}
-	out, gone := make(chan []spoken), make(chan struct{})
+	out, gone := make(chan part), make(chan struct{})
+	give := func(p part) error {
+		select {
+		case out <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	go func() {
 		defer close(gone)
 		for {
-			err := f.n.eachSaid(ctx, f.types, func(batch []spoken) error {
-				for i := range batch {
-					batch[i].uncounted = uncounted
-				}
-				select {
-				case out <- batch:
-					return nil
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			})
+			cut, err := f.n.cutOff(f.types)
+			if err == nil {
+				err = give(part{cut: cut})
+			}
+			if err == nil {
+				err = f.n.eachSaid(ctx, f.types, func(batch []spoken) error { return give(part{said: batch}) })
+			}
 			if err == nil {
 				close(out)
 				return
@@ -266,26 +288,37 @@ func (f *feeds) begin(uncounted bool) (<-chan []spoken, func()) {
 }
 
 // take judges what a build found. What was judged meanwhile by later words stays.
-func (f *feeds) take(batch []spoken) {
+func (f *feeds) take(p part) {
+	if p.cut != nil {
+		f.cut = p.cut
+	}
 	now := f.n.now().UnixMilli()
-	for i := range batch {
-		if !f.fresh[batch[i].Indicator] {
-			f.apply(batch[i].Indicator, batch[i].words, batch[i].uncounted, now)
+	for i := range p.said {
+		if !f.fresh[p.said[i].Indicator] {
+			f.apply(p.said[i].Indicator, p.said[i].words, false, now)
 		}
 	}
 }
 
-// end ends a build: the lists are what the store says.
+// end ends a build: the lists are what the store says. Of what it does not have any
+// more it must say why: a store that was lost or restored has forgotten what still counts.
 func (f *feeds) end() {
 	f.building, f.fresh = false, nil
+	now := f.n.now().UnixMilli()
 	for _, s := range f.lists {
-		s.list.End()
+		s.list.End(func(e *feed.Entry) bool { return knownGone(e, now, f.cut) })
 	}
 	f.commit()
 	if !f.once {
 		f.once = true
 		close(f.made)
 	}
+}
+
+// knownGone reports whether it is known why nothing is said of an entry any more: its
+// time is over, or the words were withdrawn.
+func knownGone(e *feed.Entry, now int64, cut map[notice.Indicator]bool) bool {
+	return e.Until > 0 && e.Until <= now || cut[e.Indicator]
 }
 
 // hear judges anew what arrived, as much of it as is there.
@@ -323,12 +356,13 @@ func (f *feeds) rejudge(i notice.Indicator, uncounted bool) {
 // apply has each list decide about a value.
 func (f *feeds) apply(i notice.Indicator, words []verdict.Word, uncounted bool, now int64) {
 	j := f.n.judge()
+	uncounted = uncounted || f.cut[i]
 	poisoned := ""
 	for _, s := range f.lists {
 		p := s.list.Policy()
 		d := p.Decide(j, i, words, now)
 		if e := s.list.Apply(i, &d, uncounted); e != nil && e.Until > 0 {
-			heap.Push(&f.due, dueEntry{e.Until, s, e})
+			f.await(s, e)
 		}
 		if poisoned == "" && d.Cause != feed.Kind {
 			poisoned = d.Poisoned()
@@ -360,6 +394,7 @@ func (f *feeds) commit() {
 			f.dns.notify(s)
 		}
 		f.waits(before, after)
+		f.disarmed(before, after)
 	}
 }
 
@@ -371,6 +406,18 @@ func (f *feeds) waits(before, after *feed.Snapshot) {
 	f.n.alert(store.Alert{
 		Kind: "feed-waits", Severity: "warning", TLP: after.Policy.TLP, Dedup: fmt.Sprintf("feed-waits/%s/%d", after.Policy.Name, after.Waiting),
 		Text: fmt.Sprintf("The feed %s waits for a word: %s. Look: watchward feed diff %s; if that is right: watchward feed accept %s", after.Policy.Name, after.Waits, after.Policy.Name, after.Policy.Name),
+	})
+}
+
+// disarmed alerts that warninglists took more than a fifth of a list away: one of them
+// may be broken. Once each time.
+func (f *feeds) disarmed(before, after *feed.Snapshot) {
+	if after.Listed == 0 || before != nil && before.Listed != 0 {
+		return
+	}
+	f.n.alert(store.Alert{
+		Kind: "feed-listed", Severity: "critical", TLP: after.Policy.TLP, Dedup: fmt.Sprintf("feed-listed/%s/%d", after.Policy.Name, after.Modified),
+		Text: fmt.Sprintf("Warninglists took %d values out of the feed %s within a day, more than a fifth of it: they are blocked no longer. Look at what changed in [warninglists] dir; if a list there is broken, remove it, and they come back", after.Listed, after.Policy.Name),
 	})
 }
 
@@ -395,7 +442,10 @@ func (f *feeds) poisoned(i notice.Indicator, words []verdict.Word, why string, n
 		a.Dedup, a.TLP, a.Refs = fmt.Sprintf("feed-guarded/more/%d", f.hour), notice.TLPRed, nil
 		a.Text = fmt.Sprintf("More than %d values within an hour were kept out of every feed, for they must not be blocked. Each says why: watchward feed show NAME --why VALUE", poisonedMax)
 	} else {
-		a.Text = fmt.Sprintf("%s is said to be bad and was kept out of every feed: %s. If members are wrong, tell them: watchward dispute %s", shorten(i.Value, spreadShownMax), why, shorten(i.Value, spreadShownMax))
+		a.Text = fmt.Sprintf("%s is said to be bad and was kept out of every feed: %s.", shorten(i.Value, spreadShownMax), why)
+		if len(words) > 0 { // not the value, which may mean something to a shell
+			a.Text += fmt.Sprintf(" If members are wrong, tell them: watchward dispute %s", words[0].ID)
+		}
 	}
 	f.n.alert(a)
 }
@@ -419,6 +469,20 @@ func (h *feedHeap) Pop() any {
 	old[len(old)-1] = dueEntry{}
 	*h = old[:len(old)-1]
 	return x
+}
+
+// await has an entry judged again when it is worth less. Each sighting makes another
+// entry: those whose place was taken are thrown out once they are most of the heap.
+func (f *feeds) await(s *feedState, e *feed.Entry) {
+	heap.Push(&f.due, dueEntry{e.Until, s, e})
+	live := 0
+	for _, s := range f.lists {
+		live += s.list.Len()
+	}
+	if len(f.due) > 2*live+feedDueSpare {
+		f.due = slices.DeleteFunc(f.due, func(d dueEntry) bool { return !d.state.list.Has(d.entry) })
+		heap.Init(&f.due)
+	}
 }
 
 // nextDue is how long until something is to be judged again.
@@ -497,6 +561,19 @@ func (n *Node) subjects(r *store.Record) (out []notice.Indicator, err error) {
 		r = &of
 	}
 	return out, nil
+}
+
+// cutOff returns the values of some types of which words were withdrawn with a revoked
+// member: what leaves a list for it waits for nobody, also after a restart.
+func (n *Node) cutOff(types map[notice.Type]bool) (map[notice.Indicator]bool, error) {
+	out := map[notice.Indicator]bool{}
+	err := n.store.WithdrawnRecords(func(r store.Record) bool {
+		if i := r.Notice.Indicator; i != nil && types[i.Type] {
+			out[*i] = true
+		}
+		return n.ctx.Err() == nil
+	})
+	return out, err
 }
 
 // wordsFor returns what was said of a value itself.

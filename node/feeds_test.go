@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,8 +15,11 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
 )
 
 const feedsConfig = `name = "St Anna"
@@ -43,7 +47,10 @@ zone = "open.test"
 transfer = ["127.0.0.0/8"]
 `
 
-const tsigSecret = "c2VjcmV0IG9mIDMyIGJ5dGVzIGZvciBhIHRlc3QhISE="
+const (
+	tsigSecret = "c2VjcmV0IG9mIDMyIGJ5dGVzIGZvciBhIHRlc3QhISE="
+	tsigKeys   = "key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret \"" + tsigSecret + "\";\n};\n"
+)
 
 // feeding starts a node alone that has feeds.
 func feeding(t *testing.T) *hospital {
@@ -56,8 +63,7 @@ func feeding(t *testing.T) *hospital {
 
 func (h *hospital) serveFeeds(t *testing.T) {
 	t.Helper()
-	keys := fmt.Sprintf("key \"unbound\" {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", tsigSecret)
-	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": keys} {
+	for name, text := range map[string]string{node.ConfigFile: feedsConfig, "tsig.keys": tsigKeys} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -287,5 +293,176 @@ func TestSecondaryIsToldOfNewsAtOnce(t *testing.T) {
 	}
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("it heard after %s", took)
+	}
+}
+
+// What is seen for ever has no place for each time in what waits for its end.
+func TestWhatIsSeenAgainWaitsOnce(t *testing.T) {
+	h := feeding(t)
+	eventually(t, "it is made", func() bool { status, _ := h.feed(t, "fw"); return status == http.StatusOK })
+	due, err := h.SeeAgain(t.Context(), notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}, 5_000)
+	if err != nil || due < 3 || due > 1_100 {
+		t.Errorf("%d wait for the end of three entries: %v", due, err)
+	}
+}
+
+// What a revoked member's words kept in a feed leaves at once, also where the node stops
+// before it has looked at everything again.
+func TestWithdrawnWordsWaitForNobody(t *testing.T) {
+	b := benchAt(t, t.TempDir(), &clock{})
+	config := strings.Replace(feedsConfig, "St Anna", "here", 1)
+	for name, text := range map[string]string{node.ConfigFile: config, "tsig.keys": tsigKeys} {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open(t)
+	var prev *crypto.Envelope
+	for k := range 5 {
+		prev = b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, prev, b.item(t, fmt.Sprintf("evil%d.example", k)))
+		if err := b.bring(t.Context(), prev.Raw, mesh.ViaSync, prev.Header.Audience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start(t, nil)
+	eventually(t, "all are in it", func() bool { _, body := b.feed(t, "fw"); return strings.Count(body, "\n") == 5 })
+	b.stop(t)
+	b.open(t) // its feeds are not looked after
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.author.Credential, b.clock.now()))
+	b.stop(t)
+	b.open(t)
+	b.start(t, nil)
+	eventually(t, "the zone is empty", func() bool {
+		status, body := b.feed(t, "dns")
+		return status == http.StatusOK && !strings.Contains(body, "CNAME .")
+	})
+}
+
+// A store that was lost empties no zone: it knows no reason why anything should leave.
+func TestALostStoreEmptiesNoFeed(t *testing.T) {
+	h := feeding(t)
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"}, api.Submission{Value: "worse.example", TLP: "AMBER"})
+	eventually(t, "it is in the zone", h.feeds(t, "dns", "worse.example CNAME ."))
+	h.stop(t)
+	kept := filepath.Join(t.TempDir(), "feeds")
+	if err := os.Rename(filepath.Join(h.dir, "feeds"), kept); err != nil {
+		t.Fatal(err)
+	}
+	h.dir = t.TempDir()
+	makeNode(t, h.dir, "St Anna")
+	if err := os.Rename(kept, filepath.Join(h.dir, "feeds")); err != nil {
+		t.Fatal(err)
+	}
+	h.serveFeeds(t)
+	eventually(t, "it waits for a word", func() bool {
+		d, ok, err := h.Feeds().ShowFeed(t.Context(), "dns", api.FeedQuery{Ceiling: notice.TLPRed})
+		return err == nil && ok && d.Held == 2 && d.Entries == 2
+	})
+}
+
+// Only one list more is in memory while somebody asks what a policy would do.
+func TestOneDiffAtATime(t *testing.T) {
+	h := feeding(t)
+	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"}, api.Submission{Value: "worse.example", TLP: "AMBER"})
+	eventually(t, "both are in it", func() bool { _, body := h.feed(t, "fw"); return strings.Count(body, "\n") == 2 })
+	diff := func(q api.FeedDiffRequest) (api.FeedDiff, error) {
+		d, _, err := h.Feeds().DiffFeed(t.Context(), "fw", q)
+		return d, err
+	}
+	done := h.Diffing()
+	var unavailable *api.Unavailable
+	if _, err := diff(api.FeedDiffRequest{}); !errors.As(err, &unavailable) {
+		t.Errorf("beside another: %v", err)
+	}
+	done()
+	// What is allowed here is somebody's word already: half of the list waits for nothing.
+	if d, err := diff(api.FeedDiffRequest{Allow: []string{"evil.example"}}); err != nil || d.Removed != 1 || d.Waits {
+		t.Errorf("%+v: %v", d, err)
+	}
+	less := strings.Replace(feedsConfig, "min_members = 1", "min_members = 2", 1)
+	if d, err := diff(api.FeedDiffRequest{Config: strings.Split(less, "\n")}); err != nil || d.Removed != 2 || !d.Waits {
+		t.Errorf("%+v: %v", d, err)
+	}
+}
+
+// A secondary that stops asking is missed, also where tokens are named and where it
+// had the zone before anybody noted it.
+func TestSecondariesThatStayAwayAreMissed(t *testing.T) {
+	h := feeding(t)
+	h.stop(t)
+	config := strings.Replace(feedsConfig, `transfer = [`, "consumers = [\"local-commands\"]\ntransfer = [", 2)
+	if err := os.WriteFile(filepath.Join(h.dir, node.ConfigFile), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.open(t)
+	h.start(t, nil)
+	eventually(t, "they are made", func() bool {
+		one, _ := h.feed(t, "dns")
+		other, _ := h.feed(t, "open")
+		return one == http.StatusOK && other == http.StatusOK
+	})
+	if _, err := transferred(t, h.ZonesAddr(), "rpz.test.", "unbound.", tsigSecret, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := (&dns.Client{}).Exchange(new(dns.Msg).SetQuestion("open.test.", dns.TypeSOA), h.ZonesAddr()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"key:unbound has not fetched the feed dns since", "127.0.0.1 has not fetched the feed open since"} {
+		eventually(t, want, func() bool { // an answer may be there before it is noted
+			h.clock.advance(25 * time.Hour)
+			h.LookAtConsumers()
+			alerts, _, err := h.Alerts(t.Context(), api.AlertQuery{Limit: 100})
+			return err == nil && slices.ContainsFunc(alerts, func(a api.AlertView) bool { return strings.Contains(a.Text, want) })
+		})
+	}
+}
+
+// What is known to be harmless or must not be blocked is in no feed, whoever says it is
+// bad and whenever that is known.
+func TestPoisonIsInNoFeed(t *testing.T) {
+	h := feeding(t)
+	h.stop(t)
+	dir := filepath.Join(h.dir, "lists")
+	list(t, dir, "top.json", `{"name": "Top 1000", "type": "hostname", "matching_attributes": ["domain"], "list": ["popular.example"]}`)
+	h.tell(t, "[warninglists]\ndir = \"lists\"\n[never_block]\nown = [\"anna.example\"]\nsuppliers = [\"supplier.example\"]\nclinical = [\"pacs.example\"]\n")
+	h.open(t)
+	h.start(t, nil)
+	said := []api.Submission{{Value: "evil.example", TLP: "AMBER"}, {Value: "later.example", TLP: "AMBER"}}
+	for _, v := range []string{"popular.example", "www.popular.example", "anna.example", "mail.anna.example", "supplier.example", "update.supplier.example", "pacs.example", "node1.pacs.example"} {
+		said = append(said, api.Submission{Value: v, TLP: "AMBER"})
+	}
+	views := h.submit(t, here, said...)
+	only := func(names ...string) func() bool {
+		return func() bool {
+			_, body := h.feed(t, "dns")
+			for _, n := range names {
+				if !strings.Contains("\n"+body, "\n"+n+" CNAME .\n") {
+					return false
+				}
+			}
+			return strings.Count(body, " CNAME .\n") == 2*len(names) // and what is below
+		}
+	}
+	eventually(t, "only what is bad is in it", only("evil.example", "later.example"))
+	list(t, dir, "late.json", `{"name": "Late", "type": "hostname", "matching_attributes": ["domain"], "list": ["later.example"]}`)
+	eventually(t, "a list that comes later counts", func() bool { h.clock.advance(time.Minute); h.RefreshPolicies(); return only("evil.example")() })
+	alerts := func(kind string) (out []string) {
+		all, _, err := h.Alerts(t.Context(), api.AlertQuery{Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			if a.Kind == kind {
+				out = append(out, a.Text)
+			}
+		}
+		return out
+	}
+	eventually(t, "it is said that half of the feed left", func() bool { return len(alerts("feed-listed")) > 0 })
+	guarded := strings.Join(alerts("feed-guarded"), "\n")
+	for i := range views[2:] {
+		if !strings.Contains(guarded, said[2+i].Value+" is said to be bad") || !strings.Contains(guarded, "watchward dispute "+views[2+i].ID) {
+			t.Errorf("no alert of %s with its notice: %s", said[2+i].Value, guarded)
+		}
 	}
 }

@@ -246,6 +246,10 @@ func (f *feeds) DiffFeed(ctx context.Context, name string, q api.FeedDiffRequest
 	if now == nil {
 		return api.FeedDiff{}, true, &api.Unavailable{Reason: "the feed is being made", Fix: "ask again in a moment"}
 	}
+	if !f.diffing.TryLock() {
+		return api.FeedDiff{}, true, &api.Unavailable{Reason: "another feed diff is being made, and each needs as much memory as a feed", Fix: "ask again when it is done"}
+	}
+	defer f.diffing.Unlock()
 	p, j, err := f.candidate(s, q)
 	if err != nil {
 		return api.FeedDiff{}, true, err
@@ -256,12 +260,12 @@ func (f *feeds) DiffFeed(ctx context.Context, name string, q api.FeedDiffRequest
 		types[t] = true
 	}
 	at := f.n.now().UnixMilli()
-	out := map[notice.Indicator]string{} // of what is in it: why it would not be
+	out := map[notice.Indicator]gone{} // of what is in it: why it would not be
 	judge := func(i notice.Indicator, words []verdict.Word) {
 		d := p.Decide(j, i, words, at)
 		would.Apply(i, &d, false)
 		if d.Cause != feed.In && now.Get(i) != nil {
-			out[i] = d.Reason
+			out[i] = gone{d.Cause, d.Reason}
 		}
 	}
 	err = f.n.eachSaid(ctx, types, func(batch []spoken) error {
@@ -285,18 +289,38 @@ func (f *feeds) DiffFeed(ctx context.Context, name string, q api.FeedDiffRequest
 	if _, err := would.Commit(at); err != nil {
 		return api.FeedDiff{}, true, err
 	}
-	return diffFeeds(now, would.Snapshot(), out), true, nil
+	d := diffFeeds(now, would.Snapshot(), out)
+	cut, err := f.n.cutOff(types)
+	if err != nil {
+		return api.FeedDiff{}, true, err
+	}
+	counted := 0
+	for e := range now.All {
+		why, said := out[e.Indicator]
+		stays, _ := would.Get(e.Indicator) // or does not fit
+		if stays == nil && (!said || why.cause.Counted()) && !knownGone(e, at, cut) {
+			counted++
+		}
+	}
+	err = f.ask(ctx, func() { d.Waits = s.list.WouldWait(counted, d.Would, &p, at) })
+	return d, true, err
+}
+
+// gone says why a value would be in a feed no longer.
+type gone struct {
+	cause  feed.Cause
+	reason string
 }
 
 // diffFeeds compares two states. Why says of what leaves why.
-func diffFeeds(now, would *feed.Snapshot, why map[notice.Indicator]string) api.FeedDiff {
+func diffFeeds(now, would *feed.Snapshot, why map[notice.Indicator]gone) api.FeedDiff {
 	d := api.FeedDiff{Name: now.Policy.Name, Entries: now.Entries, Would: would.Entries, Changes: []api.FeedChange{}}
 	for e := range now.All {
 		if would.Get(e.Indicator) != nil {
 			continue
 		}
 		if d.Removed++; d.Removed <= feedChangesMax {
-			reason := why[e.Indicator]
+			reason := why[e.Indicator].reason
 			if reason == "" {
 				reason = "nobody says anything of it any more, or it does not fit"
 			}
@@ -311,7 +335,6 @@ func diffFeeds(now, would *feed.Snapshot, why map[notice.Indicator]string) api.F
 			d.Changes = append(d.Changes, api.FeedChange{Type: e.Type.String(), Value: e.Value, Added: true})
 		}
 	}
-	d.Waits = d.Removed*100 > now.Entries*20 && len(why) > 0 || would.Entries == 0 && now.Entries > 0
 	return d
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,7 +173,7 @@ func (f *fetches) look() {
 		come := map[string]bool{}
 		for _, x := range f.of(s.conf.Name) {
 			come[x.Consumer] = true
-			if len(s.conf.Consumers) > 0 && !slices.Contains(s.conf.Consumers, x.Consumer) {
+			if len(s.conf.Consumers) > 0 && !slices.Contains(s.conf.Consumers, x.Consumer) && !transfers(s.conf.Transfer, x.Consumer) {
 				continue // nobody waits for it any more
 			}
 			if f.missed(x.Last, now) {
@@ -186,6 +187,22 @@ func (f *fetches) look() {
 			}
 		}
 	}
+}
+
+// transfers reports whether a consumer is a secondary that may transfer a feed: it is
+// called as its key, or by its address.
+func transfers(allowed []string, consumer string) bool {
+	if key, is := strings.CutPrefix(consumer, "key:"); is {
+		return slices.ContainsFunc(allowed, func(who string) bool {
+			name, is := strings.CutPrefix(who, "key:")
+			return is && strings.EqualFold(strings.TrimSuffix(name, "."), key)
+		})
+	}
+	a, err := netip.ParseAddr(consumer)
+	return err == nil && slices.ContainsFunc(allowed, func(who string) bool {
+		p, ok := parsePrefix(who)
+		return ok && p.Contains(a)
+	})
 }
 
 func (f *fetches) miss(name, consumer, since string, at int64) {

@@ -159,7 +159,9 @@ func (z *zones) start() {
 		for i, to := range one.conf.Notify {
 			z.f.n.wait.Go(func() { z.tell(one, to, one.wakes[i]) })
 		}
-		z.notify(one.feedState)
+		if one.now.Load() != nil { // else it is told when the zone is made
+			z.notify(one.feedState)
+		}
 	}
 }
 
@@ -309,9 +311,14 @@ func (z *zones) asker(w dns.ResponseWriter, q *dns.Msg, one *zone) (who string, 
 	return addr.String(), slices.ContainsFunc(one.nets, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// polled notes that a secondary that has the zone has asked whether it changed.
+// polled notes that a secondary that has the zone has asked whether it changed. One
+// that is not known may have it from before: it is waited for from now on. One that has
+// an older zone has to take the new one first: if it only asks, its way here is cut.
 func (z *zones) polled(one *zone, who string, w dns.ResponseWriter, serial uint32) {
-	if x, ok := z.f.fetches.get(one.conf.Name, who); ok && x.Serial == serial {
+	x, ok := z.f.fetches.get(one.conf.Name, who)
+	if !ok {
+		z.f.Fetched(api.Fetch{Feed: one.conf.Name, Consumer: who, Addr: hostOf(w)})
+	} else if x.Serial == serial {
 		z.f.Fetched(api.Fetch{Feed: one.conf.Name, Consumer: who, Addr: hostOf(w), Serial: serial})
 	}
 }

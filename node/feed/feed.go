@@ -68,10 +68,10 @@ var causes = [...]string{In: "in", Unsaid: "unsaid", Old: "old", Low: "low", Lis
 
 func (c Cause) String() string { return causes[c] }
 
-// counted reports whether leaving for this cause is a shrink that may wait for a
-// word. What expired or was taken back is none, and what the house must not block
-// waits for nobody.
-func (c Cause) counted() bool { return c == Low || c == Listed || c == Kind }
+// Counted reports whether leaving for this cause is a shrink that may wait for a
+// word. What expired or was taken back is none, and what must not be blocked, or is
+// known to be harmless, waits for nobody.
+func (c Cause) Counted() bool { return c == Low || c == Kind }
 
 // A Decision is what a feed does about a value.
 type Decision struct {

@@ -43,6 +43,8 @@ type List struct {
 	peak     int   // the largest within the window, what the shrink is measured by
 	peakAt   int64 // ms, when the window began
 	shrunk   int   // counted entries that left within the window
+	listed   int   // entries that left for a warninglist since that was last looked at
+	listing  int   // and within the window
 	waiting  int64 // ms, since when something waits; 0 = nothing does
 	unfit    map[notice.Indicator]string
 
@@ -85,6 +87,9 @@ func (l *List) Get(i notice.Indicator) (e *Entry, held bool) {
 // Has reports whether e is in the list still, as it is.
 func (l *List) Has(e *Entry) bool { return !e.gone }
 
+// Len returns how many entries All yields.
+func (l *List) Len() int { return l.values.n }
+
 // All yields the entries by value, those too that wait to leave or do not fit.
 func (l *List) All(yield func(*Entry) bool) { l.values.all(yield) }
 
@@ -114,8 +119,11 @@ func (l *List) Apply(i notice.Indicator, d *Decision, uncounted bool) *Entry {
 	if old == nil {
 		return nil
 	}
+	if d.Cause == Listed {
+		l.listed++
+	}
 	old.epoch = l.epoch
-	l.leave(old, d.Cause.counted() && !uncounted)
+	l.leave(old, d.Cause.Counted() && !uncounted)
 	return nil
 }
 
@@ -148,8 +156,9 @@ func (l *List) leave(e *Entry, counted bool) {
 	}
 }
 
-// End ends a build. Of what it did not find nobody says anything any more.
-func (l *List) End() {
+// End ends a build. What it did not find leaves: at once if known says that there is a
+// reason for it, and else as a shrink, for then what it was made of may be lost.
+func (l *List) End(known func(*Entry) bool) {
 	l.building = false
 	var gone []*Entry
 	for e := range l.values.all {
@@ -158,7 +167,7 @@ func (l *List) End() {
 		}
 	}
 	for _, e := range gone {
-		l.take(e)
+		l.leave(e, !known(e))
 	}
 }
 
@@ -248,7 +257,7 @@ func (l *List) fill() {
 // settle decides about what wants to leave, and reports whether it has to wait.
 func (l *List) settle(now int64) {
 	if now-l.peakAt >= shrinkWindow || now < l.peakAt {
-		l.peak, l.peakAt, l.shrunk = 0, now, 0
+		l.peak, l.peakAt, l.shrunk, l.listing = 0, now, 0, 0
 	}
 	if l.building { // what it finds to leave is one shrink
 		return
@@ -258,7 +267,8 @@ func (l *List) settle(now int64) {
 		e.leaving = false
 	}
 	l.leaving = nil
-	l.peak = max(l.peak, l.values.n-l.held)
+	l.peak = max(l.peak, l.values.n-l.held+l.listed)
+	l.listing, l.listed = l.listing+l.listed, 0
 	if (l.shrunk+len(leaving))*100 > l.peak*shrinkPercent {
 		for _, e := range leaving {
 			e.held = true
@@ -295,6 +305,19 @@ func (l *List) fits(entries, size int) bool {
 	return l.inside-min(l.inside, entries) <= l.inside*shrinkPercent/100 && (l.size <= size || l.size-size <= l.size*shrinkPercent/100)
 }
 
+// WouldWait reports whether something would wait for a word if so many entries left
+// that are counted as a shrink, so many stayed, and the limits were those of p.
+func (l *List) WouldWait(leave, stay int, p *Policy, now int64) bool {
+	peak, shrunk := l.peak, l.shrunk
+	if now-l.peakAt >= shrinkWindow || now < l.peakAt {
+		peak, shrunk = 0, 0
+	}
+	entries, size := p.limits()
+	return leave > 0 && (shrunk+leave)*100 > max(peak, l.values.n-l.held)*shrinkPercent ||
+		(entries < l.entriesMax || size < l.sizeMax) && !l.fits(entries, size) ||
+		stay == 0 && l.filled && !l.empty && !p.Format.explicit()
+}
+
 // Accept lets go what waits. It returns how many entries left.
 func (l *List) Accept(now int64) int {
 	before := l.inside
@@ -309,8 +332,17 @@ func (l *List) Accept(now int64) int {
 	for l.inside > l.entriesMax || l.size > l.sizeMax {
 		l.exit(l.ranks.at(l.inside - 1))
 	}
-	l.peak, l.peakAt, l.shrunk, l.empty = l.inside, now, 0, true
+	l.peak, l.peakAt, l.shrunk, l.listing, l.empty = l.inside, now, 0, 0, true
 	return max(0, before-l.inside)
+}
+
+// disarmed returns how many entries left for warninglists within a day, if they are
+// more than a fifth of the list, and else 0.
+func (l *List) disarmed() int {
+	if l.listing*100 > l.peak*shrinkPercent {
+		return l.listing
+	}
+	return 0
 }
 
 // Waits says what waits for a person's word, "" if nothing does.
@@ -345,10 +377,10 @@ func (l *List) Commit(now int64) (changed bool, err error) {
 	}
 	added, removed, renewed := l.net()
 	if l.now != nil && len(added)+len(removed)+len(renewed) == 0 {
-		if l.now.Mute != l.mute() || l.now.Waits != waits || l.now.LeftOut != l.values.n-l.inside || l.now.Unfit != len(l.unfit) {
+		if l.now.Mute != l.mute() || l.now.Waits != waits || l.now.LeftOut != l.values.n-l.inside || l.now.Unfit != len(l.unfit) || l.now.Listed != l.disarmed() {
 			s := *l.now
 			s.Mute, s.Waits, s.Waiting, s.LeftOut, s.Unfit, s.Held = l.mute(), waits, l.waiting, l.values.n-l.inside, len(l.unfit), l.held
-			s.Truncated = l.truncated()
+			s.Truncated, s.Listed = l.truncated(), l.disarmed()
 			l.now = &s
 			return true, l.write(nil, nil, nil)
 		}
@@ -420,7 +452,7 @@ func (l *List) remember(c change) {
 // the next.
 func (l *List) publish(now int64, waits string, serial uint32) {
 	s := &Snapshot{
-		Policy: l.p, Entries: l.inside, LeftOut: l.values.n - l.inside, Held: l.held, Unfit: len(l.unfit),
+		Policy: l.p, Entries: l.inside, LeftOut: l.values.n - l.inside, Held: l.held, Unfit: len(l.unfit), Listed: l.disarmed(),
 		Mute: l.mute(), Waits: waits, Waiting: l.waiting, Truncated: l.truncated(), views: make([]*view, 0, len(l.values.chunks)),
 	}
 	switch {
@@ -505,6 +537,7 @@ type Snapshot struct {
 	Waits     string // why it waits for a word; "" if it does not
 	Waiting   int64  // since when
 	Unfit     int    // values that its format cannot carry
+	Listed    int    // that left for warninglists within a day, if more than a fifth
 	Mute      bool   // no answer is to be given: it would be empty, and was not
 
 	head    []byte

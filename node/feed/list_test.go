@@ -94,10 +94,10 @@ func TestABuildThatFindsLessWaits(t *testing.T) {
 		if n < 5 {
 			l.Apply(ip(n), in(ip(n), 1), false)
 		} else {
-			l.Apply(ip(n), &feed.Decision{Cause: feed.Listed}, false)
+			l.Apply(ip(n), &feed.Decision{Cause: feed.Low}, false)
 		}
 	}
-	l.End()
+	l.End(lost)
 	if s := commit(t, l, start+1); s.Entries != 10 || s.Held != 5 {
 		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
 	}
@@ -105,12 +105,24 @@ func TestABuildThatFindsLessWaits(t *testing.T) {
 	if s := commit(t, l, start+2); s.Entries != 10 || s.Held != 4 {
 		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
 	}
-	l.Begin() // nobody says anything of any
-	l.End()
-	if s := commit(t, l, start+3); s.Entries != 0 || !s.Mute {
-		t.Fatalf("%d entries, mute %v", s.Entries, s.Mute)
+	l.Begin() // nobody says anything of any, and nobody knows why
+	l.End(lost)
+	if s := commit(t, l, start+3); s.Entries != 10 || s.Held != 10 {
+		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
+	}
+	l.Begin() // it is known of what is held too
+	l.End(func(e *feed.Entry) bool { return e.Indicator != ip(3) })
+	if s := commit(t, l, start+4); s.Entries != 1 || s.Held != 1 || s.Get(ip(3)) == nil {
+		t.Fatalf("%d entries, %d held", s.Entries, s.Held)
+	}
+	l.Accept(start + 5)
+	if s := commit(t, l, start+5); s.Entries != 0 {
+		t.Fatalf("after accept: %d entries", s.Entries)
 	}
 }
+
+// lost knows no reason why anything is not there any more.
+func lost(*feed.Entry) bool { return false }
 
 func TestEmptyIsNoAnswerUntilAccepted(t *testing.T) {
 	for _, f := range []feed.Format{feed.Plain, feed.RPZ} {
@@ -358,5 +370,63 @@ func TestKeptFileIsBounded(t *testing.T) {
 	}
 	if info.Size() > 7<<20 {
 		t.Fatalf("%d bytes on disk for a list of at most 400 KiB", info.Size())
+	}
+}
+
+// What a warninglist names leaves at once, however much that is, and the list says so.
+func TestListedLeavesAtOnceAndIsSaid(t *testing.T) {
+	for _, days := range []int64{0, 3} { // the day's peak was forgotten in between
+		l := feed.NewList(policy(feed.RPZ, notice.TypeIPv4))
+		fill(t, l, 100)
+		at := start + days*day
+		listed := &feed.Decision{Cause: feed.Listed}
+		for n := range 20 {
+			l.Apply(ip(n), listed, false)
+		}
+		if s := commit(t, l, at+1); s.Entries != 80 || s.Listed != 0 || s.Waits != "" {
+			t.Fatalf("a fifth left: %d entries, listed %d, waits %q", s.Entries, s.Listed, s.Waits)
+		}
+		l.Begin()
+		for n := 20; n < 100; n++ {
+			d := listed
+			if n >= 90 {
+				d = in(ip(n), 1)
+			}
+			l.Apply(ip(n), d, false)
+		}
+		if s := commit(t, l, at+2); s.Entries != 10 || s.Listed != 0 {
+			t.Fatalf("within the build: %d entries, listed %d", s.Entries, s.Listed)
+		}
+		l.End(lost)
+		if s := commit(t, l, at+3); s.Entries != 10 || s.Listed != 90 || s.Held != 0 {
+			t.Fatalf("%d entries, listed %d, %d held", s.Entries, s.Listed, s.Held)
+		}
+		if s := commit(t, l, at+2*day); s.Listed != 0 {
+			t.Fatalf("said after two days still: %d", s.Listed)
+		}
+	}
+}
+
+func TestWouldWaitCountsAsTheListDoes(t *testing.T) {
+	p := policy(feed.Plain, notice.TypeIPv4)
+	l := feed.NewList(p)
+	fill(t, l, 100)
+	narrow := p
+	narrow.MaxEntries = 50
+	for _, c := range []struct {
+		leave, stay int
+		p           *feed.Policy
+		want        bool
+	}{{20, 80, &p, false}, {21, 79, &p, true}, {0, 10, &p, false}, {0, 0, &p, true}, {0, 50, &narrow, true}} {
+		if got := l.WouldWait(c.leave, c.stay, c.p, start+1); got != c.want {
+			t.Errorf("%d leave, %d stay, at most %d: waits %v", c.leave, c.stay, c.p.MaxEntries, got)
+		}
+	}
+	for n := range 20 {
+		l.Apply(ip(n), &feed.Decision{Cause: feed.Low}, false)
+	}
+	commit(t, l, start+1)
+	if !l.WouldWait(1, 79, &p, start+2) || l.WouldWait(1, 79, &p, start+2*day) {
+		t.Error("what left within a day counts with it, and no longer")
 	}
 }
