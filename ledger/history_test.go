@@ -143,6 +143,8 @@ func (h *history) run() {
 		clients.Go(func() { h.client(ctx, k, random) })
 	}
 	time.Sleep(beat)
+	// What was acknowledged before the faults can be lost in them, however little is answered then.
+	h.wait("an append and a strong read are answered", h.answered)
 	h.t.Logf("%v: c is cut off", h.at())
 	h.net.Isolate(slow.peer())
 	time.Sleep(6 * beat) // in which the others elect and append
@@ -302,6 +304,21 @@ func (h *history) ask(client int, n *node, q question) (done, pause bool) {
 	defer h.mu.Unlock()
 	h.all = append(h.all, porcupine.Operation{ClientId: client, Input: q, Call: int64(call), Output: a, Return: back})
 	return err == nil, err != nil
+}
+
+// answered reports whether an append and a strong read were answered already.
+func (h *history) answered() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var appended, read bool
+	for _, o := range h.all {
+		if o.Input.(question).read {
+			read = true
+		} else if !o.Output.(reply).unknown {
+			appended = true
+		}
+	}
+	return appended && read
 }
 
 // judge holds the history against the order that the ledger says it had. The state of the

@@ -39,6 +39,8 @@ type memory struct {
 	takes func(raw []byte) bool
 	// admitting is called at each Admit; nil = nothing.
 	admitting func()
+	// unknown is called where Check finds that it does not know an author; nil = nothing.
+	unknown func()
 	// strangers makes Check refuse, and so count, what unknown members say.
 	strangers bool
 	// muted are members whose words Check wants kept and not relayed.
@@ -90,6 +92,9 @@ func (p *memory) Check(raw []byte, via mesh.Via, region crypto.Region, audience 
 		return nil, p.refuse("credential", errors.New("unknown"))
 	}
 	if !known {
+		if p.unknown != nil {
+			p.unknown()
+		}
 		return nil, mesh.ErrUnknownAuthor
 	}
 	if (via == mesh.ViaNamed) != (h.Audience == crypto.AudienceNamed) {

@@ -221,7 +221,13 @@ func TestStrangerWhoBecomesAMemberStartsAfresh(t *testing.T) {
 func TestUnknownAuthorIsAskedFor(t *testing.T) {
 	r := testkit.NewRegion(t, "a", "b")
 	a := start(t, r, 0, nil)
-	b := start(t, r, 1, spoke(a))
+	var heard atomic.Bool // b takes no records before: gossip may bring this one faster than the words
+	b := start(t, r, 1, both(spoke(a), func(c *mesh.Config) {
+		p := newMemory(c.Roster)
+		p.takes = func([]byte) bool { return heard.Load() }
+		p.unknown = func() { heard.Store(true) }
+		c.Path = p
+	}))
 	awaitGossip(t, a, b)
 	newcomer := r.Admit(t, "newcomer")[0]
 	if err := a.AddTrust(t.Context(), [][]byte{newcomer.Record}); err != nil {
