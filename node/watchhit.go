@@ -415,15 +415,23 @@ func (h *hits) reword() {
 		return
 	}
 	h.reworded = time.Now()
+	var behind []*hitGroup
 	for _, g := range h.groups {
-		if g.Told == 0 || g.Told == g.Count {
-			continue
+		if g.Told != 0 && g.Told != g.Count {
+			behind = append(behind, g)
 		}
-		told := g.Count
-		if _, err := h.n.store.RewordAlert(h.n.background(), h.dedup(g), g.text()); err != nil {
+	}
+	for part := range slices.Chunk(behind, store.RewordMax) { // a write each
+		var texts []store.Reworded
+		for _, g := range part {
+			texts = append(texts, store.Reworded{Dedup: h.dedup(g), Text: g.text()})
+		}
+		if _, err := h.n.store.RewordAlerts(h.n.background(), texts); err != nil {
 			return
 		}
-		g.Told = told
+		for _, g := range part {
+			g.Told = g.Count
+		}
 	}
 }
 
