@@ -294,6 +294,9 @@ func (h *hits) note(about notice.Indicator, at int64) {
 
 // settle makes durable what follows from the lines so far: alerts, then what is told.
 func (h *hits) settle() error {
+	if err := h.seen.ready(); err != nil {
+		return err
+	}
 	for len(h.owed) > 0 {
 		g := h.owed[0]
 		if err := h.alert(g); err != nil {
