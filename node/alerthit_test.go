@@ -86,3 +86,25 @@ do = "send"
 		t.Errorf("%q", states)
 	}
 }
+
+// The line of a hit names who sits where: only a sink that asks for lines gets it.
+func TestLinesGoWhereTheyAreAskedFor(t *testing.T) {
+	h, lined := newHook(t), newHook(t)
+	l := newLogged(t, oneLog+hooked(t, h)+strings.Replace(hooked(t, lined), `name = "hook"`, "name = \"lined\"\nlines = true", 1))
+	l.reports(t, nil, "evil.example", "")
+	l.write(t, "dns.log", query("evil.example"))
+	l.start(t, nil)
+	eventually(t, "both are told", func() bool { return len(h.texts()) == 1 && len(lined.texts()) == 1 })
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, v := range h.got[0] {
+		if text, ok := v.(string); ok && strings.Contains(text, "10.0.0.5") {
+			t.Errorf("%s has the line: %s", key, text)
+		}
+	}
+	lined.mu.Lock()
+	defer lined.mu.Unlock()
+	if got := lined.got[0]["line"]; got != strings.TrimSuffix(query("evil.example"), "\n") {
+		t.Errorf("the line is %v", got)
+	}
+}

@@ -142,7 +142,7 @@ func (a *alerting) config() alert.Config {
 				digest = digest || name == k.Name
 			}
 		}
-		c.Sinks = append(c.Sinks, alert.Sink{Name: k.Name, Ceiling: k.Ceiling(), Bare: k.Above != config.AboveNothing, Digest: digest})
+		c.Sinks = append(c.Sinks, alert.Sink{Name: k.Name, Ceiling: k.Ceiling(), Bare: k.Above != config.AboveNothing, Digest: digest, Lines: k.Lines})
 	}
 	for _, r := range s.Rules {
 		rule := alert.Rule{
@@ -307,7 +307,7 @@ func (a *alerting) round(ctx context.Context) (time.Duration, error) {
 // event is a stored alert as rules see it: with what it and the notices behind it are
 // about.
 func (a *alerting) event(s store.Alert) (alert.Event, error) {
-	ev := alert.Event{Alert: s.ID, Time: s.Time, Severity: s.Severity, TLP: s.TLP, Text: s.Text, Dedup: s.Dedup,
+	ev := alert.Event{Alert: s.ID, Time: s.Time, Severity: s.Severity, TLP: s.TLP, Text: s.Text, Line: s.Line, Dedup: s.Dedup,
 		Fields: map[string][]string{alert.FieldKind: {s.Kind}}}
 	if s.About != nil {
 		if err := a.value(&ev, notice.Indicator(*s.About)); err != nil {

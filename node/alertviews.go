@@ -42,7 +42,7 @@ func (n *Node) Alerts(_ context.Context, q api.AlertQuery) ([]api.AlertView, str
 
 // alertView shows an alert, with what people did about it.
 func (n *Node) alertView(a store.Alert) api.AlertView {
-	v := api.AlertView{ID: strconv.FormatUint(a.ID, 10), Time: api.Time(a.Time), Kind: a.Kind, Severity: a.Severity, TLP: a.TLP.String(), Text: a.Text}
+	v := api.AlertView{ID: strconv.FormatUint(a.ID, 10), Time: api.Time(a.Time), Kind: a.Kind, Severity: a.Severity, TLP: a.TLP.String(), Text: a.Text, Line: a.Line}
 	if a.About != nil {
 		v.About = &api.Indicator{Type: a.About.Type.String(), Value: a.About.Value}
 	}

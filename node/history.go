@@ -66,6 +66,9 @@ func (n *Node) historyWarnings() (out []string) {
 		return nil
 	}
 	s := n.history.Stats()
+	if s.Broken {
+		out = append(out, "the history of your logs is not kept since the disk failed: check the disk, and restart the node, which then reads the logs again from before that")
+	}
 	if s.Full {
 		out = append(out, fmt.Sprintf("the history of your logs is full: it goes back to %s and not %d days (a larger mib under [history] lets it grow)",
 			day(s.Since), n.o.Settings.History.Days))

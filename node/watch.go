@@ -63,6 +63,7 @@ type watch struct {
 	saved     time.Time
 	refusedAt time.Time // when the disk refused
 	changed   bool      // since it was saved
+	unkept    bool      // it was said that the history does not take what was read
 	sliceFrom time.Time
 	sliceLine int
 	inbox     inbox

@@ -97,7 +97,7 @@ type hitGroup struct {
 	Refs  []crypto.ItemID `json:"-"` // of words that raised it, until the alert has them
 	Value string          // as the first line has it
 	Role  string
-	Text  string // the first line, shortened and escaped
+	Line  string `json:"-"` // the first, shortened and escaped, until the alert has it
 	Why   string
 	Level string
 	TLP   notice.TLP
@@ -232,6 +232,9 @@ func (h *hits) weigh(i notice.Indicator) (*judgement, error) {
 			j.tlp = notice.Stricter(j.tlp, w.TLP.House())
 		}
 	}
+	if v.Said < verdict.Detect { // only this house makes it a hit
+		j.tlp = notice.Stricter(j.tlp, notice.TLPAmberStrict)
+	}
 	return j, nil
 }
 
@@ -254,7 +257,7 @@ func (h *hits) hit(s *logSource, line []byte, at int64, o *logs.Observable, j *j
 			return
 		}
 		h.alerted[s.name]++
-		g = &hitGroup{hitKey: key, Refs: raisedBy(j.verdict), Value: o.Value, Role: o.Role.String(), Text: shownLine(line, o.Start, o.End), Level: j.verdict.Level.String(), Why: why(j.verdict), TLP: j.tlp, First: at}
+		g = &hitGroup{hitKey: key, Refs: raisedBy(j.verdict), Value: o.Value, Role: o.Role.String(), Line: shownLine(line, o.Start, o.End), Level: j.verdict.Level.String(), Why: why(j.verdict), TLP: j.tlp, First: at}
 		h.groups[key] = g
 		h.owed = append(h.owed, g)
 	}
@@ -291,6 +294,9 @@ func (h *hits) note(about notice.Indicator, at int64) {
 
 // settle makes durable what follows from the lines so far: alerts, then what is told.
 func (h *hits) settle() error {
+	if err := h.seen.ready(); err != nil {
+		return err
+	}
 	for len(h.owed) > 0 {
 		g := h.owed[0]
 		if err := h.alert(g); err != nil {
@@ -312,7 +318,7 @@ func (h *hits) alert(g *hitGroup) error {
 	told := g.Count
 	dedup := h.dedup(g)
 	about := store.About(g.About)
-	if !h.n.alert(store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Refs: g.Refs, About: &about, Dedup: dedup}) {
+	if !h.n.alert(store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Line: g.Line, Refs: g.Refs, About: &about, Dedup: dedup}) {
 		kept, err := h.n.store.Alerted(dedup)
 		if err == nil && !kept {
 			err = errors.New("the alert of a hit is not kept: see above why")
@@ -321,7 +327,7 @@ func (h *hits) alert(g *hitGroup) error {
 			return err
 		}
 	}
-	g.Told, g.Refs = told, nil
+	g.Told, g.Refs, g.Line = told, nil, ""
 	return nil
 }
 
@@ -329,7 +335,7 @@ func (h *hits) dedup(g *hitGroup) string {
 	return fmt.Sprintf("hit/%s/%s/%s", h.day, g.Log, g.About)
 }
 
-// text is what a person reads. The line is local: what is told to others never has it.
+// text is what a person reads, without the line: that goes to who may see it alone.
 func (g *hitGroup) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HIT in log %s: %s %s", g.Log, g.Role, shorten(g.Value, valueShown))
@@ -346,7 +352,6 @@ func (g *hitGroup) text() string {
 	if g.Why != "" {
 		fmt.Fprintf(&b, " Why: %s.", g.Why)
 	}
-	fmt.Fprintf(&b, " The first line, for this house alone: %s", g.Text)
 	return b.String()
 }
 
@@ -413,15 +418,23 @@ func (h *hits) reword() {
 		return
 	}
 	h.reworded = time.Now()
+	var behind []*hitGroup
 	for _, g := range h.groups {
-		if g.Told == 0 || g.Told == g.Count {
-			continue
+		if g.Told != 0 && g.Told != g.Count {
+			behind = append(behind, g)
 		}
-		told := g.Count
-		if _, err := h.n.store.RewordAlert(h.n.background(), h.dedup(g), g.text()); err != nil {
+	}
+	for part := range slices.Chunk(behind, store.RewordMax) { // a write each
+		var texts []store.Reworded
+		for _, g := range part {
+			texts = append(texts, store.Reworded{Dedup: h.dedup(g), Text: g.text()})
+		}
+		if _, err := h.n.store.RewordAlerts(h.n.background(), texts); err != nil {
 			return
 		}
-		g.Told = told
+		for _, g := range part {
+			g.Told = g.Count
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -13,11 +15,18 @@ const (
 // seen counts what the logs had until the history takes it: logs say the same again and
 // again.
 type seen struct {
-	to    *history.History // nil when it is off
+	to    remembers // nil when it is off
 	slots []seenSlot
 	used  []uint32 // slots with a count
 	batch []history.Seen
-	err   error // of the last Add; flush returns it
+	err   error // of the last Add: its batch waits, and ready tries again
+	dead  bool  // the history keeps nothing more: see history.ErrBroken
+}
+
+// remembers is what is used of a history.
+type remembers interface {
+	Add([]history.Seen) error
+	Flush() error
 }
 
 type seenSlot struct {
@@ -27,11 +36,10 @@ type seenSlot struct {
 }
 
 func newSeen(to *history.History) seen {
-	s := seen{to: to}
-	if to != nil {
-		s.slots = make([]seenSlot, seenSlots)
+	if to == nil {
+		return seen{}
 	}
-	return s
+	return seen{to: to, slots: make([]seenSlot, seenSlots)}
 }
 
 // count notes a value, of which hash is any hash.
@@ -58,19 +66,37 @@ func (s *seen) spill(slot *seenSlot) {
 	}
 	s.batch = append(s.batch, history.Seen{Indicator: slot.value, Time: slot.last, Count: slot.count})
 	slot.count = 0
-	if len(s.batch) >= seenBatch {
+	if len(s.batch) >= seenBatch && s.err == nil { // else ready has it, before more is read
 		s.add()
 	}
 }
 
+// add hands the batch over. One that is not taken stays, or what is read on would be
+// missing for good; a history that is dead takes none until a restart.
 func (s *seen) add() {
-	if err := s.to.Add(s.batch); err != nil {
-		s.err = err
+	if s.dead {
+		s.batch = s.batch[:0]
+		return
 	}
-	s.batch = s.batch[:0]
+	s.err = s.to.Add(s.batch)
+	if s.dead = errors.Is(s.err, history.ErrBroken); s.dead {
+		s.err = nil
+	}
+	if s.err == nil {
+		s.batch = s.batch[:0]
+	}
 }
 
-// flush returns when the history has on disk all that was counted.
+// ready returns nil if more may be counted: what could not be handed over is, now.
+func (s *seen) ready() error {
+	if s.err != nil {
+		s.add()
+	}
+	return s.err
+}
+
+// flush returns when the history has on disk all that was counted. From a dead one it
+// is history.ErrBroken, each time.
 func (s *seen) flush() error {
 	if s.to == nil {
 		return nil
@@ -82,10 +108,8 @@ func (s *seen) flush() error {
 	}
 	s.used = s.used[:0]
 	s.add()
-	err := s.err
-	s.err = nil
-	if e := s.to.Flush(); err == nil {
-		err = e
+	if s.err != nil {
+		return s.err
 	}
-	return err
+	return s.to.Flush()
 }

@@ -45,9 +45,13 @@ type fileState struct {
 func (w *watch) save() {
 	w.saved = time.Now()
 	if err := w.hits.seen.flush(); err != nil { // so the lines are read again after a start
-		w.n.log.Error("what the logs had is not in the history", slog.Any("err", err))
+		if !w.unkept {
+			w.n.log.Error("what the logs had is not in the history, so how far they are read is not kept either", slog.Any("err", err))
+		}
+		w.unkept = true
 		return
 	}
+	w.unkept = false
 	state := watchState{Hits: w.hits.state()}
 	for _, s := range w.sources {
 		if s == w.heardAt {

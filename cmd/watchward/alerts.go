@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 )
@@ -46,7 +47,11 @@ daily digest.`,
 				if state == "" {
 					state = "-"
 				}
-				t.add(a.ID, ago(stamp(a.Time), now()), state, a.Severity, a.Kind, a.Text)
+				what := a.Text
+				if a.Line != "" {
+					what += " " + alert.LineText(a.Line)
+				}
+				t.add(a.ID, ago(stamp(a.Time), now()), state, a.Severity, a.Kind, what)
 			}
 			t.print(out)
 			return nil

@@ -51,6 +51,7 @@ type Event struct {
 	Severity string              // info, warning or critical
 	TLP      notice.TLP          // strictest of its sources; 0: about this node, for everybody
 	Text     string              // for people
+	Line     string              // of the own logs: only for sinks that ask for lines
 	Dedup    string              // of the alert
 	Refs     []string            // ids of notices
 	Own      bool                // a notice of this node
@@ -155,6 +156,7 @@ type Sink struct {
 	Ceiling notice.TLP // GREEN, if nobody said otherwise; never RED
 	Bare    bool       // of a page above the ceiling it is told that there is one
 	Digest  bool       // it gets the daily digest
+	Lines   bool       // it gets lines of the own logs
 }
 
 // shows says whether a marking may go to the sink.
@@ -174,6 +176,9 @@ const (
 	TypeDigest       = "digest"
 	TypeTest         = "test"
 )
+
+// LineText is how people are shown a line of their own logs.
+func LineText(line string) string { return "The first line, for this house alone: " + line }
 
 // AboveText is all that a sink hears of a page above its marking.
 const AboveText = "An alert above this sink's marking: see the node (watchward alerts)."
@@ -196,6 +201,7 @@ type Message struct {
 	Valued   string   `cbor:"13,keyasint,omitempty" json:"value_type,omitempty"`
 	By       string   `cbor:"14,keyasint,omitempty" json:"by,omitempty"` // who acknowledged
 	Above    bool     `cbor:"15,keyasint,omitempty" json:"above,omitempty"`
+	Line     string   `cbor:"16,keyasint,omitempty" json:"line,omitempty"` // of the own logs
 
 	Sink   string `cbor:"-" json:"-"`
 	Number uint64 `cbor:"-" json:"-"` // rising

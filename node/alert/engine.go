@@ -155,7 +155,7 @@ func (e *Engine) page(r *Rule, ev *Event, now int64) {
 		if !worse || !e.within(r, ev, now) {
 			return
 		}
-		g.State, g.Severity, g.Text, g.Step, g.By, g.At = Open, ev.Severity, ev.Text, 0, "", 0
+		g.State, g.Severity, g.Text, g.Line, g.Step, g.By, g.At = Open, ev.Severity, ev.Text, ev.Line, 0, "", 0
 	} else {
 		if !e.within(r, ev, now) {
 			e.note(ev, "")
@@ -171,7 +171,7 @@ func (e *Engine) page(r *Rule, ev *Event, now int64) {
 func (e *Engine) open(r *Rule, ev *Event, key string) *Group {
 	g := &Group{
 		ID: strconv.FormatUint(ev.Alert, 10), Rule: r.Name, Key: key, State: Open, First: ev.Time, Last: ev.Time, Count: 1,
-		Kind: ev.Kind(), Severity: ev.Severity, Text: ev.Text, TLP: ev.TLP, Alerts: []uint64{ev.Alert}, Refs: ev.Refs,
+		Kind: ev.Kind(), Severity: ev.Severity, Text: ev.Text, Line: ev.Line, TLP: ev.TLP, Alerts: []uint64{ev.Alert}, Refs: ev.Refs,
 		Value: first(ev.Fields[FieldValue]), Valued: first(ev.Fields[FieldType]), Author: first(ev.Fields[FieldAuthor]),
 	}
 	e.index(g)

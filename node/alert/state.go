@@ -61,11 +61,12 @@ type Group struct {
 	Value    string     `cbor:"14,keyasint"`
 	Valued   string     `cbor:"15,keyasint"`
 	Author   string     `cbor:"16,keyasint"`
-	Step     uint64     `cbor:"17,keyasint"` // of Rule.Then, how many were told
-	Next     int64      `cbor:"18,keyasint"` // when somebody is told again; 0: never
-	Told     []string   `cbor:"19,keyasint"` // sinks
-	By       string     `cbor:"20,keyasint"` // who acknowledged
-	At       int64      `cbor:"21,keyasint"` // when
+	Step     uint64     `cbor:"17,keyasint"`           // of Rule.Then, how many were told
+	Next     int64      `cbor:"18,keyasint"`           // when somebody is told again; 0: never
+	Told     []string   `cbor:"19,keyasint"`           // sinks
+	By       string     `cbor:"20,keyasint"`           // who acknowledged
+	At       int64      `cbor:"21,keyasint"`           // when
+	Line     string     `cbor:"22,keyasint,omitempty"` // of Text's event
 }
 
 // joinable says whether something that comes now belongs to the group.

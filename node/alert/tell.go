@@ -25,7 +25,7 @@ func (e *Engine) number() uint64 {
 // message is what an event says.
 func (e *Engine) message(typ string, ev *Event) Message {
 	m := Message{
-		Type: typ, Time: ev.Time, Severity: ev.Severity, Kind: ev.Kind(), TLP: ev.TLP.String(), Text: ev.Text, Refs: ev.Refs,
+		Type: typ, Time: ev.Time, Severity: ev.Severity, Kind: ev.Kind(), TLP: ev.TLP.String(), Text: ev.Text, Line: ev.Line, Refs: ev.Refs,
 		Value: first(ev.Fields[FieldValue]), Valued: first(ev.Fields[FieldType]),
 	}
 	if ev.Alert == 0 {
@@ -37,7 +37,7 @@ func (e *Engine) message(typ string, ev *Event) Message {
 // groupMessage is what a group says.
 func (e *Engine) groupMessage(g *Group, typ string, now int64) Message {
 	m := Message{
-		Type: typ, Time: now, Severity: g.Severity, Kind: g.Kind, TLP: g.TLP.String(), Text: g.Text, Group: g.ID, Refs: g.Refs,
+		Type: typ, Time: now, Severity: g.Severity, Kind: g.Kind, TLP: g.TLP.String(), Text: g.Text, Line: g.Line, Group: g.ID, Refs: g.Refs,
 		Value: g.Value, Valued: g.Valued, Count: g.Count,
 	}
 	if g.Count > 1 {
@@ -66,6 +66,9 @@ func (e *Engine) tell(sinks []string, m Message, tlp notice.TLP, bare bool, now 
 			continue
 		}
 		out := m
+		if !s.Lines {
+			out.Line = ""
+		}
 		if !s.shows(tlp) {
 			last := e.meta.Bare[name]
 			if !bare || !s.Bare || now >= last && now < last+bareEvery.Milliseconds() || !m.Open() || m.Type == TypeUpdate {

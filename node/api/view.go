@@ -295,6 +295,7 @@ type AlertView struct {
 	TLP      string     `json:"tlp,omitempty" doc:"The strictest marking among its sources"`
 	Text     string     `json:"text"`
 	About    *Indicator `json:"about,omitempty" doc:"The value that it is about, if it is about one"`
+	Line     string     `json:"line,omitempty" doc:"The first line of the hospital's own log that names it; only who sees AMBER+STRICT is shown it"`
 	Refs     []string   `json:"refs,omitempty" doc:"Ids of the notices behind it"`
 	State    string     `json:"state,omitempty" enum:"open,acknowledged,silenced,over" doc:"Of what paged somebody; left out: it is for the daily digest, or was only sent"`
 	Group    string     `json:"group,omitempty" doc:"Id of the first alert of those that are one to people"`

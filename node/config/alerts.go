@@ -66,6 +66,7 @@ type AlertSink struct {
 	Command    []string `toml:"command"`
 	TLP        string   `toml:"tlp"`   // "" = GREEN
 	Above      string   `toml:"above"` // "" = AboveBare
+	Lines      bool     `toml:"lines"`
 	Private    bool     `toml:"private"`
 }
 

@@ -82,6 +82,7 @@ func fields() []field {
 		{"alerts.sinks.command", "A program and its arguments, run without a shell; it gets the alert as JSON on standard input and has 30 s."},
 		{"alerts.sinks.tlp", "The strictest marking that may go there: CLEAR, GREEN, AMBER or AMBER+STRICT; \"\" is GREEN. RED goes nowhere."},
 		{"alerts.sinks.above", "What becomes of a page above it: bare (says only that there is one, at most every 10 minutes) or nothing; \"\" is bare."},
+		{"alerts.sinks.lines", "Sends the line of your own log with a hit. It may name users and inside addresses, and tlp does not hold it back."},
 		{"alerts.sinks.private", "Allows a webhook or chat to a private, loopback or other special address, and http://."},
 		{"feeds.listen", "Address on which feeds alone are served, such as 10.0.0.7:8462; \"\" is none: they are at the API's address too, under /feeds/NAME.\nAnything but loopback needs tls_cert and tls_key, or plaintext."},
 		{"feeds.tls_cert", "PEM file of the certificate chain; read again when it changes."},

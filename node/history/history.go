@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/watchward/watchward/node/notice"
@@ -37,6 +38,9 @@ const (
 	findAtOnce  = 4096 // marks looked for before writers have their turn
 	upkeepEvery = time.Hour
 )
+
+// ErrBroken: the disk failed, so that nobody knows what is on it. It stays so until a restart.
+var ErrBroken = errors.New("the disk failed, and nothing more is kept until a restart")
 
 var errClosed = errors.New("the history is closed")
 
@@ -87,6 +91,7 @@ type Stats struct {
 	Unreadable int64
 	// Damaged counts what could not be read since the start: files, blocks.
 	Damaged uint64
+	Broken  bool // as of ErrBroken
 }
 
 // A History is safe for concurrent use.
@@ -107,7 +112,8 @@ type History struct {
 	upkeep  sync.Mutex // held while segments are merged or dropped
 	writing sync.Mutex // held while the journal or the manifest changes; after upkeep
 	broken  error      // by writing; a failed fsync leaves nothing certain
-	next    uint64     // by writing; the next number of a file
+	dead    atomic.Bool
+	next    uint64 // by writing; the next number of a file
 
 	mu        sync.RWMutex // guards what follows; never held while a file is written; the last
 	pending   *memory      // since the last Flush
@@ -294,7 +300,8 @@ func (h *History) write(m *memory) error {
 
 // fail ends all writing.
 func (h *History) fail(err error) error {
-	h.broken = fmt.Errorf("history: the disk failed, and nothing more is kept until a restart: %w", err)
+	h.broken = fmt.Errorf("history: %w: %w", ErrBroken, err)
+	h.dead.Store(true)
 	return h.broken
 }
 
@@ -428,7 +435,7 @@ func (h *History) Stats() Stats {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	out := Stats{
-		Records: uint64(h.pending.size + h.flying.size + h.kept.size), Damaged: uint64(len(h.bad)),
+		Records: uint64(h.pending.size + h.flying.size + h.kept.size), Damaged: uint64(len(h.bad)), Broken: h.dead.Load(),
 		Since: 1000 * int64(max(oldest, h.forgotten)), Full: h.forgotten > oldest,
 	}
 	if h.journal != nil {

@@ -270,3 +270,30 @@ func TestReadersAndAWriter(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A failed fsync ends all writing, which the figures say.
+func TestBrokenIsSaid(t *testing.T) {
+	failing := false
+	o := history.Options{Dir: t.TempDir(), Days: 90, MiB: 16}
+	o.OnStep(func(what string) error {
+		if failing {
+			return errors.New("input/output error")
+		}
+		return nil
+	})
+	h, err := history.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	failing = true
+	if err := h.Add([]history.Seen{{Indicator: notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}}}); err != nil || h.Stats().Broken {
+		t.Fatalf("before: %v", err)
+	}
+	for range 2 {
+		if err := h.Flush(); !errors.Is(err, history.ErrBroken) || !h.Stats().Broken {
+			t.Errorf("%v, %+v", err, h.Stats())
+		}
+		failing = false
+	}
+}

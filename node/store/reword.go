@@ -7,39 +7,66 @@ import (
 	"github.com/watchward/watchward/crypto/canon"
 )
 
-// RewordAlert gives the alert that is kept with a Dedup another text: what is counted
-// goes on after the alert was raised. Nothing else of it changes, and nobody is told
-// again. It reports false if there is none.
-func (s *Store) RewordAlert(ctx context.Context, dedup, text string) (found bool, err error) {
-	if len(text) > AlertTextMax {
-		return false, fmt.Errorf("alert is too large: at most %d bytes of text", AlertTextMax)
+// RewordMax is how many alerts RewordAlerts takes.
+const RewordMax = 256
+
+// A Reworded is another text for the alert that is kept with a Dedup.
+type Reworded struct{ Dedup, Text string }
+
+// RewordAlerts gives alerts other texts in one write: what is counted goes on after an
+// alert was raised. Nothing else of them changes, and nobody is told again. It returns how
+// many of them there are; the others are passed over. After an error nothing has changed.
+func (s *Store) RewordAlerts(ctx context.Context, all []Reworded) (found int, err error) {
+	if len(all) > RewordMax {
+		return 0, fmt.Errorf("reword %d alerts: at most %d at once", len(all), RewordMax)
 	}
-	err = s.do(ctx, 1, func(b *batch) error {
-		v, err := b.read(alertOnceKey(dedup))
-		if found = v != nil; err != nil || !found {
-			return err
+	for _, r := range all {
+		if len(r.Text) > AlertTextMax {
+			return 0, fmt.Errorf("alert is too large: at most %d bytes of text", AlertTextMax)
 		}
-		r := reader{b: v}
-		key := key8(tableAlert, r.uvarint())
-		if err := r.done("alert's number"); err != nil {
-			return err
+	}
+	if len(all) == 0 {
+		return 0, nil
+	}
+	err = s.do(ctx, len(all), func(b *batch) error {
+		found = 0
+		for _, r := range all {
+			here, err := b.reword(r)
+			if err != nil {
+				return err
+			}
+			if here {
+				found++
+			}
 		}
-		if v, err = b.read(key); err != nil || v == nil {
-			found = false
-			return err
-		}
-		var a Alert
-		if err := canon.Unmarshal(v, &a); err != nil {
-			return err
-		}
-		a.Text = text
-		if v, err = canon.Marshal(a); err != nil {
-			return err
-		}
-		return b.put(key, v)
+		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("reword alert: %w", err)
+		return 0, fmt.Errorf("reword alerts: %w", err)
 	}
 	return found, nil
+}
+
+func (b *batch) reword(to Reworded) (found bool, err error) {
+	v, err := b.read(alertOnceKey(to.Dedup))
+	if err != nil || v == nil {
+		return false, err
+	}
+	r := reader{b: v}
+	key := key8(tableAlert, r.uvarint())
+	if err := r.done("alert's number"); err != nil {
+		return false, err
+	}
+	if v, err = b.read(key); err != nil || v == nil {
+		return false, err
+	}
+	var a Alert
+	if err := canon.Unmarshal(v, &a); err != nil {
+		return false, err
+	}
+	a.Text = to.Text
+	if v, err = canon.Marshal(a); err != nil {
+		return false, err
+	}
+	return true, b.put(key, v)
 }

@@ -17,17 +17,17 @@ func TestRewordAlert(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if found, err := s.RewordAlert(t.Context(), "one", "5 lines"); err != nil || !found {
+	if found, err := s.RewordAlerts(t.Context(), []store.Reworded{{Dedup: "one", Text: "5 lines"}, {Dedup: "absent", Text: "5 lines"}, {Dedup: "two", Text: "others"}}); err != nil || found != 2 {
 		t.Fatalf("%v %v", found, err)
 	}
-	if found, err := s.RewordAlert(t.Context(), "absent", "5 lines"); err != nil || found {
-		t.Errorf("an alert that is not there: %v %v", found, err)
-	}
-	if _, err := s.RewordAlert(t.Context(), "one", strings.Repeat("x", store.AlertTextMax+1)); err == nil {
+	if _, err := s.RewordAlerts(t.Context(), []store.Reworded{{Dedup: "one", Text: "6 lines"}, {Dedup: "two", Text: strings.Repeat("x", store.AlertTextMax+1)}}); err == nil {
 		t.Error("a text that is too long was taken")
 	}
+	if _, err := s.RewordAlerts(t.Context(), make([]store.Reworded, store.RewordMax+1)); err == nil {
+		t.Error("more than there is room for was taken")
+	}
 	all, err := s.Alerts(0, 0, 10)
-	if err != nil || len(all) != 2 || all[1].Text != "5 lines" || all[1].ID != 1 || all[1].TLP != notice.TLPAmber || all[1].Time != start || all[0].Text != "other" {
+	if err != nil || len(all) != 2 || all[1].Text != "5 lines" || all[1].ID != 1 || all[1].TLP != notice.TLPAmber || all[1].Time != start || all[0].Text != "others" {
 		t.Errorf("%+v %v", all, err)
 	}
 	if added, err := s.Alert(t.Context(), store.Alert{Time: start, Kind: "hit", Severity: "warning", Text: "again", Dedup: "one"}); err != nil || added {

@@ -166,7 +166,7 @@ func fork(txn *badger.Txn, key, v []byte) (Fork, error) {
 // Limits of alerts.
 const (
 	AlertsMax    = 10_000 // kept; the oldest go
-	AlertTextMax = 4096   // bytes
+	AlertTextMax = 4096   // bytes, of the text and of the line
 	alertRefsMax = 64
 )
 
@@ -184,6 +184,9 @@ type Alert struct {
 	// is kept, another changes nothing.
 	Dedup string `cbor:"8,keyasint"`
 	About *About `cbor:"9,keyasint,omitempty"` // the value that it is about, if it is about one
+	// Line is of this house's own logs, printable. It may name who sits where: nobody sees
+	// it under a ceiling below AMBER+STRICT, whatever TLP says.
+	Line string `cbor:"10,keyasint,omitempty"`
 }
 
 // An About is a notice.Indicator as alerts have it. The field numbers are disk format.
@@ -194,7 +197,7 @@ type About struct {
 
 // Alert keeps an alert. It reports false if one with the same Dedup is here.
 func (s *Store) Alert(ctx context.Context, a Alert) (added bool, err error) {
-	if len(a.Text) > AlertTextMax || len(a.Refs) > alertRefsMax || len(a.Kind)+len(a.Severity)+len(a.Dedup) > AlertTextMax ||
+	if len(a.Text) > AlertTextMax || len(a.Line) > AlertTextMax || len(a.Refs) > alertRefsMax || len(a.Kind)+len(a.Severity)+len(a.Dedup) > AlertTextMax ||
 		a.About != nil && len(a.About.Value) > notice.ValueMax {
 		return false, fmt.Errorf("alert is too large: at most %d bytes of text and %d references", AlertTextMax, alertRefsMax)
 	}
@@ -290,6 +293,9 @@ func (s *Store) Alerts(before uint64, ceiling notice.TLP, limit int) ([]Alert, e
 			return nil, fmt.Errorf("alerts: %w", err)
 		}
 		if a.TLP == 0 || Visible(a.TLP, ceiling) { // an alert about the node itself has no marking
+			if !Visible(notice.TLPAmberStrict, ceiling) {
+				a.Line = ""
+			}
 			out = append(out, a)
 		}
 	}

@@ -116,6 +116,9 @@ func title(m alert.Message) string {
 func text(m alert.Message) string {
 	var b strings.Builder
 	b.WriteString(m.Text)
+	if m.Line != "" {
+		b.WriteString("\n" + alert.LineText(m.Line))
+	}
 	if m.Type == alert.TypeAcknowledged {
 		fmt.Fprintf(&b, "\nAcknowledged by %s.", m.By)
 	}

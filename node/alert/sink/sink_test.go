@@ -470,3 +470,16 @@ func TestCommand(t *testing.T) {
 		t.Errorf("%v after %v", err, time.Since(from))
 	}
 }
+
+// A line of the own logs that came this far is shown, cut where there is no room.
+func TestLine(t *testing.T) {
+	m := message
+	m.Line = "query[A] from 10.0.0.5"
+	const want = "The first line, for this house alone: query[A] from 10.0.0.5"
+	if got := sink.CEF(m, "1.0", 4096); !strings.HasSuffix(got, want) {
+		t.Errorf("%s", got)
+	}
+	if got := sink.CEF(message, "1.0", 4096); strings.Contains(got, "first line") {
+		t.Errorf("%s", got)
+	}
+}

@@ -154,7 +154,11 @@ func CEF(m alert.Message, version string, limit int) string {
 	if m.Count > 0 {
 		field("cnt", fmt.Sprint(m.Count))
 	}
-	return b.String() + "msg=" + cut(extension(m.Text), limit-b.Len()-len("msg="))
+	said := m.Text
+	if m.Line != "" {
+		said += " " + alert.LineText(m.Line)
+	}
+	return b.String() + "msg=" + cut(extension(said), limit-b.Len()-len("msg="))
 }
 
 // cut returns as much of an escaped value as fits.
