@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -61,9 +63,11 @@ path = "%s/none*.log"
 	for _, v := range []string{"after-long.example", "after-binary.example", "rotated.example"} {
 		l.awaitHit(t, v)
 	}
-	text := l.awaitHit(t, "invalid.example")
-	if !strings.Contains(text, `from \xff\xfe\u{1b}[2J\u{202e}`) || !notice.Printable(text) {
-		t.Errorf("the line is not escaped: %q", text)
+	l.awaitHit(t, "invalid.example")
+	hit := l.alerts(t, "hit")
+	i := slices.IndexFunc(hit, func(a api.AlertView) bool { return a.About.Value == "invalid.example" })
+	if line := hit[i].Line; !strings.Contains(line, `from \xff\xfe\u{1b}[2J\u{202e}`) || !notice.Printable(line) {
+		t.Errorf("the line is not escaped: %q", line)
 	}
 	for log, want := range map[string]string{"pipe": "it is no regular file", "device": "it is no regular file", "absent": "there is no file", "pattern": "no file is like"} {
 		eventually(t, log+" is said to be no log", func() bool {
