@@ -3,6 +3,7 @@
 package fault_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -213,6 +214,16 @@ func TestFullDisk(t *testing.T) {
 	})
 	full := filepath.Join(disk.Dir, "n")
 	d, n := hospitals(t, 2, nil, map[int]string{1: full})
+	must(t, n[1].Stop())
+	path := filepath.Join(full, "config.toml")
+	config, err := os.ReadFile(path)
+	must(t, err)
+	config = bytes.Replace(config, []byte("#min_members = 0"), []byte("min_members = 1"), 1)
+	must(t, os.WriteFile(path, append(config, "\n[[feeds.list]]\nname = \"names\"\nformat = \"plain\"\ntypes = [\"domain\"]\n"...), 0o600))
+	must(t, n[1].Start(t.Context()))
+	token, err := os.ReadFile(filepath.Join(full, "token"))
+	must(t, err)
+	feed := "/feeds/" + strings.TrimSpace(string(token)) + "/names"
 	say(t, d, n[1], fault.Options{}, "before.example")
 	await(t, wordMax, n[0], "before.example")
 	for _, free := range []int64{room, 0} {
@@ -226,6 +237,9 @@ func TestFullDisk(t *testing.T) {
 		elsewhere := fmt.Sprintf("elsewhere-%d.example", free)
 		say(t, d, n[0], fault.Options{Urgent: true}, elsewhere)
 		must(t, fault.Knows(t.Context(), n[1], "before.example"))
+		if status, text, err := n[1].Get(t.Context(), feed); err != nil || status != http.StatusOK || !strings.Contains(text, "before.example\n") {
+			t.Errorf("the feed with a full disk: %d %q %v", status, text, err)
+		}
 		if status, text, err := n[1].Get(t.Context(), "/readyz"); err != nil || status != http.StatusOK {
 			t.Errorf("ready with a full disk: %d %s %v", status, text, err)
 		}
