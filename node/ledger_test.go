@@ -360,8 +360,8 @@ func TestLedgerOutlivesItsVoters(t *testing.T) {
 		k.proves(t, h.receipt(t, id))
 	}
 	once(t, next.entries(t, 1))
-	eventually(t, "the leader names who is silent", func() bool {
-		all := strings.Join(next.ledger(t).Warnings, "\n")
+	eventually(t, "the leader names who is silent", func() bool { // whoever leads: on a busy machine they change
+		all := strings.Join(k.leader(t).ledger(t).Warnings, "\n")
 		return strings.Count(all, "does not answer") == 1 && strings.Contains(all, silent+" does not answer since ") && strings.Contains(all, "one more and the ledger stops")
 	})
 	if v := h.ledger(t); len(v.Warnings) > 0 || slices.ContainsFunc(v.Voters, func(o api.LedgerVoter) bool { return o.Healthy != nil || o.Lag != nil }) {

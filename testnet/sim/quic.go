@@ -26,8 +26,8 @@ type packets struct {
 	fabric *Fabric
 	net    *simnet.Simnet
 
-	mu    sync.Mutex
-	ports int // of spokes, so that a new socket is another one
+	mu    sync.Mutex // held while simnet makes an endpoint too, which it does one at a time
+	ports int        // of spokes, so that a new socket is another one
 }
 
 func newPackets(f *Fabric) *packets {
@@ -61,11 +61,11 @@ func (p *packets) transport(node int) []libp2p.Option {
 	line := simnet.LinkSettings{BitsPerSecond: lineBits}
 	open := func(_ string, at *net.UDPAddr) (net.PacketConn, error) {
 		here := &net.UDPAddr{IP: ip, Port: at.Port}
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if here.Port == 0 {
-			p.mu.Lock()
 			p.ports++
 			here.Port = p.ports
-			p.mu.Unlock()
 		}
 		return p.net.NewEndpoint(here, simnet.NodeBiDiLinkSettings{Downlink: line, Uplink: line}), nil
 	}
