@@ -108,3 +108,20 @@ func TestLinesGoWhereTheyAreAskedFor(t *testing.T) {
 		t.Errorf("the line is %v", got)
 	}
 }
+
+// A hit of what others said has their marking, also where it is a supplier; that something
+// is denied here is for this house.
+func TestHitsAreMarkedAsWhatMakesThem(t *testing.T) {
+	l := newLogged(t, oneLog+"\n[never_block]\nsuppliers = [\"vendor.example\"]\n")
+	l.reports(t, nil, "vendor.example", "")
+	l.start(t, nil)
+	l.decides(t, deny("denied.example"))
+	l.write(t, "dns.log", query("vendor.example")+query("denied.example"))
+	l.awaitHit(t, "vendor.example")
+	l.awaitHit(t, "denied.example")
+	for _, a := range l.alerts(t, "hit") {
+		if want := map[string]string{"vendor.example": "AMBER", "denied.example": "AMBER+STRICT"}[a.About.Value]; a.TLP != want {
+			t.Errorf("%s is %s, want %s", a.About.Value, a.TLP, want)
+		}
+	}
+}

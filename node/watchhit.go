@@ -232,7 +232,8 @@ func (h *hits) weigh(i notice.Indicator) (*judgement, error) {
 			j.tlp = notice.Stricter(j.tlp, w.TLP.House())
 		}
 	}
-	if v.Said < verdict.Detect { // only this house makes it a hit
+	denied := slices.ContainsFunc(v.Reasons, func(r verdict.Reason) bool { return r.Cause == verdict.CauseDenied })
+	if denied && v.Said < verdict.Detect { // only this house makes it a hit
 		j.tlp = notice.Stricter(j.tlp, notice.TLPAmberStrict)
 	}
 	return j, nil
