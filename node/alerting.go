@@ -109,6 +109,9 @@ func (n *Node) openSink(s config.AlertSink) (sink.Sink, error) {
 		}
 		return lab.Sink(s.Name), nil
 	}
+	for _, path := range []*string{&s.URLFile, &s.SecretFile, &s.CAFile} {
+		*path = n.inDir(*path)
+	}
 	return sink.New(s, sink.Options{Version: n.o.Version})
 }
 

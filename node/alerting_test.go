@@ -396,3 +396,19 @@ func TestFullQueueTellsTheNext(t *testing.T) {
 		}
 	})
 }
+
+// What a sink's files are called starts at the node's directory.
+func TestSinkFilesAreTheNodes(t *testing.T) {
+	h := newHook(t)
+	b := telling(t, fmt.Sprintf("[[alerts.sinks]]\nname = \"hook\"\ntype = \"webhook\"\nurl = %q\nsecret_file = \"hook.key\"\nprivate = true\n", h.URL))
+	if err := os.WriteFile(filepath.Join(b.dir, "hook.key"), []byte(hookKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.open(t)
+	b.start(t, nil)
+	b.Raise(store.Alert{Kind: "hit", Severity: "warning", TLP: notice.TLPGreen, Text: "x", Dedup: "1"})
+	eventually(t, "the webhook was called", func() bool { return len(h.texts()) == 1 })
+	if !h.signed[0] {
+		t.Error("it is not signed")
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,10 +43,7 @@ type policies struct {
 func (n *Node) openPolicies() error {
 	p := &policies{n: n, decided: map[notice.Indicator]store.Policy{}}
 	n.policies = p
-	if dir := n.o.Settings.Warninglists.Dir; dir != "" {
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(n.o.Dir, dir)
-		}
+	if dir := n.inDir(n.o.Settings.Warninglists.Dir); dir != "" {
 		p.lists = listsDir{path: dir, log: n.log}
 		p.lists.refresh()
 	}

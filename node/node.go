@@ -324,16 +324,22 @@ func (n *Node) endpoint() error {
 	return client.WriteEndpoint(n.o.Dir, e)
 }
 
+// inDir returns a path of the configuration, which starts at the node's directory if it
+// is relative; "" stays so.
+func (n *Node) inDir(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(n.o.Dir, path)
+}
+
 // socketPathMax is the longest path of a Unix socket that every system takes.
 const socketPathMax = 100
 
 // socket returns the path of the Unix socket, "" if there is none. A directory
 // too deep for one does without: the API has its TCP address.
 func (n *Node) socket() string {
-	s := n.o.Settings.API.Socket
-	if s != "" && !filepath.IsAbs(s) {
-		s = filepath.Join(n.o.Dir, s)
-	}
+	s := n.inDir(n.o.Settings.API.Socket)
 	if len(s) > socketPathMax && n.o.Settings.API.Listen != "" {
 		return ""
 	}

@@ -313,12 +313,7 @@ func (w *watch) openListener() (*syslog.Listener, error) {
 }
 
 func (w *watch) certificates(s config.Syslog) (*tls.Config, error) {
-	in := func(path string) string {
-		if filepath.IsAbs(path) {
-			return path
-		}
-		return filepath.Join(w.n.o.Dir, path)
-	}
+	in := w.n.inDir
 	if _, err := tls.LoadX509KeyPair(in(s.TLSCert), in(s.TLSKey)); err != nil {
 		return nil, fmt.Errorf("syslog.tls_cert: %w", err)
 	}

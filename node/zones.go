@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,11 +54,7 @@ type zone struct {
 func openZones(f *feeds) (*zones, error) {
 	conf := f.n.o.Settings.Feeds
 	z := &zones{f: f, byZone: map[string]*zone{}, places: make(chan struct{}, zoneTransfers)}
-	if conf.TSIGFile != "" {
-		path := conf.TSIGFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(f.n.o.Dir, path)
-		}
+	if path := f.n.inDir(conf.TSIGFile); path != "" {
 		var err error
 		if z.keys, err = readTSIG(path); err != nil {
 			return nil, err

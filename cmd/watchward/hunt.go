@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +67,15 @@ func (h *hunt) collect(ctx context.Context, args []string, stdin io.Reader) erro
 	i := importer{json: h.json, out: h.out, errOut: h.errOut, reach: map[string]int{}, several: len(args) > 1, all: true, sink: h.sink}
 	i.say.dryRun, i.say.allowSpecial = true, true
 	for _, arg := range args {
-		if info, err := os.Stat(arg); arg != "-" && (err != nil || info.IsDir()) {
+		info, err := os.Stat(arg)
+		switch {
+		case arg == "-":
+		case err == nil && info.IsDir():
+			return fmt.Errorf("%s is a directory: name the files in it", plain(arg))
+		case err != nil:
+			if fileLike(arg) {
+				fmt.Fprintf(h.errOut, "%s: there is no such file, so it is hunted for as a value\n", plain(arg))
+			}
 			h.add(arg)
 			continue
 		}
@@ -83,6 +94,15 @@ func (h *hunt) collect(ctx context.Context, args []string, stdin io.Reader) erro
 		fmt.Fprintf(h.errOut, "… and %d more\n", more)
 	}
 	return nil
+}
+
+// fileLike reports whether whoever wrote an argument may have meant a file.
+func fileLike(arg string) bool {
+	if strings.Contains(arg, "://") {
+		return false
+	}
+	ext := strings.ToLower(filepath.Ext(arg))
+	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".") || strings.Contains(arg, `\`) || slices.Contains([]string{".eml", ".mbox", ".txt", ".csv", ".json", ".gz", ".log", ".pdf"}, ext)
 }
 
 // sink takes the values of a file that was read.
@@ -137,7 +157,7 @@ func (h *hunt) run(ctx context.Context) (all bool, err error) {
 		return false, err
 	}
 	if !all {
-		fmt.Fprintf(h.errOut, "The history goes back to %s.\n", stamp(found.Since).UTC().Format(time.DateOnly))
+		fmt.Fprintf(h.errOut, "The history has what this node read of its logs, from %s on at the earliest. Older logs: watchward scan FILE…\n", stamp(found.Since).UTC().Format(time.DateOnly))
 	}
 	return all, nil
 }
