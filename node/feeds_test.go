@@ -325,6 +325,9 @@ func TestWithdrawnWordsWaitForNobody(t *testing.T) {
 		}
 	}
 	b.start(t, nil)
+	for k := range 2 { // of which something is still said then, which blocks nothing
+		b.submit(t, here, api.Submission{Kind: "indicator", Value: fmt.Sprintf("evil%d.example", k), TLP: "AMBER", Origin: &api.Origin{Source: "list"}})
+	}
 	eventually(t, "all are in it", func() bool { _, body := b.feed(t, "fw"); return strings.Count(body, "\n") == 5 })
 	b.stop(t)
 	b.open(t) // its feeds are not looked after
