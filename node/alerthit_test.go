@@ -60,15 +60,17 @@ do = "send"
 	l.write(t, "second.log", query("b.evil.example"))
 	eventually(t, "the second log hits it too", func() bool { return len(l.alerts(t, "hit")) == 4 })
 	l.Raise(store.Alert{Kind: "seen-here", Severity: "warning", TLP: notice.TLPAmber, Text: "evil.example was here", Refs: []crypto.ItemID{evil}, Dedup: "seen"})
+	// A word may speak of something else than the line.
+	l.Raise(store.Alert{Kind: "hit", Severity: "warning", TLP: notice.TLPAmber, Text: "about.example", Refs: []crypto.ItemID{evil}, About: &store.About{Type: notice.TypeDomain, Value: "about.example"}, Dedup: "about"})
 	l.write(t, "dns.log", query("last.example"))
-	eventually(t, "the last is told", func() bool { return len(h.texts()) >= 3 })
+	eventually(t, "the last is told", func() bool { return len(h.texts()) >= 4 })
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var got []string
 	for _, m := range h.got {
 		got = append(got, strings.Join([]string{m["type"].(string), m["kind"].(string), m["value_type"].(string), m["value"].(string)}, " "))
 	}
-	if want := []string{"page hit domain evil.example", "send hit domain family.example", "page hit domain last.example"}; !slices.Equal(got, want) {
+	if want := []string{"page hit domain evil.example", "send hit domain family.example", "page hit domain about.example", "page hit domain last.example"}; !slices.Equal(got, want) {
 		t.Errorf("told: %q, want %q", got, want)
 	}
 	if refs := h.got[0]["refs"].([]any); len(refs) != 1 || refs[0] != evil.String() {

@@ -412,3 +412,17 @@ func TestSinkFilesAreTheNodes(t *testing.T) {
 		t.Error("it is not signed")
 	}
 }
+
+// An alert that a rule makes is durable before what it is made of counts as decided.
+func TestWhatARuleMakesComesFirst(t *testing.T) {
+	b := telling(t, "")
+	b.open(t)
+	made := alert.Raised{Kind: "rule-limit", Severity: "warning", Text: strings.Repeat("x", store.AlertTextMax+1), TLP: notice.TLPGreen}
+	if at, err := b.StepAlerting(made, 7); err == nil || at == 7 {
+		t.Errorf("an alert that was not made is decided: up to %d, %v", at, err)
+	}
+	made.Text = "more than 10"
+	if at, err := b.StepAlerting(made, 7); err != nil || at != 7 || len(b.alerts(t, made.Kind)) != 1 {
+		t.Errorf("decided up to %d, %v", at, err)
+	}
+}

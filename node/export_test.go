@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/logs"
@@ -213,4 +215,13 @@ func (n *Node) StartTelling() {
 	}
 	n.wait.Go(n.picture.run)
 	n.startAlerting()
+}
+
+// StepAlerting takes a step in which a rule makes an alert, and returns up to which
+// alert is decided now.
+func (n *Node) StepAlerting(made alert.Raised, at uint64) (uint64, error) {
+	decide := func(*alert.Engine) alert.Changes { return alert.Changes{Raise: []alert.Raised{made}} }
+	failed := n.alerting.step(decide, map[string]uint64{alertsCursor: at + 1})
+	now, err := n.store.Cursor(alertsCursor)
+	return now - 1, errors.Join(failed, err)
 }

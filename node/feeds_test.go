@@ -325,6 +325,9 @@ func TestWithdrawnWordsWaitForNobody(t *testing.T) {
 		}
 	}
 	b.start(t, nil)
+	for k := range 2 { // of which something is still said then, which blocks nothing
+		b.submit(t, here, api.Submission{Kind: "indicator", Value: fmt.Sprintf("evil%d.example", k), TLP: "AMBER", Origin: &api.Origin{Source: "list"}})
+	}
 	eventually(t, "all are in it", func() bool { _, body := b.feed(t, "fw"); return strings.Count(body, "\n") == 5 })
 	b.stop(t)
 	b.open(t) // its feeds are not looked after
@@ -365,23 +368,25 @@ func TestOneDiffAtATime(t *testing.T) {
 	h := feeding(t)
 	h.submit(t, here, api.Submission{Value: "evil.example", TLP: "AMBER"}, api.Submission{Value: "worse.example", TLP: "AMBER"})
 	eventually(t, "both are in it", func() bool { _, body := h.feed(t, "fw"); return strings.Count(body, "\n") == 2 })
-	diff := func(q api.FeedDiffRequest) (api.FeedDiff, error) {
-		d, _, err := h.Feeds().DiffFeed(t.Context(), "fw", q)
+	diff := func(name string, q api.FeedDiffRequest) (api.FeedDiff, error) {
+		d, _, err := h.Feeds().DiffFeed(t.Context(), name, q)
 		return d, err
 	}
 	done := h.Diffing()
 	var unavailable *api.Unavailable
-	if _, err := diff(api.FeedDiffRequest{}); !errors.As(err, &unavailable) {
+	if _, err := diff("fw", api.FeedDiffRequest{}); !errors.As(err, &unavailable) {
 		t.Errorf("beside another: %v", err)
 	}
 	done()
 	// What is allowed here is somebody's word already: half of the list waits for nothing.
-	if d, err := diff(api.FeedDiffRequest{Allow: []string{"evil.example"}}); err != nil || d.Removed != 1 || d.Waits {
+	if d, err := diff("fw", api.FeedDiffRequest{Allow: []string{"evil.example"}}); err != nil || d.Removed != 1 || d.Waits {
 		t.Errorf("%+v: %v", d, err)
 	}
 	less := strings.Replace(feedsConfig, "min_members = 1", "min_members = 2", 1)
-	if d, err := diff(api.FeedDiffRequest{Config: strings.Split(less, "\n")}); err != nil || d.Removed != 2 || !d.Waits {
-		t.Errorf("%+v: %v", d, err)
+	for _, name := range []string{"fw", "dns"} { // a zone may be empty: only how many leave counts
+		if d, err := diff(name, api.FeedDiffRequest{Config: strings.Split(less, "\n")}); err != nil || d.Removed != 2 || !d.Waits {
+			t.Errorf("%s: %+v: %v", name, d, err)
+		}
 	}
 }
 

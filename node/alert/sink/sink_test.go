@@ -202,6 +202,11 @@ func TestBodies(t *testing.T) {
 	if text, _ := chat["text"].(string); strings.Contains(text, "<!channel>") || !strings.Contains(text, "&lt;!channel&gt;") || !strings.Contains(text, "watchward alerts ack 17") || !strings.HasPrefix(text, "St Anna: HIT\n") || strings.Contains(text, "evil.example") || !strings.Contains(text, "evil[.]example") {
 		t.Errorf("%q", text)
 	}
+	url := message
+	url.Text, url.Value, url.Valued = "http://evil.example/x, see https://other.example/y", "http://evil.example/x", "url"
+	if err := open(t, config.AlertSink{Type: "chat", URLFile: file(t, server.URL+"/services/x"), Private: true}, sink.Options{}).Send(t.Context(), url); err != nil || !strings.Contains(body, "hxxp://evil[.]example/x, see hxxps://other.example/y") {
+		t.Errorf("%s %v", body, err)
+	}
 	if err := send(t, open(t, config.AlertSink{Type: "alertmanager", URL: server.URL + "/am/", Private: true, SecretFile: file(t, "tok")}, sink.Options{})); err != nil {
 		t.Fatal(err)
 	}
