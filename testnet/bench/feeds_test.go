@@ -60,11 +60,7 @@ func BenchmarkFeeds(b *testing.B) {
 		f.url = h.APIURL() + "/feeds/names"
 		f.await(b, h, indicators+round*feedChanges)
 		b.ReportMetric(time.Since(start).Seconds(), "start-s")
-		eventually(b, "all is in the picture", 100*time.Millisecond, func() bool { // it reads for a while beside
-			v, err := h.Situation(b.Context(), 0, 0)
-			return err == nil && !v.Reading
-		})
-		runtime.GC()
+		settled(b, h)
 		var unchanged, small []time.Duration
 		for range feedFetches {
 			unchanged = append(unchanged, f.fetch(b, f.url, http.StatusNotModified))
@@ -93,6 +89,17 @@ func BenchmarkFeeds(b *testing.B) {
 		h.stop(b)
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// settled returns when a node has read all that it goes through after a start, beside its
+// other work.
+func settled(b *testing.B, h *hospital) {
+	b.Helper()
+	eventually(b, "all is in the picture", 100*time.Millisecond, func() bool {
+		v, err := h.Situation(b.Context(), 0, 0)
+		return err == nil && !v.Reading
+	})
+	runtime.GC()
 }
 
 // A fetcher asks as a firewall does: with the tag of what it has.

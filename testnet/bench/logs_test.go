@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,7 +94,7 @@ func BenchmarkLogs(b *testing.B) {
 	defer p.http.CloseIdleConnections()
 	grep := newGrep(b, indicators)
 	random := rand.New(rand.NewPCG(1, 2))
-	runtime.GC()
+	settled(b, h)
 	for b.Loop() {
 		made := filepath.Join(logs, "made")
 		f, err := os.Create(made)
