@@ -119,22 +119,31 @@ func MountDisk(bytes int64) (*Disk, error) {
 	return &Disk{Dir: dir}, nil
 }
 
+// fillTries bounds how often Fill begins again: others write to the disk meanwhile.
+const fillTries = 100
+
 // Fill writes a file until so many bytes are free, and returns its path.
 func (d *Disk) Fill(free int64) (string, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(d.Dir, &s); err != nil {
-		return "", fmt.Errorf("fill disk: %w", err)
-	}
 	path := filepath.Join(d.Dir, "ballast")
 	f, err := os.Create(path)
 	if err != nil {
 		return "", fmt.Errorf("fill disk: %w", err)
 	}
 	defer f.Close()
-	if size := int64(s.Bavail)*s.Bsize - free; size > 0 {
-		if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+	err = unix.ENOSPC
+	for try := 0; errors.Is(err, unix.ENOSPC) && try < fillTries; try++ {
+		var s unix.Statfs_t
+		if err := unix.Statfs(d.Dir, &s); err != nil {
 			return "", fmt.Errorf("fill disk: %w", err)
 		}
+		size := int64(s.Bavail)*s.Bsize - free
+		if size <= 0 {
+			return path, nil
+		}
+		err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	}
+	if err != nil {
+		return "", fmt.Errorf("fill disk: %w", err)
 	}
 	return path, nil
 }
