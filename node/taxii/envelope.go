@@ -55,7 +55,7 @@ func readEnvelope(r io.Reader, version string) ([]item, *Error) {
 	}
 	switch {
 	case err != nil:
-		return nil, envelopeError(err, d.InputOffset())
+		return nil, envelopeError(err)
 	case len(items) == 0:
 		return nil, refusal(http.StatusUnprocessableEntity, "no-objects", "Nothing to add", `the envelope has no objects: send {"objects":[…]}`)
 	}
@@ -69,7 +69,7 @@ func eachMember(d *json.Decoder, member func(key string) error) error {
 		return err
 	}
 	if open != json.Delim('{') {
-		return errors.New("expected an object {…}")
+		return errors.New("it is not an object {…}")
 	}
 	for d.More() {
 		key, err := d.Token()
@@ -98,7 +98,7 @@ func readObjects(d *json.Decoder, version string) (items []item, err error) {
 		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("in objects[%d]: %w", len(items), err)
 		}
 		it := inspect(raw, version)
 		if it.ID == "" {
@@ -111,7 +111,7 @@ func readObjects(d *json.Decoder, version string) (items []item, err error) {
 }
 
 // envelopeError says what stopped the reading.
-func envelopeError(err error, offset int64) *Error {
+func envelopeError(err error) *Error {
 	var own *Error
 	var over *http.MaxBytesError
 	switch {
@@ -119,10 +119,8 @@ func envelopeError(err error, offset int64) *Error {
 		return own
 	case errors.As(err, &over):
 		return bodyTooLarge(over.Limit)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return badRequest("bad-envelope", fmt.Sprintf("the envelope ends in the middle, after %d bytes: send it whole", offset))
 	}
-	return badRequest("bad-envelope", fmt.Sprintf("the envelope is broken after %d bytes: %s", offset, shorten(err.Error())))
+	return badRequest("bad-envelope", "the envelope is cut off or no JSON: "+shorten(err.Error()))
 }
 
 func bodyTooLarge(limit int64) *Error {
