@@ -1,6 +1,7 @@
 package taxii
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func inspect(raw []byte, version string) item {
 // common reads the common properties that TAXII needs, and returns what is wrong with
 // them. A key that comes twice is refused: two programs would read two objects.
 func (it *item) common() (bad string) {
-	d := json.NewDecoder(strings.NewReader(string(it.JSON)))
+	d := json.NewDecoder(bytes.NewReader(it.JSON))
 	texts := map[string]string{}
 	seen := map[string]bool{}
 	err := eachMember(d, func(key string) error {
