@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -353,10 +352,4 @@ func decode[T any](t tb, w *httptest.ResponseRecorder, status int) (v T) {
 		t.Fatalf("%v\n%s", err, w.Body)
 	}
 	return v
-}
-
-func sorted(s []string) []string {
-	s = slices.Clone(s)
-	sort.Strings(s)
-	return s
 }

@@ -644,3 +644,46 @@ func TestMedallionData(t *testing.T) {
 	refused(t, ask(server, "GET", "/taxii2/region/collections/64993447-4d7e-4f70-b94d-d7f33742ee63/objects/", ""), 403, "no-read")
 	refused(t, ask(server, "POST", "/taxii2/region/collections/52892447-4d7e-4f70-b94d-d7f22742ff63/objects/", `{"objects":[1]}`, "As", "admin"), 403, "no-write")
 }
+
+// A waiter is a Shelf whose Add begins, and ends when it is told to.
+type waiter struct {
+	taker
+	began, end chan struct{}
+}
+
+func (w waiter) Add(ctx context.Context, who taxii.Caller, collection string, offers []taxii.Offer) ([]taxii.Outcome, error) {
+	w.began <- struct{}{}
+	<-w.end
+	return w.taker.Add(ctx, who, collection, offers)
+}
+
+// TestEnvelopesWait: only a few are in memory at once; one whose time is over while it
+// waits is told to come again.
+func TestEnvelopesWait(t *testing.T) {
+	w := waiter{began: make(chan struct{}), end: make(chan struct{})}
+	server := newServer(t, w, nil)
+	body := `{"objects":[` + object(1, "2025-12-01T00:00:00Z", "GREEN") + `]}`
+	codes := make(chan int)
+	for range taxii.PostsMax {
+		go func() { codes <- ask(server, "POST", inboxPath, body).Code }()
+		<-w.began
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, "POST", inboxPath, strings.NewReader(body))
+	r.Header.Set("Content-Type", taxii.MediaType)
+	r.SetBasicAuth("reporter", "secret")
+	late := httptest.NewRecorder()
+	server.ServeHTTP(late, r)
+	refused(t, late, 503, "busy")
+	close(w.end)
+	for range taxii.PostsMax {
+		if code := <-codes; code != 202 {
+			t.Error(code)
+		}
+	}
+	go func() { <-w.began }()
+	if w := ask(server, "POST", inboxPath, body); w.Code != 202 {
+		t.Errorf("%d after the others", w.Code)
+	}
+}
