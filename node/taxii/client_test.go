@@ -57,7 +57,7 @@ func TestForeignClient(t *testing.T) {
 		"status again":   `true`,
 		"too large":      `[413,"413"]`,
 		"one deleted":    `["2025-12-02T00:00:00.000Z"]`,
-		"all deleted":    `["indicator--00000008-1111-4111-8111-111111111111"]`,
+		"all deleted":    `["indicator--00000008-1111-4111-8111-111111111111","indicator--00000009-1111-4111-8111-111111111111","indicator--00000009-1111-4111-8111-111111111111"]`,
 	} {
 		var got any
 		if err := json.Unmarshal(told[key], &got); err != nil {

@@ -264,7 +264,8 @@ func stocked(t testing.TB) *shelf {
 		object(1, "2025-12-03T00:00:00.500Z", "AMBER"),
 		`{"type":"sighting","spec_version":"2.1","id":"sighting--00000001-3333-4333-8333-333333333333","created":"2025-12-04T00:00:00.000Z","modified":"2025-12-04T00:00:00.000Z","sighting_of_ref":"indicator--00000001-1111-4111-8111-111111111111"}`,
 	)
-	fill(t, desk, object(7, "2025-12-01T00:00:00.000Z", "CLEAR"), object(7, "2025-12-02T00:00:00.000Z", "CLEAR"), object(8, "2025-12-01T00:00:00.000Z", "CLEAR"))
+	fill(t, desk, object(7, "2025-12-01T00:00:00.000Z", "CLEAR"), object(7, "2025-12-02T00:00:00.000Z", "CLEAR"), object(8, "2025-12-01T00:00:00.000Z", "CLEAR"),
+		object(9, "2025-12-01T00:00:00.000Z", "CLEAR"), object(9, "2025-12-02T00:00:00.000Z", "CLEAR"))
 	return s
 }
 

@@ -363,6 +363,11 @@ func enter(ctx context.Context, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true
+	default:
+	}
+	select {
+	case places <- struct{}{}:
+		return true
 	case <-ctx.Done():
 		return false
 	}

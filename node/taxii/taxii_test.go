@@ -323,8 +323,9 @@ func TestBrokenShelves(t *testing.T) {
 		r.SetBasicAuth("amber", "secret")
 		w := httptest.NewRecorder()
 		newServer(t, stocked(t), nil).ServeHTTP(w, r)
-		if w.Code != 503 || w.Header().Get("Retry-After") == "" {
-			t.Errorf("%d %v", w.Code, w.Header())
+		refused(t, w, 503, "too-slow")
+		if w.Header().Get("Retry-After") == "" {
+			t.Errorf("%v", w.Header())
 		}
 	})
 }
@@ -360,6 +361,7 @@ func TestOneBadOfAThousand(t *testing.T) {
 			for i := range 1000 {
 				objects = append(objects, object(i, "2025-12-01T00:00:00.000Z", "GREEN"))
 			}
+			objects[400] = strings.Replace(objects[400], `"pattern":`, `"name":"`+strings.Repeat(`\"[{`, 80)+`","pattern":`, 1) // not deep
 			objects[500] = c.bad
 			w := ask(server, "POST", inboxPath, `{"objects":[`+strings.Join(objects, ",")+`]}`, "As", "reporter")
 			got := decode[statusBody](t, w, 202)
@@ -405,7 +407,11 @@ func TestTooLargePost(t *testing.T) {
 		if err != nil || answer.StatusCode != 413 || !strings.Contains(string(text), `"http_status":"413"`) || !strings.Contains(string(text), "10485760") {
 			t.Errorf("%d %s %v", answer.StatusCode, text, err)
 		}
-		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+		limit := uint64(64 << 20)
+		if length > 0 { // nothing of it need be read
+			limit = 8 << 20
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > limit {
 			t.Errorf("%d bytes were allocated for a body of %d", got, size)
 		}
 	}
