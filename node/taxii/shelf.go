@@ -16,6 +16,10 @@ import (
 // Everything it says is for one caller: what the caller may not see, by the ceiling of
 // the token, must make no difference to any answer, counts and versions included.
 //
+// What was given under an added stamp stays as it is. A change, a revocation among them, is
+// another version under a stamp of its own, for clients that poll see nothing else. An
+// object may leave (deleted, expired, hidden); its stamp is never given again.
+//
 // An error that is an *Error goes to the client as it is. Any other is logged, and the
 // client gets 500 and no details. Once ctx is done a Shelf returns soon, with any error.
 type Shelf interface {
@@ -23,20 +27,21 @@ type Shelf interface {
 	// an order that stays. It is asked with every request and answers from memory.
 	Collections(ctx context.Context, who Caller) ([]Collection, error)
 
-	// Objects gives the objects of a collection that q takes (see Query.Match), in
-	// ascending order of Added, each stamp greater than q.After and than the one before.
-	// The server goes through it once for a page and stops when the page is full, so it
-	// must cost what is looked at, never what the collection holds. Nothing may be locked
-	// while an object is with the server. An object added while this runs may be left out
-	// only if its stamp is greater than that of all that were given: so a stamp is drawn
-	// and made visible in one step. The first error ends the sequence.
+	// Objects gives the objects of a collection that the caller may read and that q takes
+	// (see Query.Match), in ascending order of Added, each stamp greater than q.After and
+	// than the one before. The server goes through it once for a page and stops when the
+	// page is full, so it must cost what is looked at, never what the collection holds.
+	// Nothing may be locked while an object is with the server. An object added while this
+	// runs may be left out only if its stamp is greater than all that were given: so a
+	// stamp is drawn and made visible in one step. The first error ends the sequence. q is
+	// only read.
 	Objects(ctx context.Context, who Caller, collection string, q *Query) iter.Seq2[Object, error]
 
 	// Add takes objects into a collection that the caller may write, and says of each, in
 	// the same order, what became of it: taken only once it is durable. One that is there
 	// already, in the same version, is taken. It judges each alone; an error is for what
 	// stops all of them, and then the client sends all again, so what was taken before
-	// it must do no harm. The JSON is the caller's again when Add returns.
+	// it must do no harm. The JSON may be kept, but not changed.
 	Add(ctx context.Context, who Caller, collection string, offers []Offer) ([]Outcome, error)
 
 	// Delete takes the versions of an object out of a collection whose CanDelete is true,
@@ -174,4 +179,4 @@ func (s *Stamps) Next(now time.Time) int64 {
 // as text are right too.
 const stampLayout = "2006-01-02T15:04:05.000000Z"
 
-func stampText(µs int64) string { return time.UnixMicro(µs).UTC().Format(stampLayout) }
+func stampText(micros int64) string { return time.UnixMicro(micros).UTC().Format(stampLayout) }

@@ -63,7 +63,8 @@ type Root struct {
 var rootName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // A Server answers TAXII requests. It is safe for concurrent use, and holds nothing but
-// the statuses of the last day, see statuses.
+// the statuses of the last day, see statuses. The HTTP server around it bounds the time of
+// reading, writing and (by the request's context) of the Shelf.
 type Server struct {
 	c        Config
 	statuses *statuses
@@ -139,7 +140,19 @@ func (x *exchange) refuse(e *Error) {
 		return
 	}
 	_ = http.NewResponseController(x.w).Flush()
-	_, _ = io.Copy(io.Discard, http.MaxBytesReader(x.w, x.r.Body, drainBytesMax))
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(innermost(x.w), x.r.Body, drainBytesMax))
+}
+
+// innermost returns net/http's own writer. MaxBytesReader tells no other that there is
+// more than the bound, and only then is the connection left open for a moment.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
 }
 
 // serve finds out who asks, what for, and whether the answer's type is taken.
@@ -416,7 +429,7 @@ func (x *exchange) post(collection string) error {
 	}
 	defer func() { <-x.posts }()
 	now := x.c.Now()
-	items, refused := readEnvelope(http.MaxBytesReader(x.w, x.r.Body, x.c.PostBytesMax), stampText(now.UnixMicro()))
+	items, refused := readEnvelope(http.MaxBytesReader(innermost(x.w), x.r.Body, x.c.PostBytesMax), stampText(now.UnixMicro()))
 	if refused != nil {
 		return refused
 	}
