@@ -59,6 +59,8 @@ var laws = []law{
 	{"node/verdict/...", module + "mesh", "verdicts are pure: words go in"},
 	{"node/verdict/...", "net/http", "verdicts are pure: words go in"},
 	{"node/verdict/...", "os", "warninglists are read from the directory that is given"},
+	{"node/taxii/...", module + "node/store", "it speaks the protocol; what there is, package node says"},
+	{"node/taxii/...", module + "mesh", "it speaks the protocol; what there is, package node says"},
 	{"node/feed", module + "node/store", "lists are pure: words go in"},
 	{"node/feed", module + "mesh", "a list is served; it does not know by whom"},
 	{"node/feed", "net/http", "a list is served; it does not know by whom"},

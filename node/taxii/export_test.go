@@ -1,0 +1,4 @@
+package taxii
+
+// PostsMax is postsMax.
+const PostsMax = postsMax
