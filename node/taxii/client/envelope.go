@@ -30,7 +30,7 @@ type envelope struct {
 	objects  []json.RawMessage
 	refused  []Refused // at most refusedMax
 	refusals int
-	more     bool
+	more     *bool // nil = it does not say
 	next     string
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,7 +216,7 @@ func (c *Client) failed(u *url.URL, h *http.Response) *Error {
 	return e
 }
 
-// said is what an error body says, without the credentials if it echoes them.
+// said is what an error body says.
 func (c *Client) said(h http.Header, body []byte) string {
 	if kind(h) != taxiiType && kind(h) != jsonType {
 		return "" // a web page of a proxy
@@ -233,8 +234,16 @@ func (c *Client) said(h http.Header, body []byte) string {
 			parts = append(parts, s)
 		}
 	}
-	text := strings.Join(parts, ": ")
-	for _, s := range []string{c.c.Token, c.c.Password} {
+	return c.hide(strings.Join(parts, ": "))
+}
+
+// hide makes a server's text fit to be shown, without the credentials if it echoes them.
+func (c *Client) hide(text string) string {
+	basic := ""
+	if c.c.User != "" || c.c.Password != "" {
+		basic = base64.StdEncoding.EncodeToString([]byte(c.c.User + ":" + c.c.Password))
+	}
+	for _, s := range []string{c.c.Token, c.c.Password, basic} {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, "…")
 		}
