@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -88,7 +90,7 @@ func (n *network) elsewhere() (others []string) {
 // start serves h in memory and returns a client of it. It must run in a bubble.
 func start(t testing.TB, h http.Handler, c client.Config) (*client.Client, *network, func()) {
 	n := &network{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: h}
+	server := &http.Server{Handler: h, ErrorLog: discard}
 	served := make(chan struct{})
 	go func() { defer close(served); server.Serve(n) }()
 	if c.URL == "" {
@@ -223,3 +225,6 @@ func number(raw json.RawMessage) (n int) {
 	}
 	return n
 }
+
+// discard takes what a server says of its clients' mistakes.
+var discard = log.New(io.Discard, "", 0)

@@ -87,6 +87,11 @@ var polls = []struct {
 		{query: "limit=1000&next=a", do: brokenOff},
 		{query: "added_after=1999-01-31T23:59:59.999999Z&limit=1000", body: envelope(`,"more":false`, 2, 3), header: last("1999-02-01T00:00:00Z")},
 	}, want: []int{1, 2, -1, 3, -1}, position: "1999-02-01T00:00:00.000000Z"},
+	{name: "a page by token whose connection closes is not asked for by the token again", replies: []reply{
+		{body: envelope(`,"more":true,"next":"a"`, 1, 2), header: last("1999-02-01T00:00:00Z")},
+		{query: "limit=1000&next=a", do: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+		{query: "added_after=1999-01-31T23:59:59.999999Z&limit=1000", body: envelope(`,"more":false`, 2, 3), header: last("1999-02-01T00:00:00Z")},
+	}, want: []int{1, 2, -1, 3, -1}, position: "1999-02-01T00:00:00.000000Z"},
 	{name: "a token that fails and a server that gives it again", replies: []reply{
 		{body: envelope(`,"more":true,"next":"a"`, 1), header: last("1999-02-01T00:00:00Z")},
 		{query: "limit=1000&next=a", status: 404},

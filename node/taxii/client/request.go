@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,9 +12,11 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/watchward/watchward/node/intel"
@@ -130,8 +133,34 @@ func (c *Client) hop(ctx context.Context, r request) (*answer, *Error) {
 	}
 }
 
+var errClosed = errors.New("the connection was closed without an answer")
+
+// sentOnce keeps net/http from sending a request again that was written, which it does
+// by itself for a GET on a connection that turns out to be closed.
+func sentOnce(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var written atomic.Bool
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(w httptrace.WroteRequestInfo) {
+			if w.Err == nil {
+				written.Store(true)
+			}
+		},
+		GetConn: func(string) {
+			if written.Load() {
+				cancel(errClosed)
+			}
+		},
+	}), cancel
+}
+
 // once sends a request and reads the answer, or where it redirects to.
 func (c *Client) once(ctx context.Context, r request, target *url.URL) (*answer, *url.URL, *Error) {
+	if r.once {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = sentOnce(ctx)
+		defer cancel(nil)
+	}
 	q, err := http.NewRequestWithContext(ctx, r.method, target.String(), bytes.NewReader(r.body))
 	if err != nil {
 		return nil, nil, refusal(target, 0, "it is no address: "+show(err.Error()))
@@ -174,6 +203,11 @@ func unreachable(u *url.URL, err error, limit time.Duration) *Error {
 		e.Reason = fmt.Sprintf("it did not answer within %v", limit)
 	}
 	e.Passing, e.err = true, err
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		e.Passing = false
+		e.Reason = "it does not show who it is: " + show(cert.Err.Error()) + ": look at the url, and name the authority of its certificate if it is your own"
+	}
 	return e
 }
 
