@@ -29,6 +29,12 @@ const (
 
 var inbox = client.Collection{Root: root, ID: "91a7b528-80eb-42ed-a74d-c6fbd5a26116", CanRead: true, CanWrite: true}
 
+// A failer is a test, of rapid as well.
+type failer interface {
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
 // A network has one host. Whoever dials another meets nobody, and is remembered.
 type network struct {
 	mu     sync.Mutex
@@ -88,7 +94,7 @@ func (n *network) elsewhere() (others []string) {
 }
 
 // start serves h in memory and returns a client of it. It must run in a bubble.
-func start(t testing.TB, h http.Handler, c client.Config) (*client.Client, *network, func()) {
+func start(t failer, h http.Handler, c client.Config) (*client.Client, *network, func()) {
 	n := &network{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: h, ErrorLog: discard}
 	served := make(chan struct{})
@@ -136,7 +142,7 @@ type reply struct {
 // A script is a server that gives one reply after the other, the last again and again if
 // it is the only one.
 type script struct {
-	t       testing.TB
+	t       failer
 	mu      sync.Mutex
 	replies []reply // guarded by mu
 	asked   []string

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,6 +21,8 @@ const (
 	LimitMax     = 10_000
 	PagesMax     = 10_000 // the next poll goes on
 	EmptyMax     = 10     // pages in a row that hold nothing and promise more
+
+	priorMax = 200_000 // objects that are known again, about
 
 	// Settle is how far a position stays behind the clock of the server (ours if it has no
 	// Date): until then objects may appear with the stamp of the last, or one just before.
@@ -102,8 +105,9 @@ type poll struct {
 	fullest  int       // objects of a page
 
 	seed  maphash.Seed
-	prior map[uint64]bool // objects of the page before
+	prior map[uint64]bool // objects of the pages that ended with the last stamp
 	pages map[uint64]bool
+	stale int // pages in a row that had nothing new
 
 	done bool
 	err  error // after the page is taken
@@ -186,13 +190,16 @@ func (p *poll) digest(e *envelope, h http.Header) *Page {
 		p.last = at
 	}
 	page := &Page{Refused: e.refused, Refusals: e.refusals}
-	content := p.sift(e, page)
+	content := p.sift(e, page, p.last.After(before))
 	size := len(e.objects) + e.refusals
 	fresh := len(page.Objects) > 0 || p.last.After(before) || !p.overlap && size > 0
 	if fresh {
 		p.restarts = 0
 	}
-	if size > 0 && p.pages[content] && (fresh || !p.overlap) {
+	if p.stale++; fresh {
+		p.stale = 0
+	}
+	if size > 0 && (p.pages[content] && (fresh && len(page.Objects) == size || !p.overlap) || p.stale > len(p.pages)+EmptyMax) {
 		p.err = refusal(p.url, http.StatusOK, "it gives the same page again and again: its paging is broken")
 		return &Page{Position: p.at}
 	}
@@ -215,7 +222,7 @@ func (p *poll) onward(e *envelope, page *Page, size int, fresh bool) {
 	case p.empties >= EmptyMax:
 		p.err = refusal(p.url, http.StatusOK, fmt.Sprintf("it gave %d empty pages in a row and says there are more: its paging is broken", EmptyMax))
 	case e.next != "":
-		p.next, p.overlap = e.next, false
+		p.next, p.overlap = e.next, p.overlap && !fresh
 	case p.last.IsZero():
 		p.err = refusal(p.url, http.StatusOK, "it says there are more objects and not how to get them: it gives neither next nor X-TAXII-Date-Added-Last")
 	case fresh:
@@ -230,8 +237,9 @@ func (p *poll) onward(e *envelope, page *Page, size int, fresh bool) {
 	}
 }
 
-// sift leaves out what the page before had, and returns a hash of the whole.
-func (p *poll) sift(e *envelope, page *Page) (content uint64) {
+// sift leaves out what pages before had with the same last stamp, and returns a hash of
+// the whole page.
+func (p *poll) sift(e *envelope, page *Page, advanced bool) (content uint64) {
 	now := make(map[uint64]bool, len(e.objects))
 	var all maphash.Hash
 	all.SetSeed(p.seed)
@@ -246,8 +254,12 @@ func (p *poll) sift(e *envelope, page *Page) (content uint64) {
 	for _, r := range e.refused {
 		all.WriteString(r.ID)
 	}
-	if len(now) > 0 {
+	switch {
+	case len(now) == 0:
+	case advanced || p.prior == nil || len(p.prior) > priorMax:
 		p.prior = now
+	default:
+		maps.Copy(p.prior, now)
 	}
 	return all.Sum64()
 }

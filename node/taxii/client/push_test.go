@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -23,7 +22,7 @@ const statusPath = "/api1/status/5a1b/"
 
 // A taker is a server that is pushed to. What it says is post's; the manifest has there.
 type taker struct {
-	t     testing.TB
+	t     failer
 	post  func(numbers []int) reply
 	get   func(n int) reply // the status, asked for the nth time
 	there []int
@@ -251,51 +250,49 @@ func TestPushForm(t *testing.T) {
 // TestPushBatches: however large objects are and whatever is refused, each is sent in
 // order, no POST is larger than the server takes, and each gets what was said of it.
 func TestPushBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			limit := int64(rapid.IntRange(400, 4000).Draw(t, "limit"))
-			var given []json.RawMessage
-			for n := range rapid.IntRange(0, 60).Draw(t, "objects") {
-				given = append(given, json.RawMessage(strings.Replace(object(n), "198.51", strings.Repeat("x", rapid.IntRange(0, 4000).Draw(t, "size")), 1)))
+	rapid.Check(t, func(t *rapid.T) {
+		limit := int64(rapid.IntRange(400, 4000).Draw(t, "limit"))
+		var given []json.RawMessage
+		for n := range rapid.IntRange(0, 60).Draw(t, "objects") {
+			given = append(given, json.RawMessage(strings.Replace(object(n), "198.51", strings.Repeat("x", rapid.IntRange(0, 4000).Draw(t, "size")), 1)))
+		}
+		bad := rapid.SliceOfN(rapid.IntRange(0, 60), 0, 3).Draw(t, "bad")
+		k := &taker{t: t, post: func(numbers []int) reply {
+			if slices.ContainsFunc(bad, func(n int) bool { return slices.Contains(numbers, n) }) {
+				return reply{status: 422}
 			}
-			bad := rapid.SliceOfN(rapid.IntRange(0, 60), 0, 3).Draw(t, "bad")
-			k := &taker{t: t, post: func(numbers []int) reply {
-				if slices.ContainsFunc(bad, func(n int) bool { return slices.Contains(numbers, n) }) {
-					return reply{status: 422}
+			return taken(numbers)
+		}}
+		one, _, stop := start(t, k, client.Config{})
+		defer stop()
+		o := inbox
+		o.CanRead, o.ContentMax = false, limit
+		outcomes, err := one.Push(t.Context(), o, given)
+		if err != nil || len(outcomes) != len(given) || k.most > limit {
+			t.Fatalf("%d outcomes, a POST of %d bytes, %v", len(outcomes), k.most, err)
+		}
+		for n, x := range outcomes {
+			want := client.Taken
+			if len(given[n])+len(`{"objects":[]}`) > int(limit) || slices.Contains(bad, n) {
+				want = client.Declined
+			}
+			if x.State != want || x.ID != idOf(n) {
+				t.Fatalf("object %d is %v and not %s", n, x, want)
+			}
+		}
+		first := map[int]bool{}
+		latest := -1
+		for _, post := range k.posts {
+			for _, n := range post {
+				if !first[n] && n < latest {
+					t.Fatalf("object %d was sent after %d", n, latest)
 				}
-				return taken(numbers)
-			}}
-			one, _, stop := start(t, k, client.Config{})
-			defer stop()
-			o := inbox
-			o.CanRead, o.ContentMax = false, limit
-			outcomes, err := one.Push(t.Context(), o, given)
-			if err != nil || len(outcomes) != len(given) || k.most > limit {
-				t.Fatalf("%d outcomes, a POST of %d bytes, %v", len(outcomes), k.most, err)
+				first[n], latest = true, max(latest, n)
 			}
-			for n, x := range outcomes {
-				want := client.Taken
-				if len(given[n])+len(`{"objects":[]}`) > int(limit) || slices.Contains(bad, n) {
-					want = client.Declined
-				}
-				if x.State != want || x.ID != idOf(n) {
-					t.Fatalf("object %d is %v and not %s", n, x, want)
-				}
-			}
-			first := map[int]bool{}
-			latest := -1
-			for _, post := range k.posts {
-				for _, n := range post {
-					if !first[n] && n < latest {
-						t.Fatalf("object %d was sent after %d", n, latest)
-					}
-					first[n], latest = true, max(latest, n)
-				}
-			}
-			if most := len(given) + len(bad)*2*bits.Len(60) + 1; len(k.posts) > most {
-				t.Fatalf("%d POSTs", len(k.posts))
-			}
-		})
+		}
+		if most := len(given) + len(bad)*2*bits.Len(60) + 1; len(k.posts) > most {
+			t.Fatalf("%d POSTs", len(k.posts))
+		}
 	})
 }
 
