@@ -60,7 +60,9 @@ type Page struct {
 //
 // An object comes once or more, never out of take's order by this client's doing. Only
 // the last version of each is asked for. Where a server gives no
-// X-TAXII-Date-Added-Last the position cannot move, and each poll reads all anew.
+// X-TAXII-Date-Added-Last the position cannot move, and each poll reads all anew. Where
+// it gives stamps coarser than it keeps, no next, and a page full of one, there is no way
+// past that: an error.
 func (c *Client) Poll(ctx context.Context, o Collection, from Position, options Options, take func(Page) error) (Position, error) {
 	p, err := c.newPoll(o, from, options)
 	if err != nil {
