@@ -1,0 +1,14 @@
+package client
+
+import "encoding/json"
+
+// ReadEnvelope lets fuzzing get at the decoder.
+func ReadEnvelope(body []byte) (objects []json.RawMessage, refusals int, err error) {
+	e, err := readEnvelope(body)
+	if err != nil {
+		return nil, 0, err
+	}
+	return e.objects, e.refusals, nil
+}
+
+func Depth(raw []byte) int { return depth(raw) }
