@@ -191,8 +191,18 @@ func (e *outEvent) add(s *intel.Stated) {
 		}
 	}
 	a.Timestamp = max(a.Timestamp, stamp(n.Created/1000))
-	o := originOf(s)
-	base := outSighting{UUID: v5("sighting", s.ID.String()), Organisation: &outOrg{v5("organisation", s.Author.String()), cmp.Or(s.AuthorName, s.Author.String())}}
+	if base, ok := sightingOf(s); ok {
+		a.Sighting = append(a.Sighting, base)
+		e.held++
+	}
+}
+
+// sightingOf is what a notice says of a value beside that it is one: that it was
+// seen, is disputed, or until when it holds.
+func sightingOf(s *intel.Stated) (base outSighting, ok bool) {
+	n, o := s.Notice, originOf(s)
+	base.UUID = v5("sighting", s.ID.String())
+	base.Organisation = &outOrg{v5("organisation", s.Author.String()), cmp.Or(s.AuthorName, s.Author.String())}
 	switch n.Kind {
 	case notice.KindSighting:
 		o.First, o.Last, o.Count = n.FirstSeen, n.LastSeen, n.Count
@@ -202,7 +212,7 @@ func (e *outEvent) add(s *intel.Stated) {
 		base.Type, base.Date = sightingFalse, seconds(n.Created)
 	default:
 		if n.ValidUntil == 0 {
-			return
+			return base, false
 		}
 		o = note{Last: n.ValidUntil}
 		base.Type, base.Date = sightingExpired, seconds(n.ValidUntil)
@@ -215,9 +225,29 @@ func (e *outEvent) add(s *intel.Stated) {
 		o.ID = ""
 		base.Source = o.String()
 	}
-	a.Sighting = append(a.Sighting, base)
-	e.held++
+	return base, true
 }
+
+// A Sighting is what MISP's API is told of one, beside of what it is.
+type Sighting struct {
+	Type   string `json:"type"` // 0 seen, 1 false positive, 2 expiration
+	Source string `json:"source"`
+	Time   string `json:"timestamp"` // s
+}
+
+// SightingOf returns what MISP's API is told of a notice; ok is false where there is
+// nothing to tell: of an indicator without an end, and of what was taken back.
+func SightingOf(s *intel.Stated) (x Sighting, ok bool) {
+	if !writable(s) || s.Retracted {
+		return x, false
+	}
+	base, ok := sightingOf(s)
+	return Sighting{Type: base.Type, Source: base.Source, Time: base.Date}, ok
+}
+
+// AttributeUUID is the id of the attribute that an event has of a notice. That of a
+// sighting is another's where the event has its value already.
+func AttributeUUID(s *intel.Stated) string { return v5("attribute", s.ID.String()) }
 
 // originOf is whose word a notice is.
 func originOf(s *intel.Stated) note {
@@ -243,7 +273,7 @@ func newAttribute(s *intel.Stated) *outAttribute {
 	n := s.Notice
 	words := outTypes[n.Indicator.Type]
 	a := &outAttribute{
-		UUID: v5("attribute", s.ID.String()), Type: words[0], Category: words[1], Value: n.Indicator.Value,
+		UUID: AttributeUUID(s), Type: words[0], Category: words[1], Value: n.Indicator.Value,
 		ToIDs: n.Kind != notice.KindDispute, Timestamp: stamp(n.Created / 1000), Deleted: s.Retracted,
 	}
 	if s.Retracted { // a server that has it takes only what is newer
