@@ -238,7 +238,9 @@ func (s *handler) hashes(w http.ResponseWriter, r *http.Request, shelf Shelf) er
 	}
 	for _, e := range all[:min(len(all), EventsMax)] {
 		if err := s.eventHashes(w, r, shelf, e); err != nil {
-			s.c.Log.Error("MISP feed failed", "file", events.HashesName, "err", err)
+			if r.Context().Err() == nil {
+				s.c.Log.Error("MISP feed failed", "file", events.HashesName, "err", err)
+			}
 			panic(http.ErrAbortHandler) // a file that is not whole must not look so
 		}
 	}
@@ -266,7 +268,9 @@ func (s *handler) eventHashes(w io.Writer, r *http.Request, shelf Shelf, e Event
 func had(w http.ResponseWriter, r *http.Request, tag string, latest int64) bool {
 	modified := time.Unix(latest, 0).UTC()
 	w.Header().Set("ETag", tag)
-	w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+	if latest > 0 {
+		w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+	}
 	same := false
 	if list := r.Header.Values("If-None-Match"); len(list) > 0 {
 		for t := range strings.SplitSeq(strings.Join(list, ","), ",") {
