@@ -168,6 +168,8 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // served starts a server of a handler, and a client of it.
 func served(t testing.TB, h http.Handler, c misp.Config) (*misp.Client, *recorder) {
 	t.Helper()

@@ -22,8 +22,8 @@ const (
 	pagesMax  = 10_000
 )
 
-// Pull takes the events that a server has published since a position, oldest first,
-// and returns where it came to, also with an error: what came before the error need
+// Pull takes the events that a server has published since a position, the batches of
+// the oldest first, and returns where it came to, also with an error: what came before the error need
 // not come again. Where nothing changed it is one request, whose answer is a list of
 // the events published in the last minutes before the position.
 //
