@@ -19,6 +19,7 @@ type attribute struct {
 	refused             string // why it cannot be read
 	comment             string // only Writer's, see origin
 	context             bool   // to_ids is false
+	gone                bool   // deleted
 	named               bool   // the name of a file whose hash is beside it
 	reach               reach
 	firstSeen, lastSeen int64
@@ -212,6 +213,10 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 	}
 	context := a.context && !in.options.All
 	switch {
+	case a.gone && (v.Reason != "" || a.tags.carrier): // nobody took it
+		return nil
+	case a.gone:
+		return in.found(in.withdrawn(ev, a, v))
 	case v.Reason != "" && context:
 		return in.found(in.skipped(ev, a, v.Text, v.Reason))
 	case v.Reason != "":
@@ -239,6 +244,12 @@ func (in *reader) take(ev *event, a *attribute, v Value) error {
 		return err
 	}
 	return in.takeSightings(ev, a, v, false)
+}
+
+// withdrawn is an indicator that was deleted.
+func (in *reader) withdrawn(ev *event, a *attribute, v Value) intel.Found {
+	n := &notice.Notice{Kind: notice.KindIndicator, Indicator: &v.Indicator, Origin: ev.origin(a)}
+	return intel.Found{Place: ev.placeOf(a), Item: a.item(), Notice: n, Withdrawn: true, TLP: n.Origin.TLP, Unclear: ev.unclear(a), Value: intel.Show(v.Text)}
 }
 
 // skipped is what is not meant for detection.

@@ -27,6 +27,14 @@ type Listed struct {
 	SHA256    string // of its file, in hexadecimal; "" if it is not given
 }
 
+// EventFile is the name of an event's file, "" if uuid is none.
+func EventFile(uuid string) string {
+	if !uuidForm.MatchString(uuid) {
+		return ""
+	}
+	return uuid + ".json"
+}
+
 var (
 	uuidForm   = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	sha256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)

@@ -21,7 +21,8 @@
 //     object's also under the marking of its event. It is no colour: it says what
 //     a server of MISP sends to whom, files with "your organisation only" are
 //     published, and our own have it, so that only a person can say.
-//   - Deleted attributes, and those in deleted objects, are passed over.
+//   - Deleted attributes, and those in deleted objects, are passed over, or given
+//     as Withdrawn with Options.Deleted.
 //   - to_ids: what says false is refused as context unless Options.All, also
 //     where a publisher sets it nowhere; what does not say is taken.
 //   - Of a name with a hash, in a value or an object, only the hash is taken,
@@ -71,6 +72,8 @@ type Options struct {
 	// All takes attributes that the event's author marked as context only
 	// (to_ids false), and the names of files beside their hashes.
 	All bool
+	// Deleted gives what is deleted as Withdrawn, for who took it before.
+	Deleted bool
 	// Event is told of each event that was read whole, before what it holds is
 	// yielded: its uuid and the time of its last change (s, 0 if it has none).
 	// An error ends the reading and is returned as it is.
@@ -235,13 +238,14 @@ func (in *reader) mispObject(ev *event, index int) error {
 		}
 		return err
 	})
-	if gone {
+	if gone && !in.options.Deleted {
 		ev.attributes, ev.heldBytes = ev.attributes[:before], bytes
 	}
-	hashed := slices.ContainsFunc(ev.attributes[before:], func(a attribute) bool { return hashKinds[a.kind] })
+	hashed := slices.ContainsFunc(ev.attributes[before:], func(a attribute) bool { return hashKinds[a.kind] && !a.gone })
 	for i := range ev.attributes[before:] {
 		a := &ev.attributes[before+i]
 		a.named = hashed && a.kind == "filename"
+		a.gone = a.gone || gone
 		a.tags.tlp, a.tags.strange = notice.Stricter(a.tags.tlp, own.tlp), cmp.Or(a.tags.strange, own.strange)
 		a.reach = cmp.Or(a.reach, far)
 	}
@@ -255,7 +259,6 @@ var decisive = [4]string{"type", "value", "to_ids", "deleted"}
 // attribute reads one attribute and holds it until its event ends.
 func (in *reader) attribute(ev *event, object, index int) error {
 	a := attribute{object: object, index: index}
-	gone := false
 	var had [4]bool
 	err := in.Fields(func(key string) (err error) {
 		var t jsonscan.Text
@@ -296,7 +299,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 			flagged, err = in.flag()
 			a.context = !flagged
 		case "deleted":
-			gone, err = in.flag()
+			a.gone, err = in.flag()
 		case "first_seen":
 			a.firstSeen, err = in.time()
 		case "last_seen":
@@ -310,7 +313,7 @@ func (in *reader) attribute(ev *event, object, index int) error {
 		}
 		return err
 	})
-	if err != nil || gone {
+	if err != nil || a.gone && !in.options.Deleted {
 		return err
 	}
 	size := attributeBytes + len(a.kind) + len(a.value) + len(a.uuid) + len(a.id) + len(a.comment) + a.tags.size()

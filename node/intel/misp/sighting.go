@@ -180,10 +180,14 @@ func (s *sighting) addTo(a *attribute) (reason string) {
 	return a.seen.add(witness{n, s.kind == sightingFalse, ours})
 }
 
-// add merges what one witness says more than once, notices of the mesh apart.
+// add merges what one witness says more than once, notices of the mesh apart. The
+// same notice once more is no more: who sends it and hears no answer sends it again.
 func (s *sightings) add(w witness) (reason string) {
 	for i := range s.by {
 		have := &s.by[i]
+		if have.ours && *have == w {
+			return ""
+		}
 		same := have.ID == w.ID && have.Notice == w.Notice || !have.ours || !w.ours || len(s.by) == witnessesMax
 		if same && have.Origin == w.Origin && have.disputes == w.disputes {
 			have.First, have.Last = min(have.First, w.First), max(have.Last, w.Last)

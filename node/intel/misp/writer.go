@@ -3,13 +3,11 @@ package misp
 import (
 	"bufio"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,11 +82,16 @@ type outAttribute struct {
 	Comment   string        `json:"comment,omitempty"`
 	FirstSeen string        `json:"first_seen,omitempty"`
 	LastSeen  string        `json:"last_seen,omitempty"`
-	Timestamp string        `json:"timestamp"`
+	Timestamp stamp         `json:"timestamp"`
 	Deleted   bool          `json:"deleted,omitempty"`
 	Tag       []outTag      `json:"Tag,omitempty"`
 	Sighting  []outSighting `json:"Sighting,omitempty"`
 }
+
+// A stamp is a time in s, which MISP writes as text.
+type stamp int64
+
+func (s stamp) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(s), 10), nil }
 
 type outTag struct {
 	Name string `json:"name"`
@@ -109,14 +112,10 @@ type outOrg struct {
 
 // Write takes one notice.
 func (w *Writer) Write(s intel.Stated) error {
-	n := s.Notice
-	if n.Indicator == nil || s.Retracted && n.Kind != notice.KindIndicator {
+	if !writable(&s) {
 		return nil
 	}
-	tlp := s.TLP
-	if n.Origin != nil {
-		tlp = notice.Stricter(tlp, n.Origin.TLP)
-	}
+	tlp := markingOf(&s)
 	ev := w.events[tlp]
 	if ev == nil {
 		ev = &outEvent{tlp: tlp, by: map[outKey]*outAttribute{}}
@@ -136,6 +135,19 @@ func (w *Writer) Write(s intel.Stated) error {
 		_, _ = w.w.WriteString(`{"response":[`)
 	}
 	return w.flush(ev)
+}
+
+// writable reports whether MISP has a form for a notice.
+func writable(s *intel.Stated) bool {
+	return s.Notice.Indicator != nil && (!s.Retracted || s.Notice.Kind == notice.KindIndicator)
+}
+
+// markingOf is the marking of a notice or that of its origin, the stricter.
+func markingOf(s *intel.Stated) notice.TLP {
+	if o := s.Notice.Origin; o != nil {
+		return notice.Stricter(s.TLP, o.TLP)
+	}
+	return s.TLP
 }
 
 // Close writes what is left.
@@ -178,8 +190,19 @@ func (e *outEvent) add(s *intel.Stated) {
 			e.by[key] = a
 		}
 	}
-	o := originOf(s)
-	base := outSighting{UUID: v5("sighting", s.ID.String()), Organisation: &outOrg{v5("organisation", s.Author.String()), cmp.Or(s.AuthorName, s.Author.String())}}
+	a.Timestamp = max(a.Timestamp, stamp(n.Created/1000))
+	if base, ok := sightingOf(s); ok {
+		a.Sighting = append(a.Sighting, base)
+		e.held++
+	}
+}
+
+// sightingOf is what a notice says of a value beside that it is one: that it was
+// seen, is disputed, or until when it holds.
+func sightingOf(s *intel.Stated) (base outSighting, ok bool) {
+	n, o := s.Notice, originOf(s)
+	base.UUID = v5("sighting", s.ID.String())
+	base.Organisation = &outOrg{v5("organisation", s.Author.String()), cmp.Or(s.AuthorName, s.Author.String())}
 	switch n.Kind {
 	case notice.KindSighting:
 		o.First, o.Last, o.Count = n.FirstSeen, n.LastSeen, n.Count
@@ -189,7 +212,7 @@ func (e *outEvent) add(s *intel.Stated) {
 		base.Type, base.Date = sightingFalse, seconds(n.Created)
 	default:
 		if n.ValidUntil == 0 {
-			return
+			return base, false
 		}
 		o = note{Last: n.ValidUntil}
 		base.Type, base.Date = sightingExpired, seconds(n.ValidUntil)
@@ -202,9 +225,29 @@ func (e *outEvent) add(s *intel.Stated) {
 		o.ID = ""
 		base.Source = o.String()
 	}
-	a.Sighting = append(a.Sighting, base)
-	e.held++
+	return base, true
 }
+
+// A Sighting is what MISP's API is told of one, beside of what it is.
+type Sighting struct {
+	Type   string `json:"type"` // 0 seen, 1 false positive, 2 expiration
+	Source string `json:"source"`
+	Time   string `json:"timestamp"` // s
+}
+
+// SightingOf returns what MISP's API is told of a notice; ok is false where there is
+// nothing to tell: of an indicator without an end, and of what was taken back.
+func SightingOf(s *intel.Stated) (x Sighting, ok bool) {
+	if !writable(s) || s.Retracted {
+		return x, false
+	}
+	base, ok := sightingOf(s)
+	return Sighting{Type: base.Type, Source: base.Source, Time: base.Date}, ok
+}
+
+// AttributeUUID is the id of the attribute that an event has of a notice. That of a
+// sighting is another's where the event has its value already.
+func AttributeUUID(s *intel.Stated) string { return v5("attribute", s.ID.String()) }
 
 // originOf is whose word a notice is.
 func originOf(s *intel.Stated) note {
@@ -230,8 +273,11 @@ func newAttribute(s *intel.Stated) *outAttribute {
 	n := s.Notice
 	words := outTypes[n.Indicator.Type]
 	a := &outAttribute{
-		UUID: v5("attribute", s.ID.String()), Type: words[0], Category: words[1], Value: n.Indicator.Value,
-		ToIDs: n.Kind != notice.KindDispute, Timestamp: seconds(n.Created), Deleted: s.Retracted,
+		UUID: AttributeUUID(s), Type: words[0], Category: words[1], Value: n.Indicator.Value,
+		ToIDs: n.Kind != notice.KindDispute, Timestamp: stamp(n.Created / 1000), Deleted: s.Retracted,
+	}
+	if s.Retracted { // a server that has it takes only what is newer
+		a.Timestamp++
 	}
 	if c := n.Context; c != nil {
 		a.tag(`misp-galaxy:malpedia="`, c.Family, `"`)
@@ -268,42 +314,12 @@ func (w *Writer) flush(e *outEvent) error {
 		_ = w.w.WriteByte(',')
 	}
 	number := strconv.Itoa(w.numbers[e.tlp])
-	head := struct {
-		UUID         string   `json:"uuid"`
-		Info         string   `json:"info"`
-		Date         string   `json:"date"`
-		Timestamp    string   `json:"timestamp"`
-		Published    bool     `json:"published"`
-		Analysis     string   `json:"analysis"`
-		ThreatLevel  string   `json:"threat_level_id"`
-		Distribution string   `json:"distribution"`
-		Orgc         outOrg   `json:"Orgc"`
-		Tag          []outTag `json:"Tag"`
-	}{
-		v5("event", w.o.Org+"\x00"+e.tlp.String()+"\x00"+number), w.o.Info, time.UnixMilli(w.o.Now).UTC().Format(time.DateOnly), seconds(w.o.Now),
-		false, "2", "4", "0", outOrg{v5("organisation", w.o.Org), w.o.Org}, []outTag{}, // complete, undefined level, your organisation only
+	h := Head{
+		UUID: v5("event", w.o.Org+"\x00"+e.tlp.String()+"\x00"+number), Info: w.o.Info, Org: w.o.Org, OrgUUID: v5("organisation", w.o.Org),
+		Date: w.o.Now, Changed: w.o.Now / 1000, TLP: e.tlp, Private: true,
 	}
-	if e.tlp != 0 {
-		head.Tag = append(head.Tag, outTag{"tlp:" + strings.ToLower(e.tlp.String())})
-	}
-	text, err := json.Marshal(head)
-	if err != nil {
-		return fmt.Errorf("write MISP event: %w", err)
-	}
-	_, _ = w.w.WriteString(`{"Event":`)
-	_, _ = w.w.Write(text[:len(text)-1])
-	_, _ = w.w.WriteString(`,"Attribute":[`)
-	for i, a := range e.attributes {
-		if i > 0 {
-			_ = w.w.WriteByte(',')
-		}
-		if text, err = json.Marshal(a); err != nil {
-			return fmt.Errorf("write MISP event: %w", err)
-		}
-		_, _ = w.w.Write(text)
-	}
-	if _, err := w.w.WriteString("]}}"); err != nil { // of all writes before as well
-		return fmt.Errorf("write MISP event: %w", err)
+	if err := e.write(w.w, h); err != nil {
+		return err
 	}
 	w.held -= e.held
 	w.written++
