@@ -91,17 +91,16 @@ func (l *ledger) say(t *testing.T, o object, query string) string {
 	return said.Notices[0].ID
 }
 
-// A node that holds all that an export may have writes STIX that OASIS's validator takes.
-func TestExportBySTIXValidator(t *testing.T) {
-	python(t.Context(), t, "stix2-validator") // skips before there is work
-	d := &dev{dir: t.TempDir()}
-	t.Cleanup(d.start(t, 2))
+// sayEverything has two hospitals say all that an export may have, and what it may not.
+// want are the ids of what the first said, but for what nobody may export; takenBack are
+// those of them that it took back.
+func sayEverything(t *testing.T, d *dev) (want, takenBack []string) {
+	t.Helper()
 	api := func(i int) *ledger {
 		token := runProgram(t, "watchward", "token", "create", "speaker", "--role", "reporter", "--ceiling", "RED", "--dir", d.nodes[i].Dir)
 		return &ledger{url: d.nodes[i].API + "/", token: strings.TrimSpace(string(token))}
 	}
 	here, there := api(0), api(1)
-	var want, takenBack []string
 	keep := func(id string) string { want = append(want, id); return id }
 	const seen, last, until = "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.006Z", "2031-01-01T00:00:00Z"
 	marked := []string{"CLEAR", "GREEN", "AMBER"}
@@ -138,6 +137,15 @@ func TestExportBySTIXValidator(t *testing.T) {
 	for _, tlp := range []string{"AMBER+STRICT", "RED"} { // never in an export
 		here.say(t, object{"value": "named.example", "tlp": tlp}, kept)
 	}
+	return want, takenBack
+}
+
+// A node that holds all that an export may have writes STIX that OASIS's validator takes.
+func TestExportBySTIXValidator(t *testing.T) {
+	python(t.Context(), t, "stix2-validator") // skips before there is work
+	d := &dev{dir: t.TempDir()}
+	t.Cleanup(d.start(t, 2))
+	want, takenBack := sayEverything(t, d)
 	path := filepath.Join(t.TempDir(), "export.json")
 	var got, revoked []string
 	eventually(t, "the export has what the other hospital said", func() bool {
