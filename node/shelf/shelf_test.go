@@ -218,6 +218,14 @@ func (w *world) check() {
 				w.t.Fatalf("%s by its id has %d versions, want %d", id, named, len(versions))
 			}
 		}
+		for _, hidden := range w.collect(notice.TLPAmber, 0) {
+			if _, ok := byID[hidden.ID]; ok {
+				continue
+			}
+			for o, err := range w.shelf.Objects(w.t.Context(), ceiling, &taxii.Query{IDs: []string{hidden.ID}, All: true}) {
+				w.t.Fatalf("ceiling %s: %s is given to who asks for it by its id: %v", ceiling, o.ID, err)
+			}
+		}
 		w.checkEvents(ceiling)
 		w.poll(ceiling)
 		for id, text := range want {
