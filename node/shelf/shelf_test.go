@@ -144,6 +144,9 @@ func (w *world) poll(ceiling notice.TLP) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
+			if o.Added <= c.after {
+				w.t.Fatalf("%s, added at %d, comes to who has all up to %d", o.ID, o.Added, c.after)
+			}
 			c.after, c.has[o.ID] = o.Added, string(o.JSON)
 			if n++; n == 3 {
 				break
