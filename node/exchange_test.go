@@ -479,6 +479,8 @@ func TestServedInAnyOrder(t *testing.T) {
 	}
 	all := func() string { return fmt.Sprint(b.collected(t, b.adminToken(t), "amber")) }
 	bring(dispute)
+	bring(b.other.Envelope(t, crypto.Header{Time: now}, dispute, b.item(t, "other.example")))
+	eventually(t, "what came after the dispute is served", func() bool { return strings.Contains(all(), "other.example") })
 	bring(one)
 	eventually(t, "the dispute is served", func() bool { return strings.Contains(all(), `"type":"opinion"`) })
 	bring(back)
