@@ -2,7 +2,6 @@ package notice
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,17 +10,14 @@ import (
 
 // Limits of an advisory.
 const (
-	TitleMax     = 120        // characters
-	AdviceMax    = 4 << 10    // bytes of the text
-	PartiesMax   = 16         // suppliers
-	ProductsMax  = 16         //
-	CVEsMax      = 32         //
-	DocumentsMax = 8          //
-	DocumentMax  = 8 << 20    // bytes of one document
-	mediaMax     = 80         // bytes of a media type
-	blankMax     = 2          // empty lines in a row: more would push text out of sight
-	advisoryMax  = 7 << 10    // bytes of it all, so that it fits an item
-	documentSize = 32 + 4 + 8 // bytes of a document beside its texts
+	TitleMax     = 120     // characters
+	AdviceMax    = 4 << 10 // bytes of the text
+	PartiesMax   = 16      // suppliers
+	ProductsMax  = 16
+	CVEsMax      = 32
+	blankMax     = 2               // empty lines in a row: more would push text out of sight
+	advisoryMax  = 7 << 10         // bytes of it all, so that it fits an item
+	documentSize = 32 + 32 + 4 + 8 // bytes of a document beside its texts
 )
 
 // An Advisory tells others what to do, or what to look for. Whoever hears it answers
@@ -54,14 +50,6 @@ func (a Advice) String() string { return wordName(adviceNames[:], uint8(a)) }
 // ParseAdvice is the inverse of String, in any case.
 func ParseAdvice(s string) (Advice, error) {
 	return parseWord[Advice]("advisory.type", adviceNames[:], s)
-}
-
-// A Document is a file that belongs to an advisory and travels by itself.
-type Document struct {
-	SHA256 [32]byte // of the whole file
-	Size   uint32   // bytes, 1 to DocumentMax
-	Name   string   // of a file, without a path; see CheckFileName
-	Media  string   // type/subtype, small letters
 }
 
 // Fits reports whether a can answer a notice of a kind.
@@ -131,8 +119,8 @@ func (a *Advisory) checkDocuments() error {
 		return fieldErrorf("advisory.documents", fmt.Sprintf("give %d, or pack them into one", DocumentsMax), "there are %d", len(a.Documents))
 	}
 	names, hashes := map[string]bool{}, map[[32]byte]bool{}
-	for _, d := range a.Documents {
-		if err := d.check(); err != nil {
+	for i, d := range a.Documents {
+		if err := d.check(fmt.Sprintf("advisory.documents[%d]", i)); err != nil {
 			return err
 		}
 		if fold := Fold(d.Name); names[fold] || hashes[d.SHA256] {
@@ -143,25 +131,6 @@ func (a *Advisory) checkDocuments() error {
 	}
 	return nil
 }
-
-func (d *Document) check() error {
-	if d.SHA256 == ([32]byte{}) {
-		return fieldErrorf("advisory.documents.sha256", "give the SHA-256 of the file", "it is zero")
-	}
-	if d.Size < 1 || d.Size > DocumentMax {
-		return fieldErrorf("advisory.documents.size", "give a file of 1 byte to 8 MiB", "it has %d bytes", d.Size)
-	}
-	if err := CheckFileName("advisory.documents.name", d.Name); err != nil {
-		return err
-	}
-	if len(d.Media) > mediaMax || !mediaType.MatchString(d.Media) {
-		return fieldErrorf("advisory.documents.media_type", "give one such as application/pdf", "%s is no media type", show(d.Media))
-	}
-	return nil
-}
-
-// mediaType is RFC 6838, section 4.2, in small letters and without parameters.
-var mediaType = regexp.MustCompile(`^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*$`)
 
 // size is how many bytes the texts and documents take in an item, roughly.
 func (a *Advisory) size() int {
@@ -174,36 +143,6 @@ func (a *Advisory) size() int {
 	}
 	return n
 }
-
-// fileNameMax is in bytes: what every file system takes, with room for an ending.
-const fileNameMax = 200
-
-// CheckFileName accepts what is a plain name of a file on every system: one printable
-// line in NFC of up to 200 bytes, without a path, that no system reads as a device, a
-// stream, an option or a hidden file.
-func CheckFileName(field, s string) error {
-	if len(s) > fileNameMax {
-		return fieldErrorf(field, fmt.Sprintf("shorten it to %d", fileNameMax), "the name has %d bytes", len(s))
-	}
-	if err := checkSaid(field, s, TitleMax); err != nil {
-		return err
-	}
-	stem, _, _ := strings.Cut(strings.ToUpper(s), ".")
-	switch {
-	case strings.ContainsAny(s, `/\`):
-		return fieldErrorf(field, "give the name alone", "%s has a path in it", show(s))
-	case strings.ContainsAny(s, `:*?"<>|`):
-		return fieldErrorf(field, "use letters, digits, spaces, dots and hyphens", "not every system can have a file called %s", show(s))
-	case s[0] == '.' || s[0] == '-' || s[0] == '~' || s[len(s)-1] == '.':
-		return fieldErrorf(field, "begin and end it with a letter or a digit", "%s is no plain name", show(s))
-	case devices.MatchString(strings.TrimSpace(stem)):
-		return fieldErrorf(field, "choose another name", "%s is a device on some systems", show(s))
-	}
-	return nil
-}
-
-// devices are the names that Windows keeps for itself, whatever follows the first dot.
-var devices = regexp.MustCompile(`^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])$`)
 
 func checkCVE(field, s string) error {
 	if !IsCVE(s) {

@@ -20,7 +20,7 @@ func TestAdvisoriesAreChecked(t *testing.T) {
 	product := func(p string) func(*notice.Notice) {
 		return func(n *notice.Notice) { n.Advisory.Products = []string{p} }
 	}
-	const text, name, products = "advisory.text", "advisory.documents.name", "advisory.products"
+	const text, name, products = "advisory.text", "advisory.documents[0].name", "advisory.products"
 	for what, c := range map[string]struct {
 		f     func(*notice.Notice)
 		field string
@@ -66,13 +66,13 @@ func TestAdvisoriesAreChecked(t *testing.T) {
 		"a name that is turned around":    {named("plan\u202efdp.exe"), name},
 		"a name with a line break":        {named("a\nb"), name},
 		"no name":                         {named(""), name},
-		"a name of 201":                   {named(strings.Repeat("x", 201)), name},
+		"a name of 121":                   {named(strings.Repeat("x", 121)), name},
 		"a name twice":                    {named("CSAF.json"), "advisory.documents"},
 		"a document twice":                {func(n *notice.Notice) { n.Advisory.Documents[0].SHA256 = n.Advisory.Documents[1].SHA256 }, "advisory.documents"},
-		"an empty document":               {func(n *notice.Notice) { n.Advisory.Documents[0].Size = 0 }, "advisory.documents.size"},
-		"a document of 80 MB":             {func(n *notice.Notice) { n.Advisory.Documents[0].Size = 80 << 20 }, "advisory.documents.size"},
-		"a document without a hash":       {func(n *notice.Notice) { n.Advisory.Documents[0].SHA256 = [32]byte{} }, "advisory.documents.sha256"},
-		"a media type that is a header":   {func(n *notice.Notice) { n.Advisory.Documents[0].Media = "text/html\r\nX: y" }, "advisory.documents.media_type"},
+		"an empty document":               {func(n *notice.Notice) { n.Advisory.Documents[0].Size = 0 }, "advisory.documents[0].size"},
+		"a document of 80 MB":             {func(n *notice.Notice) { n.Advisory.Documents[0].Size = 80 << 20 }, "advisory.documents[0].size"},
+		"a document without a hash":       {func(n *notice.Notice) { n.Advisory.Documents[0].SHA256 = [32]byte{} }, "advisory.documents[0].sha256"},
+		"a media type that is a header":   {func(n *notice.Notice) { n.Advisory.Documents[0].Media = "text/html\r\nX: y" }, "advisory.documents[0].media_type"},
 		"nine documents":                  {func(n *notice.Notice) { n.Advisory.Documents = make([]notice.Document, 9) }, "advisory.documents"},
 		"more than an item can hold": {func(n *notice.Notice) {
 			n.Advisory.Text, n.Advisory.Suppliers = strings.Repeat("x", notice.AdviceMax), wide(15)
@@ -95,7 +95,7 @@ func TestLargestAdvisoryFits(t *testing.T) {
 	a.Title, a.Text, a.Products, a.CVEs = strings.Repeat("\U00020000", notice.TitleMax), "", nil, nil
 	a.Documents = nil
 	for i := range notice.DocumentsMax {
-		a.Documents = append(a.Documents, notice.Document{SHA256: [32]byte{byte(i + 1)}, Size: notice.DocumentMax,
+		a.Documents = append(a.Documents, notice.Document{SHA256: [32]byte{byte(i + 1)}, Chunks: [32]byte{1}, Size: notice.DocumentMax,
 			Name: strings.Repeat("x", 110) + string(rune('a'+i)), Media: "application/" + strings.Repeat("x", 60)})
 	}
 	for i := range notice.CVEsMax {

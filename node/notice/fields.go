@@ -83,9 +83,10 @@ var said = map[string]Field{
 	"20.7":   {Name: "advisory.due", Says: "until when it should be done"},
 	"20.8":   {Name: "advisory.documents", Says: "the documents that belong to it; their content is fetched from those who have it"},
 	"20.8.1": {Name: "advisory.documents.sha256", Says: "the SHA-256 of the document"},
-	"20.8.2": {Name: "advisory.documents.size", Says: "its size in bytes"},
-	"20.8.3": {Name: "advisory.documents.name", Says: "the name of its file, without the path"},
-	"20.8.4": {Name: "advisory.documents.media_type", Says: "its media type"},
+	"20.8.2": {Name: "advisory.documents.chunks", Says: "the SHA-256 of the list of its chunks' hashes, by which a part of it is checked"},
+	"20.8.3": {Name: "advisory.documents.size", Says: "its size in bytes"},
+	"20.8.4": {Name: "advisory.documents.name", Says: "the name of its file, without the path"},
+	"20.8.5": {Name: "advisory.documents.media_type", Says: "its media type"},
 	"21":     {Name: "response", Says: "an answer to the notice it speaks of"},
 	"21.1":   {Name: "response.answer", Says: "the answer: seen, not-seen or unknown; to an advisory seen, done, na or help"},
 }

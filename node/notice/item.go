@@ -176,7 +176,7 @@ func stripDocuments(fields map[uint64]canon.Raw) error {
 		return err
 	}
 	for i := range documents {
-		if err := stripUnknown(documents[i], 4); err != nil {
+		if err := stripUnknown(documents[i], 5); err != nil {
 			return fmt.Errorf("document %d: %w", i, err)
 		}
 	}

@@ -28,14 +28,14 @@
 //	19 link         map    1 supplier, 2 link, 3 direction (uint), 4 state (uint), 5 at (uint, ms),
 //	                       6 reason, 7 criteria, 8 attested by
 //	20 advisory     map    1 type (uint), 2 title, 3 text, 4 suppliers (array), 5 products (array), 6 CVEs (array),
-//	                       7 due (uint, ms), 8 documents (array of maps: 1 SHA-256 (bytes), 2 size (uint),
-//	                       3 name, 4 media type)
+//	                       7 due (uint, ms), 8 documents (array of maps: 1 SHA-256 and
+//	                       2 that of its chunks' list (bytes), 3 size (uint), 4 name, 5 media type)
 //	21 response     map    1 answer (uint)
 //
 // Keys 14 to 21 are the parts: each belongs to the kind of its name, and is text but
-// for what is said otherwise. A question has
-// keys 4 and 5, a response key 6; a mayday may have key 6 (the one it replaces), and so
-// must or may an assistance, as Assistance says.
+// for what is said otherwise. A question has keys 4 and 5, a response key 6; a mayday
+// may have key 6 (the one it replaces), and so must or may an assistance, as Assistance
+// says.
 //
 // Empty fields are left out. The rule for unknown keys holds in the maps too.
 package notice

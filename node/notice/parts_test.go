@@ -36,8 +36,8 @@ func fill(n *notice.Notice) {
 	case notice.KindAdvisory:
 		n.Advisory = &notice.Advisory{Type: notice.AdviceSupplier, Title: "LIS GmbH is encrypted", Text: "Cut the VPN.\n\n- then ask them", Suppliers: []string{"LIS GmbH"},
 			Products: []string{"cpe:2.3:a:lis:lab_manager:8.1:*:*:*:*:*:*:*", "pkg:npm/%40lis/agent"}, CVEs: []string{"CVE-2021-44228"}, Due: soon,
-			Documents: []notice.Document{{SHA256: [32]byte{1}, Size: 7, Name: "plan.pdf", Media: "application/pdf"},
-				{SHA256: [32]byte{2}, Size: notice.DocumentMax, Name: "csaf.json", Media: "application/json"}}}
+			Documents: []notice.Document{{SHA256: [32]byte{1}, Chunks: [32]byte{3}, Size: 7, Name: "plan.pdf", Media: "application/pdf"},
+				{SHA256: [32]byte{2}, Chunks: [32]byte{4}, Size: notice.DocumentMax, Name: "csaf.json", Media: "application/json"}}}
 	case notice.KindResponse:
 		n.Response, n.Ref = &notice.Response{Answer: notice.AnswerNotSeen}, &ref
 	}

@@ -1,6 +1,9 @@
 package notice
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // wireParts are the parts as they are encoded, at most one of them.
 type wireParts struct {
@@ -70,9 +73,10 @@ type wireAdvisory struct {
 
 type wireDocument struct {
 	SHA256 []byte `cbor:"1,keyasint,omitempty"`
-	Size   uint64 `cbor:"2,keyasint,omitempty"`
-	Name   string `cbor:"3,keyasint,omitempty"`
-	Media  string `cbor:"4,keyasint,omitempty"`
+	Chunks []byte `cbor:"2,keyasint,omitempty"`
+	Size   uint64 `cbor:"3,keyasint,omitempty"`
+	Name   string `cbor:"4,keyasint,omitempty"`
+	Media  string `cbor:"5,keyasint,omitempty"`
 }
 
 type wireResponse struct {
@@ -95,7 +99,7 @@ func (n *Notice) wireParts() wireParts {
 	if a := n.Advisory; a != nil {
 		w.Advisory = &wireAdvisory{uint64(a.Type), a.Title, a.Text, a.Suppliers, a.Products, a.CVEs, a.Due, nil}
 		for _, d := range a.Documents {
-			w.Advisory.Documents = append(w.Advisory.Documents, wireDocument{d.SHA256[:], uint64(d.Size), d.Name, d.Media})
+			w.Advisory.Documents = append(w.Advisory.Documents, wireDocument{d.SHA256[:], d.Chunks[:], uint64(d.Size), d.Name, d.Media})
 		}
 	}
 	if r := n.Response; r != nil {
@@ -128,10 +132,11 @@ func (w wireParts) into(n *Notice) error {
 	if a := w.Advisory; a != nil {
 		n.Advisory = &Advisory{Type: Advice(a.Type), Title: a.Title, Text: a.Text, Suppliers: a.Suppliers, Products: a.Products, CVEs: a.CVEs, Due: a.Due}
 		for _, d := range a.Documents {
-			if len(d.SHA256) != len(Document{}.SHA256) || d.Size > DocumentMax {
-				return fieldErrorf("advisory.documents", "give a SHA-256 of 32 bytes and a size of up to 8 MiB", "a document has %d bytes and a hash of %d", d.Size, len(d.SHA256))
+			if len(d.SHA256) != sha256.Size || len(d.Chunks) != sha256.Size || d.Size > DocumentMax {
+				return fieldErrorf("advisory.documents", "give two SHA-256 of 32 bytes and a size of up to 8 MiB",
+					"a document has %d bytes, and hashes of %d and %d", d.Size, len(d.SHA256), len(d.Chunks))
 			}
-			n.Advisory.Documents = append(n.Advisory.Documents, Document{[32]byte(d.SHA256), uint32(d.Size), d.Name, d.Media})
+			n.Advisory.Documents = append(n.Advisory.Documents, Document{[32]byte(d.SHA256), [32]byte(d.Chunks), uint32(d.Size), d.Name, d.Media})
 		}
 	}
 	if r := w.Response; r != nil {
