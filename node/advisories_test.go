@@ -294,15 +294,20 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 		t.Errorf("after a start: %d alerts", len(got))
 	}
 
-	// A flood of them is one more alert a day, and hides nobody else's.
-	flood := func() {
-		last = b.floods(t, b.author, last, 200, func(i int) *notice.Notice {
+	// A flood of them is one more alert a day, and hides nobody else's. What was told
+	// before takes no place.
+	flood := func(words int) {
+		last = b.floods(t, b.author, last, words, func(i int) *notice.Notice {
 			return b.advises(0, fmt.Sprint("flood ", i), func(a *notice.Advisory) { a.Suppliers = []string{"LIS GmbH"} })
 		})
 	}
-	flood()
-	flood()
-	if got := alerts(); len(got) < 11 || len(got) > 14 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
+	flood(9)
+	if got := alerts(); len(got) != 12 {
+		t.Errorf("nine more make %d alerts", len(got))
+	}
+	flood(200)
+	flood(200)
+	if got := alerts(); len(got) != 14 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
 		t.Errorf("a flood makes %d alerts, the last is %+v", len(got), got[len(got)-1])
 	}
 	before := len(alerts())
