@@ -377,6 +377,7 @@ func (d *Documents) want(w Wanted) {
 	}
 	if !slices.ContainsFunc(x.wanted, same) {
 		x.wanted = append(x.wanted, w)
+		d.more(x) // to those who may have it now
 	}
 	if !x.whole {
 		d.nudge()

@@ -437,12 +437,12 @@ func (f *fetch) takeChunk(s *session, c *chunk, now time.Time) error {
 		f.mu.Unlock()
 		return errStuck
 	}
-	before := f.swarm.held.has(i)
-	asked := i < f.swarm.n && f.swarm.asks(s.peer, i)
-	f.mu.Unlock()
-	if !asked {
+	if !f.swarm.asks(s.peer, i) {
+		f.mu.Unlock()
 		return errUnasked
 	}
+	before := f.swarm.held.has(i)
+	f.mu.Unlock()
 	if !f.part.fits(i, c.Data) {
 		return errChunk
 	}

@@ -29,6 +29,7 @@ var region = document.Audience{Region: crypto.Region{1}, Audience: crypto.Audien
 
 // A town is members that reach each other by pipes.
 type town struct {
+	wait    sync.WaitGroup // for who serves
 	mu      sync.Mutex
 	members map[string]*member
 }
@@ -100,6 +101,7 @@ func (w *town) close(t testing.TB) {
 	for _, m := range all {
 		m.leave(t)
 	}
+	w.wait.Wait()
 }
 
 // Peers implements document.Network.
@@ -127,7 +129,7 @@ func (m *member) May(peer string, to document.Audience) bool {
 }
 
 // Open implements document.Network.
-func (m *member) Open(_ context.Context, peer string) (document.Stream, error) {
+func (m *member) Open(ctx context.Context, peer string) (document.Stream, error) {
 	m.town.mu.Lock()
 	p := m.town.members[peer]
 	m.town.mu.Unlock()
@@ -135,20 +137,27 @@ func (m *member) Open(_ context.Context, peer string) (document.Stream, error) {
 		return nil, errors.New("nobody is there")
 	}
 	here, there := net.Pipe()
-	go func() {
-		counted := &counted{there, &p.out}
+	m.town.wait.Go(func() {
+		counted := &counted{there, &p.out, func() bool { return true }}
 		if p.plays != nil {
 			p.plays(m.name, counted)
 		} else {
 			p.Serve(m.name, counted)
 		}
-	}()
-	return &counted{here, &m.out}, nil
+	})
+	return &counted{here, &m.out, context.AfterFunc(ctx, func() { _ = here.Close() })}, nil
 }
 
+// counted is a stream that counts what it sends.
 type counted struct {
 	net.Conn
-	out *atomic.Int64
+	out  *atomic.Int64
+	stop func() bool
+}
+
+func (c *counted) Close() error {
+	c.stop()
+	return c.Conn.Close()
 }
 
 func (c *counted) Write(p []byte) (int, error) {
@@ -205,9 +214,7 @@ func dirOf(t testing.TB, name string) string { return filepath.Join(t.TempDir(),
 // dial seeks a document at a member as a peer of that name.
 func (m *member) dial(t testing.TB, as string, ref document.Ref) document.Stream {
 	t.Helper()
-	here, there := net.Pipe()
-	go m.Serve(as, there)
-	t.Cleanup(func() { _ = here.Close() })
+	here := m.raw(t, as)
 	if err := document.Send(here, &document.Seek{ID: ref.ID, Chunks: ref.Chunks, Size: ref.Size}); err != nil {
 		t.Fatal(err)
 	}
@@ -221,4 +228,13 @@ func hear(t testing.TB, s io.Reader) any {
 		t.Fatal(err)
 	}
 	return message
+}
+
+// raw is a stream to a member on which nothing was said yet.
+func (m *member) raw(t testing.TB, as string) document.Stream {
+	t.Helper()
+	here, there := net.Pipe()
+	go m.Serve(as, there)
+	t.Cleanup(func() { _ = here.Close() })
+	return here
 }

@@ -137,12 +137,9 @@ func (s *swarm) quiet(peer string, now time.Time) bool {
 	return true
 }
 
-// got notes that a peer gave a chunk, and reports whether it was asked for it.
-func (s *swarm) got(peer string, i int, now time.Time) bool {
-	at, asked := s.answered(peer, i)
-	if !asked {
-		return false
-	}
+// got notes that a peer gave a chunk for which it was asked.
+func (s *swarm) got(peer string, i int, now time.Time) {
+	at, _ := s.answered(peer, i)
 	switch took := now.Sub(at); {
 	case took > windowSlow:
 		s.window = max(windowMin, s.window/2)
@@ -151,7 +148,6 @@ func (s *swarm) got(peer string, i int, now time.Time) bool {
 	}
 	s.held.add(i)
 	s.peers[peer].news = now
-	return true
 }
 
 // later notes that a peer puts a chunk off, and reports whether it was asked for it.
