@@ -41,6 +41,12 @@ func (n *Node) part(w *notice.Notice, p *api.Parts, now int64) error {
 			return err
 		}
 	}
+	if p.Advisory != nil {
+		var err error
+		if w.Advisory, err = n.advise(p.Advisory); err != nil {
+			return err
+		}
+	}
 	if p.Response != nil {
 		answer, err := notice.ParseAnswer(p.Response.Answer)
 		if err != nil {
@@ -126,6 +132,9 @@ func partsOf(w *notice.Notice) (p api.Parts) {
 	if l := w.Link; l != nil {
 		p.Link = &api.Link{Supplier: l.Supplier, Link: l.Link, Direction: l.Direction.String(), State: l.State.String(), At: api.Time(l.At),
 			Reason: l.Reason, Criteria: l.Criteria, AttestedBy: l.AttestedBy}
+	}
+	if w.Advisory != nil {
+		p.Advisory = advisoryView(w.Advisory)
 	}
 	if w.Response != nil {
 		p.Response = &api.Response{Answer: w.Response.Answer.String()}

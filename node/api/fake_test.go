@@ -39,6 +39,7 @@ type fakeNode struct {
 	submitted   []api.Submission
 	options     api.SubmitOptions
 	query       api.Query
+	asked       api.AdvisoryQuery
 	bundleQuery api.BundleQuery
 	lookedUp    []string
 	policyQuery api.PolicyQuery
@@ -266,6 +267,21 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 		s.Maydays = []api.MaydayView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Text: "ransom note"}}
 	}
 	return s, f.fail
+}
+
+// Advisories has one, AMBER.
+func (f *fakeNode) Advisories(_ context.Context, q api.AdvisoryQuery) (a api.AdvisoriesAnswer, _ error) {
+	f.mu.Lock()
+	f.asked = q
+	f.mu.Unlock()
+	if q.Ceiling >= notice.TLPAmber {
+		a.Advisories = []api.AdvisoryView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Advisory: api.Advisory{Type: "hunt", Title: "Look for it"}}}
+	}
+	return a, f.fail
+}
+
+func (f *fakeNode) Advisory(_ context.Context, id string, ceiling notice.TLP) (api.AdvisoryView, bool, error) {
+	return api.AdvisoryView{Word: api.Word{ID: id, TLP: "AMBER"}}, id == knownID && ceiling >= notice.TLPAmber, f.fail
 }
 
 // Questions has one, AMBER.

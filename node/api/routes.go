@@ -34,6 +34,7 @@ func (s *Server) register() {
 	add(s, read, get("get-notice", "/v1/notices/{id}", "One notice with the proof that its author signed it"), s.getNotice)
 	s.registerProof(read)
 	s.registerSituation(read)
+	s.registerAdvisories(read)
 	add(s, read, get("get-indicator", "/v1/indicators", "What is known of one value, with the evidence"), s.getIndicator)
 	add(s, read, get("list-members", "/v1/members", "Who is in the region"), s.listMembers)
 	s.registerAlerts(read)

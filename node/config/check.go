@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/verdict"
 )
@@ -40,6 +41,7 @@ type problem struct{ key, reason, fix string }
 func (c Config) check() []problem {
 	k := &checker{}
 	c.checkName(k)
+	k.oneOf("language", c.Language, catalog.Languages...)
 	c.API.check(k)
 	c.Mesh.check(k)
 	if c.Share.TLP != "" {
@@ -48,6 +50,7 @@ func (c Config) check() []problem {
 		}
 	}
 	k.oneOf("ask.answer", c.Ask.Answer, AnswerPerson, AnswerSeen, AnswerAll)
+	c.Advisories.check(k)
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
@@ -172,6 +175,30 @@ func (m Mesh) check(k *checker) {
 	addrs("mesh.seeds", m.Seeds, true)
 	if m.Hub && len(m.Listen) == 0 {
 		k.add("mesh.hub", "a hub must be reachable, and this node does not listen", "set hub = false, or a mesh.listen")
+	}
+}
+
+// advisoriesMax bounds what a hospital declares: each advisory is compared with all of it.
+const advisoriesMax = 1000
+
+func (a Advisories) check(k *checker) {
+	length := func(key string, list []string) {
+		if len(list) > advisoriesMax {
+			k.add(key, fmt.Sprintf("the list has %d entries", len(list)), fmt.Sprintf("use at most %d", advisoriesMax))
+		}
+	}
+	length("advisories.suppliers", a.Suppliers)
+	for i, s := range a.Suppliers {
+		if notice.Fold(s) == "" || utf8.RuneCountInString(s) > notice.PartyMax {
+			k.add(indexed("advisories.suppliers", i), fmt.Sprintf("%.100q is no name of 1 to %d characters", s, notice.PartyMax), `write it as advisories have it: "LIS GmbH"`)
+		}
+	}
+	length("advisories.products", a.Products)
+	for i, p := range a.Products {
+		if _, err := notice.ParseProduct(p); err != nil {
+			field := err.(*notice.FieldError)
+			k.add(indexed("advisories.products", i), field.Reason, field.Fix)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func (d *Document) check(field string) error {
 		return fieldErrorf(field+".name", "give the name of a file alone, such as playbook.pdf", "%s is no name that every system takes, or has a path", show(d.Name))
 	}
 	if len(d.Media) > mediaMax || !isMedia(d.Media) {
-		return fieldErrorf(field+".media", "give type/subtype, such as application/pdf", "%s is no media type", show(d.Media))
+		return fieldErrorf(field+".media_type", "give type/subtype, such as application/pdf", "%s is no media type", show(d.Media))
 	}
 	return nil
 }
@@ -50,9 +50,9 @@ var reserved = []string{
 }
 
 // isFileName reports whether a name can be that of a file on every system, in the
-// directory where it is wanted and in no other.
+// directory where it is wanted and in no other, and no option of a command.
 func isFileName(name string) bool {
-	if strings.ContainsAny(name, `/\:*?"<>|`) || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") {
+	if strings.ContainsAny(name, `/\:*?"<>|`) || strings.ContainsAny(name[:1], ".-~") || strings.HasSuffix(name, ".") {
 		return false
 	}
 	stem, _, _ := strings.Cut(strings.ToLower(name), ".")
