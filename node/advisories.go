@@ -360,5 +360,5 @@ func (n *Node) document(field string, d api.Document) (notice.Document, error) {
 	if raw, err := hex.DecodeString(d.SHA256); err != nil || copy(out.SHA256[:], raw) != len(raw) || len(raw) != len(out.SHA256) {
 		return out, &notice.FieldError{Field: field + ".sha256", Reason: fmt.Sprintf("%.80q is no SHA-256", d.SHA256), Fix: "give its 64 hexadecimal digits, as POST /v1/documents returned them"}
 	}
-	return out, nil
+	return out, n.documentOf(field, &out)
 }

@@ -75,6 +75,7 @@ type Node struct {
 	feeds      *feeds // nil = none is configured
 	policies   *policies
 	watch      *watch       // nil where no log is named
+	documents  *shelf       // nil in a lab
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server
