@@ -209,7 +209,7 @@ func (n *Node) word(s api.Submission, o api.SubmitOptions, now int64) (*notice.N
 		}
 		w.Ref = &ref
 	}
-	if err := n.part(w, &s.Parts, now); err != nil {
+	if err := n.part(w, &s.Parts, o.DryRun, now); err != nil {
 		return nil, err
 	}
 	if w.Ref == nil {

@@ -52,6 +52,7 @@ func (s *Server) register() {
 		post[HuntRequest](s, "hunt", "/v1/hunt", "When up to 10,000 values were in this hospital's own logs, which have no marking and so count as AMBER+STRICT"), s.hunt)
 	add(s, route{need: token.Reporter, body: true}, submitOperation(s), s.submit)
 	s.registerBundle()
+	s.registerDocuments()
 	s.registerRecords()
 	s.registerRegion()
 	s.registerLedger()

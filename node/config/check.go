@@ -31,6 +31,7 @@ const (
 	maxAgeMost                         = 7 * 24 * time.Hour
 	historyDaysMax, historyPrefixesMax = 400, 8 // as package history has them
 	historyMiBMin, historyMiBMax       = 16, 1 << 20
+	documentsMiBMin, documentsMiBMax   = 64, 1 << 20
 	socketPathMax                      = 100 // bytes; systems allow 104 to 108
 )
 
@@ -59,6 +60,7 @@ func (c Config) check() []problem {
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
 	c.History.check(k)
+	c.Documents.check(k)
 	c.Feeds.check(k)
 	c.Exchange.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -217,6 +219,12 @@ func (h History) check(k *checker) {
 		if bits < 8 || bits > 127 {
 			k.add(indexed("history.prefixes", i), fmt.Sprintf("%d is no length of a network", bits), "choose 8 to 31 for IPv4, 32 to 127 for IPv6, such as [16, 48, 64]")
 		}
+	}
+}
+
+func (d Documents) check(k *checker) {
+	if d.MiB < documentsMiBMin || d.MiB > documentsMiBMax {
+		k.add("documents.mib", fmt.Sprintf("%d is out of range", d.MiB), fmt.Sprintf("choose %d to %d MiB", documentsMiBMin, documentsMiBMax))
 	}
 }
 

@@ -52,9 +52,10 @@ type Config struct {
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
-	History History `toml:"history"`
-	Log     Log     `toml:"log"`
-	Metrics Metrics `toml:"metrics"`
+	History   History   `toml:"history"`
+	Documents Documents `toml:"documents"`
+	Log       Log       `toml:"log"`
+	Metrics   Metrics   `toml:"metrics"`
 }
 
 // API configures the HTTP API.
@@ -152,6 +153,11 @@ type History struct {
 	Prefixes []int `toml:"prefixes"`
 }
 
+// Documents configures the files that advisories name.
+type Documents struct {
+	MiB int `toml:"mib"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -182,6 +188,7 @@ func Default() Config {
 		Alerts:      Alerts{Digest: "07:00", DigestTo: []string{}, AckTimeout: "15m"},
 		Syslog:      Syslog{Allow: []string{}},
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
+		Documents:   Documents{MiB: 1024},
 		Feeds:       Feeds{Stale: "24h"},
 		Log:         Log{Level: "info", Format: "text"},
 	}

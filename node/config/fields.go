@@ -128,6 +128,7 @@ func fields() []field {
 		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},
 		{"history.prefixes", "Lengths of networks that are remembered for each address, up to 8: below 32 of IPv4, from 32 of IPv6.\n" +
 			"A network is found if its length, or one up to 8 longer, is among them; from /24 (IPv6: /120) on it is found without."},
+		{"documents.mib", "Size of the documents of advisories on the disk in MiB, 64 to 1048576; of one author's at most a quarter is fetched.\nWhat no advisory names any more makes room for others."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},

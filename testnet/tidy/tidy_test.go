@@ -69,6 +69,8 @@ var laws = []law{
 	{"node/feed", module + "node/store", "lists are pure: words go in"},
 	{"node/feed", module + "mesh", "a list is served; it does not know by whom"},
 	{"node/feed", "net/http", "a list is served; it does not know by whom"},
+	{"node/document", module + "node/", "a document is opaque: who names it, package node says"},
+	{"node/document", "github.com/libp2p", "it works whatever carries its streams"},
 	{"node/alert", "os", "who is told is pure state"},
 	{"node/alert", "net", "who is told is pure state"},
 	{"node/alert", module + "node/store", "who is told is pure state"},
