@@ -399,6 +399,9 @@ func refused(s api.Submission, why *notice.FieldError) api.Refused {
 	if s.Value == "" {
 		r.Value = s.Ref
 	}
+	if r.Value == "" && s.Advisory != nil {
+		r.Value = s.Advisory.Title
+	}
 	if runes := []rune(r.Value); len(runes) > 80 {
 		r.Value = string(runes[:80]) + "…"
 	}
