@@ -87,7 +87,7 @@ func advise(b *testing.B, region *proc.Region, author *proc.Node, file []byte) t
 		paths[filepath.Join(n.Dir, "documents", put.SHA256)] = true
 	}
 	last := time.Now()
-	eventually(b, "all have the document", 5*time.Millisecond, func() bool {
+	eventually(b, "all have the document", 20*time.Millisecond, func() bool {
 		for path := range paths { // it has this name once it is whole and durable
 			if _, err := os.Stat(path); err == nil {
 				delete(paths, path)
