@@ -50,6 +50,15 @@ func (b *Bulk) Close() error {
 	return nil
 }
 
+// Connected returns the members that are connected now and have proved their keys, by
+// their peer ids as their credentials have them.
+func (m *Mesh) Connected() (out []string) {
+	for _, id := range m.connected() {
+		out = append(out, string(id))
+	}
+	return out
+}
+
 // OpenBulk opens a stream of a protocol to a member that is connected, by its peer id
 // as its credential has it. It ends with ctx. A member that does not allow the stream
 // resets it, which the first Read tells.
