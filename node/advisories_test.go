@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -471,5 +472,59 @@ func TestAdvisoriesAreExported(t *testing.T) {
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %q, %v; want %q", c.q, got, err, c.want)
 		}
+	}
+}
+
+// BenchmarkSearchAdvisories searches 10,000 advisories of 1 KiB for a page of 100, read
+// from the store: the goal is 20 ms.
+func BenchmarkSearchAdvisories(b *testing.B) {
+	const envelopes, each = 1250, 8
+	k := newBench(b)
+	random := rand.New(rand.NewPCG(1, 2))
+	words := make([]string, 4000)
+	for i := range words {
+		for range 3 + random.IntN(9) {
+			words[i] += string(rune('a' + random.IntN(26)))
+		}
+	}
+	last := map[*testkit.Member]*crypto.Envelope{}
+	for e := range envelopes {
+		m := []*testkit.Member{k.author, k.other}[e%2]
+		last[m] = k.floods(b, m, last[m], each, func(i int) *notice.Notice {
+			var text strings.Builder
+			for text.Len() < 1000 {
+				text.WriteString(words[random.IntN(len(words))] + " ")
+			}
+			return k.advises(0, fmt.Sprintf("Advisory number%d", e*each+i), func(a *notice.Advisory) {
+				a.Text = notice.CleanLines(text.String())
+				a.Products = []string{fmt.Sprintf("cpe:2.3:a:vendor:product%d:*:*:*:*:*:*:*:*", e%25*each+i)}
+			})
+		})
+	}
+	k.start(b, nil)
+	eventually(b, "all are in the library", func() bool {
+		page, err := k.Advisories(b.Context(), api.AdvisoryQuery{Limit: 1, Search: "number0 " + words[0][:1]})
+		return err == nil && !page.Reading
+	})
+	for name, c := range map[string]struct {
+		q     api.AdvisoryQuery
+		found int
+	}{
+		"all":     {api.AdvisoryQuery{}, 100},
+		"common":  {api.AdvisoryQuery{Search: "advisory"}, 100},
+		"one":     {api.AdvisoryQuery{Search: "number4711"}, 1},
+		"nothing": {api.AdvisoryQuery{Search: "netscaler sessions"}, 0},
+		"product": {api.AdvisoryQuery{Product: "cpe:2.3:a:vendor:product7"}, 50},
+		"letter":  {api.AdvisoryQuery{Search: "xq"}, 100},
+	} {
+		b.Run(name, func(b *testing.B) {
+			c.q.Limit = 100
+			for b.Loop() {
+				page, err := k.Advisories(b.Context(), c.q)
+				if err != nil || len(page.Advisories) != c.found {
+					b.Fatalf("%d found, %v; want %d", len(page.Advisories), err, c.found)
+				}
+			}
+		})
 	}
 }
