@@ -268,6 +268,16 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 	return s, f.fail
 }
 
+// Report has one mayday, AMBER.
+func (f *fakeNode) Report(ctx context.Context, since int64, ceiling notice.TLP) (api.Report, error) {
+	s, err := f.Situation(ctx, since, ceiling)
+	return api.Report{TLP: ceiling.String(), Sources: s.Sources(), Situation: s}, err
+}
+
+func (f *fakeNode) PrintReport(r *api.Report, format, language string) ([]byte, error) {
+	return fmt.Appendf(nil, "%s in %q, TLP:%s, %d maydays", format, language, r.TLP, len(r.Maydays)), f.fail
+}
+
 // Questions has one, AMBER.
 func (f *fakeNode) Questions(_ context.Context, ceiling notice.TLP) (q api.QuestionsAnswer, _ error) {
 	if ceiling >= notice.TLPAmber {

@@ -86,6 +86,21 @@ func (c *Client) Situation(ctx context.Context, since time.Time) (out api.Situat
 	return out, err
 }
 
+// ReportQuery asks for the situation as a report; zero values are the server's.
+type ReportQuery struct {
+	Format, TLP, Language string
+	Since                 time.Time
+}
+
+// Report returns the situation as a report in a format.
+func (c *Client) Report(ctx context.Context, q ReportQuery) ([]byte, error) {
+	query := page(q.Since, 0, "")
+	set(query, "format", q.Format)
+	set(query, "tlp", q.TLP)
+	set(query, "language", q.Language)
+	return c.file(ctx, "/v1/situation/report", query)
+}
+
 // Questions returns the questions of others that wait for an answer.
 func (c *Client) Questions(ctx context.Context) (out api.QuestionsAnswer, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/questions", nil, nil, nil, &out)
