@@ -18,6 +18,7 @@ const (
 	ReportNotices     Key = "report.notices"
 	ReportMembers     Key = "report.members"
 	ReportHospitals   Key = "report.hospitals"
+	ReportAt          Key = "report.at"
 	ReportHeadline    Key = "report.headline"
 	ReportQuiet       Key = "report.quiet"
 	ReportNew         Key = "report.new"
@@ -27,7 +28,6 @@ const (
 	ReportMore        Key = "report.more"
 	ReportMember      Key = "report.member"
 	ReportOf          Key = "report.of"
-	ReportBy          Key = "report.by"
 	ReportSince       Key = "report.since"
 	ReportUntil       Key = "report.until"
 	ReportWho         Key = "report.who"
@@ -46,6 +46,7 @@ const (
 	ReportDark        Key = "report.dark"
 	ReportNoAttack    Key = "report.no-attack"
 	ReportHeard       Key = "report.heard"
+	ReportHeardBy     Key = "report.heard-by"
 	ReportNeverHeard  Key = "report.never-heard"
 	ReportSpreading   Key = "report.spreading"
 	ReportWindow      Key = "report.window"
@@ -118,7 +119,8 @@ var reportTexts = texts{
 	ReportNotices:     {en: "%d signed notices", de: "%d signierte Meldungen", en1: "%d signed notice", de1: "%d signierte Meldung"},
 	ReportMembers:     {en: "%d members", de: "%d Mitgliedern", en1: "%d member", de1: "%d Mitglied"},
 	ReportHospitals:   {en: "%d hospitals", de: "%d Häuser", en1: "%d hospital", de1: "%d Haus"},
-	ReportHeadline:    {en: "%s of %s under attack, %s declared down, %s silent.", de: "%s von %s unter Angriff, %s als ausgefallen gemeldet, %s still."},
+	ReportAt:          {en: "%d hospitals", de: "%d Häusern", en1: "%d hospital", de1: "%d Haus"},
+	ReportHeadline:    {en: "Under attack %s, declared down %s, silent %s, of %s.", de: "Unter Angriff %s, ausgefallen %s, still %s, von %s."},
 	ReportQuiet:       {en: "Nobody is under attack, down or silent.", de: "Niemand ist unter Angriff, ausgefallen oder still."},
 	ReportNew:         {en: "NEW", de: "NEU"},
 	ReportExercise:    {en: "EXERCISE", de: "ÜBUNG"},
@@ -127,7 +129,6 @@ var reportTexts = texts{
 	ReportMore:        {en: "and %d more, which are not shown here", de: "und %d weitere, die hier nicht stehen", en1: "and %d more, which is not shown here", de1: "und %d weitere, die hier nicht steht"},
 	ReportMember:      {en: "member %s", de: "Mitglied %s"},
 	ReportOf:          {en: "%s of %s", de: "%s (%s)"},
-	ReportBy:          {en: "by %s", de: "von %s"},
 	ReportSince:       {en: "since", de: "seit"},
 	ReportUntil:       {en: "until %s", de: "bis %s"},
 	ReportWho:         {en: "who", de: "wer"},
@@ -145,7 +146,8 @@ var reportTexts = texts{
 	ReportDisputed:    {en: "DISPUTED by %s, a coordinator: %s", de: "BESTRITTEN von %s, Koordination: %s"},
 	ReportDark:        {en: "Declared down, or silent", de: "Ausgefallen oder still"},
 	ReportNoAttack:    {en: "SILENT: nobody hears them, which is no attack", de: "STILL: Niemand hört sie; das ist kein Angriff"},
-	ReportHeard:       {en: "last heard %s", de: "zuletzt gehört %s"},
+	ReportHeard:       {en: "since, last heard", de: "seit, zuletzt gehört"},
+	ReportHeardBy:     {en: "heard by", de: "gehört von"},
 	ReportNeverHeard:  {en: "never heard", de: "nie gehört"},
 	ReportSpreading:   {en: "Spreading", de: "Breitet sich aus"},
 	ReportWindow:      {en: "observed at several hospitals within 72 hours", de: "innerhalb von 72 Stunden in mehreren Häusern beobachtet"},
@@ -202,7 +204,7 @@ var reportTexts = texts{
 	ReportNodeWarns:   {en: "The node has %d warnings: watchward status.", de: "Der Knoten hat %d Warnungen: watchward status.", en1: "The node has %d warning: watchward status.", de1: "Der Knoten hat %d Warnung: watchward status."},
 	ReportPartial:     {en: "%d members report so much that not all of their sightings count.", de: "%d Mitglieder melden so viel, dass nicht alle ihre Sichtungen zählen.", en1: "%d member reports so much that not all of its sightings count.", de1: "%d Mitglied meldet so viel, dass nicht alle seine Sichtungen zählen."},
 	ReportListsCut:    {en: "Of long lists only the newest count here.", de: "Von langen Listen zählt hier nur das Neueste."},
-	ReportShortened:   {en: "… marks what is shortened; watchward situation has it whole. Below a time is the beginning of its notice's id.", de: "… zeigt Gekürztes; ganz steht es in watchward situation. Unter einer Zeit steht der Anfang der Kennung der Meldung."},
+	ReportShortened:   {en: "… marks what is shortened; watchward situation has it whole. Behind a time is the beginning of its notice's id.", de: "… zeigt Gekürztes; ganz steht es in watchward situation. Hinter einer Zeit steht der Anfang der Kennung der Meldung."},
 	ReportPrint:       {en: "Fingerprint of the sources, SHA-256 over the ids of all notices: %s. Who holds the same notices gets the same; watchward situation --format json has the ids.", de: "Fingerabdruck der Quellen, SHA-256 über die Kennungen aller Meldungen: %s. Wer dieselben Meldungen hat, erhält denselben; die Kennungen stehen in watchward situation --format json."},
 	ReportAssessment:  {en: "Assessment and decisions (by hand)", de: "Bewertung und Entscheidungen (von Hand)"},
 	ReportSignName:    {en: "Name, function", de: "Name, Funktion"},

@@ -58,7 +58,7 @@ func (s *section) markdown(out *bytes.Buffer) {
 		}
 		fmt.Fprintf(out, "- %s%s\n", n.sign(), plain(n.Text))
 	}
-	for _, step := range s.Steps {
+	for _, step := range append(s.Text, s.Steps...) {
 		fmt.Fprintf(out, "\n%s\n", plain(step))
 	}
 	if s.More != "" {
@@ -70,6 +70,9 @@ func (c *cell) markdown() string {
 	text := plain(c.Text)
 	if c.Strong && text != "" {
 		text = "**" + text + "**"
+	}
+	if c.ID != "" {
+		text += " " + plain(c.ID)
 	}
 	if c.Small != "" {
 		text = strings.TrimPrefix(text+" · ", " · ") + plain(c.Small)

@@ -38,20 +38,25 @@ type part struct {
 // A section is a table, a figure or names, under a title. What is empty is left out.
 type section struct {
 	Title, Note string
-	Class       string // of its table: widths of columns
+	Class       string
 	Head        []string
+	Widths      []int // of its columns, in percent
 	Rows        [][]cell
 	Figure      template.HTML
-	Plain       string // the figure in text, for Markdown
+	Tall        float64 // mm, of the figure
+	Plain       string  // the figure in text, for Markdown
 	Names       []mark
+	Text        []string
 	Steps       []string
 	Forms       []field
 	More        string
+	left        int // rows that are not in it
 }
 
 // A cell has a text, and small print below it.
 type cell struct {
 	Text, Small string
+	ID          string // the beginning of a notice's, behind the text
 	Strong      bool
 	Mark        string        // a member's state, see marks
 	Figure      template.HTML // before the text

@@ -42,7 +42,7 @@ var towns = strings.Fields("Cork Limerick Galway Waterford Kilkenny Sligo Tralee
 
 var kinds = []string{"University Hospital", "General Hospital", "St Anna", "Children's Hospital", "Mercy Hospital", "Maternity Hospital", "Regional Clinic", "St John's", "Orthopaedic Hospital", "Mental Health Centre"}
 
-func (g region) id(n int) string { return fmt.Sprintf("%040x", 0x9e3779b97f4a7c15*uint64(n+1)) }
+func (g region) id(n int) string { return fmt.Sprintf("%016x%024x", 0x9e3779b97f4a7c15*uint64(n+1), n) }
 
 func (g region) party(i int) api.Party {
 	i %= g.members

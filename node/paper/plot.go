@@ -12,6 +12,16 @@ import (
 // will do. What is written in one is made here: no words of others are in a plot, so that
 // it may go into a page as it is.
 
+// Sizes of plots of their own, in units.
+const (
+	plotWidth     = 700.0
+	stackedHeight = 40.0
+	hourlyHeight  = 65.0
+)
+
+// tall is the height in mm of such a plot on a page.
+func tall(height float64) float64 { return 0.5 + pageWidth*height/plotWidth }
+
 // A drawing is an SVG that is being made, in units of its own.
 type drawing struct{ strings.Builder }
 
@@ -61,7 +71,7 @@ const barLeast = 4.0
 
 // stacked is one bar of shares over the whole width, with the number and name of each.
 func stacked(shares []share) template.HTML {
-	const width, height = 700.0, 40.0
+	const width, height = plotWidth, stackedHeight
 	shares = slices.DeleteFunc(slices.Clone(shares), func(s share) bool { return s.count == 0 })
 	total := 0
 	for _, s := range shares {
@@ -80,7 +90,7 @@ func stacked(shares []share) template.HTML {
 		text := fmt.Sprintf("%d %s", s.count, s.label)
 		d.rect(at+0.5, 28.5, 9, 9, s.fill)
 		d.label(at+13, 37, 11.5, "start", text)
-		x, free = x+w, at+24+6.6*float64(len([]rune(text)))
+		x, free = x+w, at+24+7.8*float64(len([]rune(text)))
 	}
 	return d.end()
 }
@@ -108,18 +118,19 @@ func ticks(from, to time.Time, events []time.Time) template.HTML {
 		return 1 + (width-2)*min(1, max(0, float64(t.Sub(from))/float64(to.Sub(from))))
 	}
 	for day := from.Add(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
-		d.line(at(day), 3, at(day), height, 0.35)
+		d.line(at(day), height-4, at(day), height+2, 0.5)
 	}
-	d.line(0, height-1, width, height-1, 0.8)
+	d.line(0, height-3, width, height-3, 0.8)
 	for _, e := range events {
-		d.bar(at(e)-0.9, 1, 1.8, height-2)
+		d.bar(at(e)-0.9, 0.5, 1.8, height-3.5)
 	}
 	return d.end()
 }
 
 // hourly is a row of bars, an hour each, the last of which is now.
-func hourly(counts []int, now time.Time, number func(int) string) template.HTML {
-	const width, top, height, foot = 700.0, 11.0, 52.0, 13.0
+func hourly(counts []int, now time.Time, number func(int) string, clock func(time.Time) string) template.HTML {
+	const width, top, foot = plotWidth, 9.0, 12.0
+	const height = hourlyHeight - top - foot
 	most := slices.Max(counts)
 	if most == 0 {
 		return ""
@@ -140,10 +151,10 @@ func hourly(counts []int, now time.Time, number func(int) string) template.HTML 
 			d.line(x, top+height, x, top+height+4, 0.8)
 			text := hour.Format("15:00")
 			if hour.Hour() == 0 {
-				text = hour.Format("2.1.")
+				text, _, _ = strings.Cut(clock(hour), " 0") // the day alone
 			}
 			if x < width-26 {
-				d.label(x+2, top+height+11, 9, "start", text)
+				d.label(x+2, top+height+10.5, 9, "start", text)
 			}
 		}
 	}

@@ -9,27 +9,19 @@ import (
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/catalog"
+	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/situation"
 )
 
-// Limits of a situation report, so that it stays on two pages however much is said. What
-// is left out is counted.
+// Limits of what is said in a report. What is left out is counted.
 const (
-	maydaysMax   = 8
-	darkMax      = 10
-	spreadingMax = 8
-	linksMax     = 5
-	helpMax      = 8
-	servicesMax  = 8
-	questionsMax = 3
-	rollMax      = 200
+	rowsMax = 40  // of a table, before it is fitted to the pages
+	rollMax = 600 // names
 
-	maydayRunes = 640 // of the words of all maydays together
-	nameRunes   = 44
-	rollRunes   = 40
-	valueRunes  = 64
-	textRunes   = 96
-	reachRunes  = 70
+	nameRunes  = 44
+	valueRunes = 72
+	textRunes  = 96
+	reachRunes = 90
 )
 
 // Situation is the situation report of r as HTML, in a language and with times of a zone:
@@ -63,6 +55,7 @@ func (p *report) sheet() *sheet {
 	}
 	all := append([]section{p.states()}, p.events()...)
 	s.Sections = slices.DeleteFunc(append(all, p.roll(), p.trust()), section.empty)
+	s.fit(p.Printer)
 	return s
 }
 
@@ -72,7 +65,7 @@ func (p *report) events() []section {
 }
 
 func (s section) empty() bool {
-	return len(s.Rows) == 0 && s.Figure == "" && len(s.Names) == 0 && len(s.Steps) == 0 && len(s.Forms) == 0
+	return len(s.Rows) == 0 && s.Figure == "" && len(s.Names) == 0 && len(s.Steps) == 0 && len(s.Text) == 0 && len(s.Forms) == 0
 }
 
 func (p *report) title() string {
@@ -109,7 +102,7 @@ func (p *report) headline() string {
 		return p.Text(catalog.ReportQuiet)
 	}
 	total := c.UnderAttack + c.DeclaredDown + c.Silent + c.OK
-	return p.Text(catalog.ReportHeadline, p.Number(c.UnderAttack), p.Text(catalog.ReportHospitals, total), p.Number(c.DeclaredDown), p.Number(c.Silent))
+	return p.Text(catalog.ReportHeadline, p.Number(c.UnderAttack), p.Number(c.DeclaredDown), p.Number(c.Silent), p.Text(catalog.ReportMembers, total))
 }
 
 func (p *report) warnings() (out []string) {
@@ -125,7 +118,7 @@ func (p *report) warnings() (out []string) {
 func (p *report) states() section {
 	c := p.r.Counts
 	return section{
-		Figure: stacked([]share{
+		Tall: tall(stackedHeight), Figure: stacked([]share{
 			{c.UnderAttack, fillAttack, p.Text(catalog.ReportUnderAttack)}, {c.DeclaredDown, fillDown, p.Text(catalog.ReportDown)},
 			{c.Silent, fillSilent, p.Text(catalog.ReportSilent)}, {c.OK, fillOK, p.Text(catalog.ReportOK)},
 		}),
@@ -153,7 +146,7 @@ func (p *report) clock(t api.Time) string {
 
 // when dates a word: with the beginning of its id, and a mark of what is new.
 func (p *report) when(t api.Time, id string) cell {
-	c := cell{Text: p.clock(t), Small: id[:min(8, len(id))]}
+	c := cell{Text: p.clock(t), ID: id[:min(8, len(id))]}
 	if p.r.Since != 0 && t >= p.r.Since {
 		c.Text += " " + p.Text(catalog.ReportNew)
 		c.Strong = true
@@ -169,30 +162,29 @@ func (p *report) drilled(w api.Word, text string) string {
 	return text
 }
 
-func (p *report) reach(c *api.ContactView) string {
-	if c == nil {
-		return p.Text(catalog.ReportNoContact)
+// reach is how to reach a member: the first so many lines that it told.
+func (p *report) reach(c *api.ContactView, lines int) cell {
+	if c == nil || len(c.Lines) == 0 {
+		return cell{Text: p.Text(catalog.ReportNoContact)}
 	}
-	return shorten(strings.Join(c.Lines, "; "), reachRunes)
+	return cell{Text: shorten(strings.Join(c.Lines[:min(lines, len(c.Lines))], "; "), reachRunes)}
 }
 
 func (p *report) attacked() section {
 	all := p.r.Maydays
-	s := section{Title: p.Text(catalog.ReportAttacked), Note: p.Text(catalog.ReportCallBack), Class: "maydays",
-		Head: []string{p.Text(catalog.ReportSince), p.Text(catalog.ReportWho), p.Text(catalog.ReportWords), p.Text(catalog.ReportReach)},
-		More: more(p.Printer, len(all)-maydaysMax)}
-	shown := all[:min(len(all), maydaysMax)]
-	for _, m := range shown {
+	s := section{Title: p.Text(catalog.ReportAttacked), Note: p.Text(catalog.ReportCallBack), Widths: []int{18, 20, 37, 25},
+		Head: []string{p.Text(catalog.ReportSince), p.Text(catalog.ReportWho), p.Text(catalog.ReportWords), p.Text(catalog.ReportReach)}, left: max(0, len(all)-rowsMax)}
+	for _, m := range all[:min(len(all), rowsMax)] {
 		when := p.when(m.Said, m.ID)
 		if m.ClockOff {
-			when.Small += " " + p.Text(catalog.ReportClockOff)
+			when.Small = p.Text(catalog.ReportClockOff)
 		}
 		var disputed []string
 		for _, d := range m.Disputed {
 			disputed = append(disputed, p.Text(catalog.ReportDisputed, p.party(d.Party), shorten(d.Reason, textRunes)))
 		}
 		s.Rows = append(s.Rows, []cell{when, {Text: p.party(m.Party), Strong: true, Mark: "attack"},
-			{Text: p.drilled(m.Word, shorten(m.Text, maydayRunes/len(shown))), Small: shorten(strings.Join(disputed, " "), 2*textRunes)}, {Text: p.reach(m.Contact)}})
+			{Text: p.drilled(m.Word, shorten(m.Text, notice.TextMax)), Small: shorten(strings.Join(disputed, " "), 2*textRunes)}, p.reach(m.Contact, 2)})
 	}
 	return s
 }
@@ -215,9 +207,9 @@ func (p *report) stateName(state string) string {
 }
 
 func (p *report) dark() section {
-	s := section{Title: p.Text(catalog.ReportDark), Note: p.Text(catalog.ReportNoAttack), Class: "dark",
-		Head: []string{p.Text(catalog.ReportWho), p.Text(catalog.ReportState), p.Text(catalog.ReportSince), p.Text(catalog.ReportReach)}}
-	left := -darkMax
+	s := section{Title: p.Text(catalog.ReportDark), Note: p.Text(catalog.ReportNoAttack), Widths: []int{25, 15, 17, 15, 28},
+		Head: []string{p.Text(catalog.ReportWho), p.Text(catalog.ReportState), p.Text(catalog.ReportHeard), p.Text(catalog.ReportHeardBy), p.Text(catalog.ReportReach)}}
+	left := -rowsMax
 	for _, state := range []string{api.StateDeclaredDown, api.StateSilent} {
 		for _, m := range p.r.Members {
 			if m.State != state {
@@ -226,7 +218,7 @@ func (p *report) dark() section {
 			if left++; left > 0 {
 				continue
 			}
-			since := cell{Text: p.Text(catalog.ReportNeverHeard)}
+			since, by := cell{Text: p.Text(catalog.ReportNeverHeard)}, ""
 			switch {
 			case state == api.StateDeclaredDown:
 				id := ""
@@ -235,24 +227,20 @@ func (p *report) dark() section {
 				}
 				since = p.when(m.Since, id)
 			case m.Since != 0:
-				since.Text = p.Text(catalog.ReportHeard, p.clock(m.Since))
-				if m.HeardBy != "" {
-					since.Small = p.Text(catalog.ReportBy, shorten(m.HeardBy, nameRunes))
-				}
+				since.Text, by = p.clock(m.Since), shorten(m.HeardBy, nameRunes)
 			}
-			s.Rows = append(s.Rows, []cell{{Text: p.party(m.Party), Strong: true, Mark: markOf(state)}, {Text: p.stateName(state)}, since, {Text: p.reach(m.Contact)}})
+			s.Rows = append(s.Rows, []cell{{Text: p.party(m.Party), Strong: true, Mark: markOf(state)}, {Text: p.stateName(state)}, since, {Text: by}, p.reach(m.Contact, 1)})
 		}
 	}
-	s.More = more(p.Printer, left)
+	s.left = max(0, left)
 	return s
 }
 
 func (p *report) spreading() section {
 	all := p.r.Spreading
-	s := section{Title: p.Text(catalog.ReportSpreading), Note: p.Text(catalog.ReportWindow), Class: "spreading",
-		Head: []string{p.Text(catalog.ReportWhat), p.Text(catalog.ReportSeenAt), p.Text(catalog.ReportTimeline), p.Text(catalog.ReportEnds)},
-		More: more(p.Printer, len(all)-spreadingMax)}
-	for _, e := range all[:min(len(all), spreadingMax)] {
+	s := section{Title: p.Text(catalog.ReportSpreading), Note: p.Text(catalog.ReportWindow), Widths: []int{39, 11, 34, 16},
+		Head: []string{p.Text(catalog.ReportWhat), p.Text(catalog.ReportSeenAt), p.Text(catalog.ReportTimeline), p.Text(catalog.ReportEnds)}, left: max(0, len(all)-rowsMax)}
+	for _, e := range all[:min(len(all), rowsMax)] {
 		what := shorten(strings.TrimSpace(e.Type+" "+e.Value), valueRunes)
 		ends := p.Text(catalog.ReportUntil, p.clock(e.Ends))
 		if e.TakenBack {
@@ -264,7 +252,7 @@ func (p *report) spreading() section {
 		for _, m := range e.Seen {
 			first = append(first, time.UnixMilli(int64(m.First)))
 		}
-		seen := cell{Text: p.Text(catalog.ReportHospitals, len(e.Seen))}
+		seen := cell{Text: p.Text(catalog.ReportAt, len(e.Seen))}
 		if p.r.Since != 0 && e.Started >= p.r.Since {
 			seen.Text, seen.Strong = seen.Text+" "+p.Text(catalog.ReportNew), true
 		}
@@ -286,15 +274,14 @@ func (p *report) hourly() section {
 		return section{}
 	}
 	return section{Title: p.Text(catalog.ReportHourly), Note: p.Text(catalog.ReportHourlyNote, p.Number(total), p.Number(most)),
-		Figure: hourly(p.r.Hourly, p.now, p.Number), Plain: spark(p.r.Hourly)}
+		Tall: tall(hourlyHeight), Figure: hourly(p.r.Hourly, p.now, p.Number, p.Clock), Plain: spark(p.r.Hourly)}
 }
 
 func (p *report) links() section {
 	all := p.r.Suppliers
-	s := section{Title: p.Text(catalog.ReportLinks), Class: "links",
-		Head: []string{p.Text(catalog.ReportSupplier), p.Text(catalog.ReportCutBy), p.Text(catalog.ReportCutAt), p.Text(catalog.ReportLastWord)},
-		More: more(p.Printer, len(all)-linksMax)}
-	for _, l := range all[:min(len(all), linksMax)] {
+	s := section{Title: p.Text(catalog.ReportLinks), Widths: []int{18, 18, 28, 36},
+		Head: []string{p.Text(catalog.ReportSupplier), p.Text(catalog.ReportCutBy), p.Text(catalog.ReportCutAt), p.Text(catalog.ReportLastWord)}, left: max(0, len(all)-rowsMax)}
+	for _, l := range all[:min(len(all), rowsMax)] {
 		var who []string
 		for _, c := range l.Cut {
 			if n := p.party(c.Party); !slices.Contains(who, n) {
@@ -305,7 +292,7 @@ func (p *report) links() section {
 		if len(who) > 0 {
 			cut = cell{Text: p.Text(catalog.ReportHospitals, len(who)), Strong: true, Figure: portion(float64(len(who)), float64(len(p.r.Members)))}
 		}
-		row := []cell{{Text: shorten(l.Name, nameRunes), Strong: true}, cut, {Text: shorten(strings.Join(who, ", "), textRunes)}, {}}
+		row := []cell{{Text: shorten(l.Name, nameRunes), Strong: true}, cut, {Text: shorten(strings.Join(who, ", "), 2*nameRunes)}, {}}
 		if len(l.Line) > 0 {
 			row[3] = p.linkWord(&l.Line[0])
 		}
@@ -331,7 +318,7 @@ func (p *report) linkWord(l *api.LinkView) cell {
 			more = append(more, p.Text(e.key, shorten(e.text, textRunes)))
 		}
 	}
-	c.Small = shorten(strings.Join(append([]string{c.Small}, more...), " · "), 2*textRunes)
+	c.Small = shorten(strings.Join(more, " · "), 2*textRunes)
 	return c
 }
 
@@ -357,14 +344,13 @@ func (p *report) help() section {
 	slices.SortStableFunc(all, func(a, b api.HelpView) int {
 		return cmp.Compare(boolInt(a.State != situation.HelpOpen), boolInt(b.State != situation.HelpOpen))
 	})
-	s := section{Title: p.Text(catalog.ReportHelp), Note: p.Text(catalog.ReportHelpOver), Class: "help",
-		Head: []string{p.Text(catalog.ReportWhat), p.Text(catalog.ReportWho), p.Text(catalog.ReportConfirmed), p.Text(catalog.ReportReach)},
-		More: more(p.Printer, len(all)-helpMax)}
+	s := section{Title: p.Text(catalog.ReportHelp), Note: p.Text(catalog.ReportHelpOver), Widths: []int{25, 20, 17, 12, 26},
+		Head: []string{p.Text(catalog.ReportWhat), p.Text(catalog.ReportWho), p.Text(catalog.ReportSince), p.Text(catalog.ReportConfirmed), p.Text(catalog.ReportReach)}, left: max(0, len(all)-rowsMax)}
 	contacts := map[string]*api.ContactView{}
 	for _, m := range p.r.Members {
 		contacts[m.Member] = m.Contact
 	}
-	for _, h := range all[:min(len(all), helpMax)] {
+	for _, h := range all[:min(len(all), rowsMax)] {
 		key := catalog.ReportAsks
 		if h.Act == "offer" {
 			key = catalog.ReportOffers
@@ -376,9 +362,9 @@ func (p *report) help() section {
 		when := p.when(h.Said, h.ID)
 		confirmed := cell{Figure: portion(float64(h.Confirmed), float64(h.Quantity)), Text: p.Text(catalog.ReportOf2, p.Number(int(h.Confirmed)), p.Number(int(h.Quantity)))}
 		if key, ok := helpStates[h.State]; ok {
-			confirmed.Small = p.Text(key)
+			confirmed.Text += ", " + p.Text(key)
 		}
-		s.Rows = append(s.Rows, []cell{what, {Text: p.party(h.Party), Small: when.Text + " · " + when.Small}, confirmed, {Text: p.reach(contacts[h.Member])}})
+		s.Rows = append(s.Rows, []cell{what, {Text: p.party(h.Party)}, when, confirmed, p.reach(contacts[h.Member], 1)})
 	}
 	return s
 }
@@ -393,9 +379,9 @@ func boolInt(b bool) int {
 var serviceStates = map[string]catalog.Key{"closed": catalog.ReportClosed, "diverted": catalog.ReportDiverted, "open": catalog.ReportOpen}
 
 func (p *report) services() section {
-	s := section{Title: p.Text(catalog.ReportServices), Class: "services",
+	s := section{Title: p.Text(catalog.ReportServices), Widths: []int{21, 10, 25, 18, 26},
 		Head: []string{p.Text(catalog.ReportDepartment), p.Text(catalog.ReportState), p.Text(catalog.ReportWho), p.Text(catalog.ReportSince), p.Text(catalog.ReportRemark)}}
-	left := -servicesMax
+	left := -rowsMax
 	for _, e := range p.r.Services {
 		if e.State == "open" && !e.Past {
 			continue
@@ -420,16 +406,15 @@ func (p *report) services() section {
 		}
 		s.Rows = append(s.Rows, []cell{{Text: p.drilled(e.Word, department), Strong: true}, {Text: p.Text(serviceStates[e.State])}, {Text: p.party(e.Party)}, when, {Text: strings.Join(remark, "; ")}})
 	}
-	s.More = more(p.Printer, left)
+	s.left = max(0, left)
 	return s
 }
 
 func (p *report) questions() section {
 	all := p.r.Questions
-	s := section{Title: p.Text(catalog.ReportQuestions), Class: "questions",
-		Head: []string{p.Text(catalog.ReportAsked), p.Text(catalog.ReportWho), p.Text(catalog.ReportSince), p.Text(catalog.ReportAnswers)},
-		More: more(p.Printer, len(all)-questionsMax)}
-	for _, q := range all[:min(len(all), questionsMax)] {
+	s := section{Title: p.Text(catalog.ReportQuestions), Widths: []int{34, 23, 18, 25},
+		Head: []string{p.Text(catalog.ReportAsked), p.Text(catalog.ReportWho), p.Text(catalog.ReportSince), p.Text(catalog.ReportAnswers)}, left: max(0, len(all)-rowsMax)}
+	for _, q := range all[:min(len(all), rowsMax)] {
 		counts := map[string]int{}
 		for _, a := range q.Answers {
 			counts[a.Answer]++
@@ -454,11 +439,11 @@ func (p *report) questions() section {
 
 // roll names all members, the worst first.
 func (p *report) roll() section {
-	s := section{Title: p.Text(catalog.ReportRoll), More: more(p.Printer, len(p.r.Members)-rollMax)}
+	s := section{Title: p.Text(catalog.ReportRoll), left: max(0, len(p.r.Members)-rollMax)}
 	for _, state := range []string{api.StateUnderAttack, api.StateDeclaredDown, api.StateSilent, api.StateOK} {
 		for _, m := range p.r.Members {
 			if m.State == state && len(s.Names) < rollMax {
-				s.Names = append(s.Names, mark{markOf(state), shorten(p.party(m.Party), rollRunes)})
+				s.Names = append(s.Names, mark{markOf(state), p.party(m.Party)})
 			}
 		}
 	}
@@ -484,6 +469,6 @@ func (p *report) trust() section {
 	if len(p.r.More) > 0 {
 		lines = append(lines, p.Text(catalog.ReportListsCut))
 	}
-	s.Steps = []string{strings.Join(append(lines, p.Text(catalog.ReportShortened)), " "), p.Text(catalog.ReportPrint, groups(p.r.Sources.Fingerprint))}
+	s.Text = []string{strings.Join(append(lines, p.Text(catalog.ReportShortened)), " "), p.Text(catalog.ReportPrint, groups(p.r.Sources.Fingerprint))}
 	return s
 }
