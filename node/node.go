@@ -72,6 +72,7 @@ type Node struct {
 	heed       *heed            // nil with mesh
 	history    *history.History // nil when it is off, and in a lab
 	picture    *picture
+	packs      *packs
 	feeds      *feeds // nil = none is configured
 	policies   *policies
 	watch      *watch       // nil where no log is named

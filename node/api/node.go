@@ -68,6 +68,11 @@ type Node interface {
 	// PrintReport writes a report in a format, html or md, and a language, "" = the
 	// node's. It changes nothing of r.
 	PrintReport(r *Report, format, language string) ([]byte, error)
+	// Pack returns what writes the offline pack as an archive: its marking is the ceiling.
+	Pack(ctx context.Context, language string, ceiling notice.TLP) (func(io.Writer) error, error)
+	// MakePack writes the offline pack into the node's own place for it now. Only admins
+	// ask.
+	MakePack(ctx context.Context) (PackAnswer, error)
 	// Questions returns the open questions of others that this hospital has not
 	// answered, with what it has seen itself.
 	Questions(ctx context.Context, ceiling notice.TLP) (QuestionsAnswer, error)

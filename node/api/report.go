@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/http"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -149,18 +150,15 @@ type reportInput struct {
 }
 
 func (s *Server) report(ctx context.Context, in *reportInput) (*page, error) {
-	ceiling := ReportDefault
-	var err error
-	if in.TLP != "" {
-		if ceiling, err = notice.ParseTLP(in.TLP); err != nil {
-			return nil, badQuery("tlp", in.TLP, err)
-		}
+	ceiling, err := reportCeiling(ctx, in.TLP)
+	if err != nil {
+		return nil, err
 	}
 	from, err := since(in.Since)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.c.Node.Report(ctx, from, min(ceiling, callerOf(ctx).ceiling))
+	r, err := s.c.Node.Report(ctx, from, ceiling)
 	if err != nil {
 		return nil, err
 	}
@@ -168,23 +166,28 @@ func (s *Server) report(ctx context.Context, in *reportInput) (*page, error) {
 		r.Hourly = list(r.Hourly)
 		r.neverNull()
 		body, err := json.Marshal(&r)
-		return &page{raw: *rawAnswer("application/json", append(body, '\n'))}, err
+		return pageOf(in.Format, append(body, '\n')), err
 	}
 	body, err := s.c.Node.PrintReport(&r, in.Format, in.Language)
-	if in.Format == ReportMarkdown {
-		return &page{raw: *rawAnswer("text/markdown; charset=utf-8", body)}, err
-	}
-	return htmlPage(body), err
+	return pageOf(in.Format, body), err
 }
 
 // page is an answer that a browser may show.
 type page struct {
-	raw
-	Policy string `header:"Content-Security-Policy" hidden:"true"`
+	Status      int
+	ContentType string `header:"Content-Type" hidden:"true"`
+	Policy      string `header:"Content-Security-Policy" hidden:"true"`
+	Body        []byte
 }
 
-// htmlPage lets a page have its own style, and nothing else: no script, no form, nothing
+// htmlPolicy lets a page have its own style and nothing else: no script, no form, nothing
 // from elsewhere.
-func htmlPage(body []byte) *page {
-	return &page{*rawAnswer("text/html; charset=utf-8", body), "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox allow-modals"}
+const htmlPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+
+func pageOf(format string, body []byte) *page {
+	contentType := map[string]string{ReportHTML: "text/html", ReportMarkdown: "text/markdown", ReportJSON: "application/json"}[format]
+	if format != ReportJSON {
+		contentType += "; charset=utf-8"
+	}
+	return &page{http.StatusOK, contentType, htmlPolicy, body}
 }

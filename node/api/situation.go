@@ -241,6 +241,7 @@ func (s *Server) registerSituation(read route) {
 	o.Description = "From local data alone. What is marked above the token's ceiling is neither in it nor counted."
 	add(s, read, o, s.situation)
 	s.registerReport(read)
+	s.registerPack(read)
 	o = get("list-questions", "/v1/questions", "Questions of others that wait for an answer")
 	o.Description = "Open questions that this hospital has answered neither by a response nor by a shared sighting. To answer: POST /v1/notices with a response."
 	add(s, read, o, s.questions)

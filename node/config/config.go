@@ -50,6 +50,7 @@ type Config struct {
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
+	Pack    Pack    `toml:"pack"`
 	History History `toml:"history"`
 	Log     Log     `toml:"log"`
 	Metrics Metrics `toml:"metrics"`
@@ -90,6 +91,12 @@ const (
 	AnswerSeen   = "seen"   // what it has told those who hear the answer already
 	AnswerAll    = "all"    // also that nothing of its own has it
 )
+
+// Pack configures the offline pack.
+type Pack struct {
+	Dir   string `toml:"dir"`   // relative paths start at the node's directory; "" = none is made
+	Every string `toml:"every"` // hours, as time.ParseDuration has them
+}
 
 // Coordinator configures a node that the charter names as a voter of the ledger.
 type Coordinator struct {
@@ -173,6 +180,7 @@ func Default() Config {
 		Syslog:      Syslog{Allow: []string{}},
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Feeds:       Feeds{Stale: "24h"},
+		Pack:        Pack{Dir: "pack", Every: "168h"},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

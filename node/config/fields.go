@@ -118,6 +118,9 @@ func fields() []field {
 		{"syslog.format", "As logs.format; \"\" is mixed, each message by its look."},
 		{"syslog.zone", "As logs.zone."},
 		{"syslog.share", "As logs.share."},
+		{"pack.dir", "Directory of its own for the offline pack: a page to print with contacts, ways to reach the others, forms and the situation, and playbooks.\n" +
+			"Relative paths start at the node's directory; \"\" makes none. Choose a stick or another machine's share: a pack on an encrypted disk helps nobody."},
+		{"pack.every", "How old a pack may become before it is made anew, 1h to 744h."},
 		{"history.days", "How long this node remembers what its own logs had, 1 to 400 days; 0 remembers nothing.\nNo value is kept, only a keyed hash of it; neither hashes nor key ever leave the node."},
 		{"history.mib", "Size of that memory on the disk in MiB, 16 to 1048576; beyond it the oldest is forgotten.\n1 MiB has about 50,000 values of a week."},
 		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},

@@ -164,7 +164,7 @@ func hourly(counts []int, now time.Time, number func(int) string, clock func(tim
 
 // spark is a row of bars in text.
 func spark(counts []int) string {
-	levels := []rune(" ▁▂▃▄▅▆▇█")
+	levels := []rune("·▁▂▃▄▅▆▇█")
 	most := slices.Max(counts)
 	var out strings.Builder
 	for _, n := range counts {
