@@ -22,6 +22,8 @@ const (
 	PackContacts      Key = "pack.contacts"
 	PackContactsWhen  Key = "pack.contacts-when"
 	PackContactsNote  Key = "pack.contacts-note"
+	PackCoordinators  Key = "pack.coordinators"
+	PackOthers        Key = "pack.others"
 	PackCoordinator   Key = "pack.coordinator"
 	PackHospital      Key = "pack.hospital"
 	PackBridge        Key = "pack.bridge"
@@ -151,6 +153,8 @@ var packTexts = texts{
 	PackContacts:      {en: "Contacts", de: "Kontakte"},
 	PackContactsWhen:  {en: "to reach coordinators and the other hospitals by telephone", de: "Koordination und andere Häuser telefonisch erreichen"},
 	PackContactsNote:  {en: "As each member told them under its signature. Coordinators first.", de: "Wie sie jedes Mitglied unter seiner Signatur mitgeteilt hat. Koordination zuerst."},
+	PackCoordinators:  {en: "Coordinators", de: "Koordination"},
+	PackOthers:        {en: "The other members", de: "Die anderen Mitglieder"},
 	PackCoordinator:   {en: "coordinator", de: "Koordination"},
 	PackHospital:      {en: "hospital", de: "Krankenhaus"},
 	PackBridge:        {en: "bridge", de: "Brücke"},
@@ -189,7 +193,7 @@ var packTexts = texts{
 	PackFinal:         {en: "D3 Final report, within a month of the notification", de: "D3 Abschlussbericht, binnen eines Monats nach der Meldung"},
 	PackArticle:       {en: "NIS2 Directive, Article 23(4). \"Unknown\" is an answer. What is demanded as ransom is in none of these forms.", de: "NIS2-Richtlinie, Artikel 23 Absatz 4. „Unbekannt“ ist eine Antwort. Was als Lösegeld gefordert wird, steht in keinem dieser Formulare."},
 	PackEntity:        {en: "Entity", de: "Einrichtung"},
-	PackEntityHint:    {en: "name, address, register number", de: "Name, Anschrift, Registernummer"},
+	PackEntityHint:    {en: "%s; address, register number", de: "%s; Anschrift, Registernummer"},
 	PackAwareAt:       {en: "Became aware at", de: "Kenntnis erlangt am"},
 	PackAwareHint:     {en: "date, time, zone; it is not changed later. Add 24 h for D1, 72 h for D2", de: "Datum, Uhrzeit, Zone; wird nie geändert. Plus 24 Std. für D1, 72 Std. für D2"},
 	PackSentTo:        {en: "Sent to, at, by, confirmed by", de: "Gesendet an, um, durch, bestätigt von"},

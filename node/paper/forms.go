@@ -1,6 +1,9 @@
 package paper
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/watchward/watchward/node/catalog"
 )
 
@@ -15,7 +18,7 @@ var yesNo = []catalog.Key{catalog.PackYes, catalog.PackNo, catalog.PackNotKnown}
 
 // whose is what every form for the authority begins with.
 var whose = []blankField{
-	{label: catalog.PackEntity, hint: catalog.PackEntityHint},
+	{label: catalog.PackEntity},
 	{label: catalog.PackAwareAt, hint: catalog.PackAwareHint},
 	{label: catalog.PackReachable},
 	{label: catalog.PackSentTo},
@@ -30,7 +33,7 @@ func (p *packer) authority() (out []part) {
 	}{
 		{"D1", catalog.PackEarly, []blankField{
 			{label: catalog.PackMalicious, boxes: yesNo}, {label: catalog.PackCrossBorder, boxes: yesNo},
-			{label: catalog.PackHappened, lines: 12}, {label: catalog.PackWantHelp, boxes: yesNo[:2], lines: 3},
+			{label: catalog.PackHappened, lines: 16}, {label: catalog.PackWantHelp, boxes: yesNo[:2], lines: 3},
 		}},
 		{"D2", catalog.PackNotify, []blankField{
 			{label: catalog.PackUpdate, lines: 5},
@@ -42,7 +45,9 @@ func (p *packer) authority() (out []part) {
 			{label: catalog.PackCrossImpact, lines: 3}, {label: catalog.PackOngoing, lines: 2},
 		}},
 	} {
-		out = append(out, part{ID: f.id, Title: p.Text(f.title), Note: p.Text(catalog.PackArticle), Sections: []section{{Forms: p.fields(append(whose[:len(whose):len(whose)], f.fields...))}}})
+		fields := append(p.fields(slices.Concat(whose, f.fields)), field{Label: strings.Join(p.texts(catalog.ReportSignName, catalog.ReportSignPlace, catalog.ReportSignature), ", "), Lines: 2})
+		fields[0].Hint = p.Text(catalog.PackEntityHint, shorten(p.r.Name, nameRunes))
+		out = append(out, part{ID: f.id, Title: p.Text(f.title), Note: p.Text(catalog.PackArticle), Sections: []section{{Forms: fields}}})
 	}
 	return out
 }

@@ -69,11 +69,11 @@ func (p *packer) sheet() *sheet {
 		Lang: p.Lang(), Title: p.Text(catalog.PackTitle, shorten(p.r.Name, nameRunes)), Marking: "TLP:" + p.r.TLP,
 		Lead: p.Text(catalog.PackMade, p.Moment(p.now), p.Span(p.k.Every)), Sources: p.sources(),
 		Headline: p.Text(catalog.PackIntro), Warnings: p.warnings(),
-		Sections: []section{
+		Sections: slices.DeleteFunc([]section{
 			{Title: p.Text(catalog.PackFirst), Note: p.Text(catalog.PackFirstNote), Class: "checks", Steps: p.texts(catalog.PackFirst1, catalog.PackFirst2, catalog.PackFirst3,
 				catalog.PackFirst4, catalog.PackFirst5, catalog.PackFirst6, catalog.PackFirst7, catalog.PackFirst8, catalog.PackFirst9)},
-			p.contents(),
-		},
+			p.people(true), p.contents(),
+		}, section.empty),
 		Parts: slices.Concat([]part{p.contacts(), p.reachOthers(), p.picture()}, p.authority(), p.forms(), []part{p.playbooks()}),
 	}
 }
@@ -105,19 +105,22 @@ var roles = map[string]catalog.Key{"coordinator": catalog.PackCoordinator, "hosp
 // ownLines is how many numbers a house may write down itself.
 const ownLines = 8
 
-func (p *packer) contacts() part {
+// people lists members of the region and how to reach them: coordinators, or the others.
+func (p *packer) people(coordinators bool) section {
 	told := map[string]*api.ContactView{}
 	for _, m := range p.r.Members {
 		told[m.Member] = m.Contact
 	}
-	members := slices.DeleteFunc(slices.Clone(p.k.Members), func(m api.MemberView) bool { return m.Region != p.r.Region && !m.Self })
-	coordinates := func(m api.MemberView) int { return boolInt(!slices.Contains(m.Roles, "coordinator")) }
-	slices.SortStableFunc(members, func(a, b api.MemberView) int {
-		return cmp.Or(cmp.Compare(coordinates(a), coordinates(b)), strings.Compare(a.Name, b.Name))
-	})
-	s := section{Widths: []int{34, 16, 50}, Head: []string{p.Text(catalog.ReportWho), p.Text(catalog.PackRole), p.Text(catalog.ReportReach)}}
+	s := section{Title: p.Text(catalog.PackOthers), Widths: []int{33, 14, 53}, Head: p.texts(catalog.ReportWho, catalog.PackRole, catalog.ReportReach)}
+	if coordinators {
+		s.Title = p.Text(catalog.PackCoordinators)
+	}
+	members := slices.SortedFunc(slices.Values(p.k.Members), func(a, b api.MemberView) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range members {
-		who := cell{Text: p.party(api.Party{Member: m.ID, Name: m.Name}), Strong: coordinates(m) == 0, Mark: markOf(m.State)}
+		if m.Region != p.r.Region && !m.Self || slices.Contains(m.Roles, "coordinator") != coordinators {
+			continue
+		}
+		who := cell{Text: p.party(api.Party{Member: m.ID, Name: m.Name}), Strong: true}
 		if m.Self {
 			who.Small = p.Text(catalog.PackSelf)
 		}
@@ -133,9 +136,14 @@ func (p *packer) contacts() part {
 		}
 		s.Rows = append(s.Rows, []cell{who, {Text: strings.Join(role, ", ")}, reach})
 	}
-	return part{ID: "A", Title: p.letter("A", catalog.PackContacts), Note: p.Text(catalog.PackContactsNote), Sections: []section{
-		{Title: p.Text(catalog.PackOwn), Note: p.Text(catalog.PackOwnNote), Class: "write", Widths: []int{50, 50}, Head: p.texts(catalog.ReportWho, catalog.PackPhone), Rows: blank(ownLines, 2)}, s,
-	}}
+	return s
+}
+
+func (p *packer) contacts() part {
+	own := section{Title: p.Text(catalog.PackOwn), Note: p.Text(catalog.PackOwnNote), Class: "write", Widths: []int{50, 50},
+		Head: p.texts(catalog.ReportWho, catalog.PackPhone), Rows: blank(ownLines, 2)}
+	return part{ID: "A", Title: p.letter("A", catalog.PackContacts), Note: p.Text(catalog.PackContactsNote),
+		Sections: slices.DeleteFunc([]section{own, p.people(true), p.people(false)}, section.empty)}
 }
 
 // blank rows are written on.
