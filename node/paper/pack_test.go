@@ -46,9 +46,11 @@ func TestPackPrints(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := pages(t, page); n < 10 || n > 18 {
-				t.Errorf("%d pages", n)
+			pages := printed(t, page)
+			if len(pages) < 10 || len(pages) > 18 {
+				t.Errorf("%d pages", len(pages))
 			}
+			heads(t, pages, g.report())
 		})
 	}
 }

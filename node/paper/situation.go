@@ -344,7 +344,7 @@ func (p *report) help() section {
 	slices.SortStableFunc(all, func(a, b api.HelpView) int {
 		return cmp.Compare(boolInt(a.State != situation.HelpOpen), boolInt(b.State != situation.HelpOpen))
 	})
-	s := section{Title: p.Text(catalog.ReportHelp), Note: p.Text(catalog.ReportHelpOver), Widths: []int{25, 20, 17, 12, 26},
+	s := section{Title: p.Text(catalog.ReportHelp), Note: p.Text(catalog.ReportHelpOver), Widths: []int{25, 19, 17, 15, 24},
 		Head: []string{p.Text(catalog.ReportWhat), p.Text(catalog.ReportWho), p.Text(catalog.ReportSince), p.Text(catalog.ReportConfirmed), p.Text(catalog.ReportReach)}, left: max(0, len(all)-rowsMax)}
 	contacts := map[string]*api.ContactView{}
 	for _, m := range p.r.Members {
