@@ -1,8 +1,13 @@
 package paper_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +88,9 @@ func (g region) report() *api.Report {
 	says := []string{"Ransom note on radiology and laboratory hosts, domain controllers encrypted. All ward systems off since 05:40; we work on paper.", "EDR console shows Cobalt Strike on two file servers; we have cut the internet.", "Patient administration down, cause not known yet."}
 	for i := range attacked {
 		m := api.MaydayView{Word: g.word(id(), i, time.Duration(i+1)*43*time.Minute), Text: g.text(says[i%3], 280), Contact: r.Members[i].Contact}
+		if i == 1 {
+			m.Replaces = g.id(id())
+		}
 		if g.most || i == 2 {
 			m.Disputed = []api.DisputeView{{Word: g.word(id(), 40, 10*time.Minute), Reason: g.text("their duty manager knows nothing of it, we are on the phone", 500)}}
 		}
@@ -115,6 +123,12 @@ func (g region) report() *api.Report {
 		h := api.HelpView{Word: g.word(id(), i*4, time.Duration(i+1)*50*time.Minute), State: []string{"open", "covered", "open", "open", "lapsed"}[i%5], Confirmed: uint64(i % 4)}
 		h.Assistance = api.Assistance{Act: []string{"request", "offer"}[i/4%2], What: g.text(needs[i%5][0], 120), Unit: g.text(needs[i%5][1], 20), Quantity: uint32(4 + i%20), Until: ago(-20 * time.Hour)}
 		h.Exercise = i == 3
+		for j := range h.Confirmed {
+			h.Claims = append(h.Claims, api.ClaimView{Word: g.word(id(), i+int(j), time.Hour), Quantity: 1, State: "confirmed", Confirm: g.id(id())})
+		}
+		if i == 4 {
+			h.Offers, h.Closed, h.Refused = []api.Word{g.word(id(), 5, time.Hour)}, g.id(id()), []api.RefusedAct{{Word: g.word(id(), 6, time.Hour), Act: "close"}}
+		}
 		r.Assistance = append(r.Assistance, h)
 	}
 	departments := []string{"Stroke unit", "all", "Emergency department", "Radiology", "Laboratory"}
@@ -133,6 +147,7 @@ func (g region) report() *api.Report {
 		r.More, r.Reading, r.Health.Peers, r.Health.Warnings = []string{"services"}, true, 0, []string{"a warning"}
 		r.Partial = []api.PartialView{{Party: g.party(1)}}
 	}
+	r.Changes = []api.ChangeView{{Party: g.party(2), At: ago(time.Hour), Kind: "mayday", IDs: []string{g.id(id()), r.Maydays[0].ID}}}
 	r.Sources = r.Situation.Sources()
 	return r
 }
@@ -157,6 +172,31 @@ func TestTwoPages(t *testing.T) {
 				heads(t, pages, g.report())
 			})
 		}
+	}
+}
+
+// TestFingerprint: anybody can work it out from the report in JSON, whose ids are all
+// that it commits to; who shows one notice less, or another, has another.
+func TestFingerprint(t *testing.T) {
+	r := region{members: 30, text: usual}.report()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, m := range regexp.MustCompile(`"([0-9a-f]{40})"`).FindAllSubmatch(text, -1) {
+		ids = append(ids, string(m[1]))
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	sum := sha256.Sum256([]byte(strings.Join(ids, "\n") + "\n"))
+	if got := r.Sources; got.Fingerprint != hex.EncodeToString(sum[:]) || got.Notices != len(ids) {
+		t.Errorf("sources %+v, want %x of %d", got, sum, len(ids))
+	}
+	s := r.Situation
+	s.Services = s.Services[1:]
+	if s.Sources().Fingerprint == r.Sources.Fingerprint {
+		t.Error("one notice less, and the same fingerprint")
 	}
 }
 

@@ -138,6 +138,7 @@ func TestUnpackHostile(t *testing.T) {
 	for name, headers := range map[string][]*tar.Header{
 		"a path":              {{Name: "../evil", Typeflag: tar.TypeReg}, page},
 		"a path in playbooks": {{Name: "playbooks/0123456789abcdef-../../evil", Typeflag: tar.TypeReg}, page},
+		"another file":        {{Name: "notes.txt", Typeflag: tar.TypeReg}, page},
 		"an absolute path":    {{Name: "/tmp/evil", Typeflag: tar.TypeReg}, page},
 		"a link":              {{Name: "playbooks/0123456789abcdef-x", Linkname: "/etc/passwd", Typeflag: tar.TypeSymlink}, page},
 		"a directory":         {{Name: "playbooks", Typeflag: tar.TypeDir}, page},
