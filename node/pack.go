@@ -39,8 +39,15 @@ func (k *packs) every() time.Duration {
 	return d
 }
 
-// dir is where it is written, "" = nowhere.
-func (k *packs) dir() string { return k.n.inDir(k.n.o.Settings.Pack.Dir) }
+// dir is where it is written, "" = nowhere. It is said to people who are in another
+// directory than the node.
+func (k *packs) dir() string {
+	dir := k.n.inDir(k.n.o.Settings.Pack.Dir)
+	if absolute, err := filepath.Abs(dir); err == nil && dir != "" {
+		return absolute
+	}
+	return dir
+}
 
 // run makes packs until the node stops.
 func (k *packs) run() {

@@ -189,8 +189,9 @@ func (p *packer) playbooks() part {
 		s.Rows = append(s.Rows, []cell{{Text: shorten(cmp.Or(b.Title, b.Name), valueRunes), Small: shorten(b.Media, nameRunes), Strong: true}, {Text: shorten(b.From, nameRunes)},
 			{Text: b.File(), Small: groups(hex.EncodeToString(b.SHA256[:]))}})
 	}
+	f := part{ID: "F", Title: p.letter("F", catalog.PackPlaybooks), Note: p.Text(catalog.PackPlaybooksNote), Sections: []section{s}}
 	if len(s.Rows) == 0 {
-		s = section{Text: p.texts(catalog.PackNoPlaybooks)}
+		f.Note, f.Sections = p.Text(catalog.PackNoPlaybooks), nil
 	}
-	return part{ID: "F", Title: p.letter("F", catalog.PackPlaybooks), Note: p.Text(catalog.PackPlaybooksNote), Sections: []section{s}}
+	return f
 }

@@ -65,7 +65,7 @@ func (g region) count(few, most int) int {
 
 func (g region) report() *api.Report {
 	r := &api.Report{TLP: "AMBER", Situation: api.Situation{Name: g.text("St Anna Cork", 100), Region: g.text("Munster", 80), Now: ago(0),
-		Health: api.Health{Ready: true, Peers: 12, Members: g.members, LastIn: ago(20 * time.Second)}}}
+		Health: api.Health{Ready: true, Peers: min(12, g.members-1), Members: g.members, LastIn: ago(20 * time.Second)}}}
 	n := 0
 	id := func() int { n++; return n }
 	attacked, down, silent := g.count(3, g.members/3), g.count(2, g.members/3), g.count(5, g.members/3)
