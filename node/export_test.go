@@ -35,6 +35,12 @@ func (n *Node) Unkept(raw []byte) {
 	n.unkept = append(n.unkept, trust.Entry{Raw: raw})
 }
 
+// LookAtPack makes the offline pack if that which is there is too old.
+func (n *Node) LookAtPack(now time.Time) { n.packs.look(now) }
+
+// PackTrouble is what an alert says of a pack that could not be written.
+func (n *Node) PackTrouble(err error) string { return n.packs.trouble(err) }
+
 // Mesh is a node's place among its peers.
 func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
 

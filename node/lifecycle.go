@@ -180,7 +180,7 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openHistory(); err != nil {
 		return n, err
 	}
-	n.picture = newPicture(n)
+	n.picture, n.packs = newPicture(n), &packs{n: n}
 	if err = n.openWatch(); err != nil {
 		return n, err
 	}
@@ -392,6 +392,9 @@ func (n *Node) Start() error {
 		return nil
 	}
 	n.documents.start()
+	if n.packs.dir() != "" {
+		n.wait.Go(n.packs.run)
+	}
 	if n.feeds != nil {
 		n.wait.Go(n.feeds.run)
 		n.feeds.dns.start()

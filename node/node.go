@@ -74,6 +74,7 @@ type Node struct {
 	picture    *picture
 	feeds      *feeds   // nil = none is configured
 	handout    *handout // nil = nothing is handed out to other programs
+	packs      *packs
 	policies   *policies
 	watch      *watch       // nil where no log is named
 	documents  *documents   // nil in a lab

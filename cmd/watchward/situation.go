@@ -13,23 +13,41 @@ import (
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/catalog"
+	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/notice"
 )
 
 func newSituation() *cobra.Command {
 	var since string
 	var ids bool
+	var report client.ReportQuery
 	c := &cobra.Command{
 		Use:   "situation",
 		Short: "Who is under attack, dark or in need; which links are cut; what spreads",
 		Long: `Show the picture of the region as this node has it, from local data alone: it needs
 nobody else to be reached. Silence is never called an attack: SILENT says that nobody
-hears a member, the other states are a member's own signed words.`,
-		Example: "  watchward situation --since 24h\n  watchward situation --ids",
+hears a member, the other states are a member's own signed words.
+
+With --format it is a report: at most two pages of A4 for 200 members, with plots,
+to print, sign and hand on. What it is marked and made from stands on every page,
+with a fingerprint: whoever holds the same notices gets the same. Nothing stricter
+than --tlp is in it, AMBER unless you say otherwise.`,
+		Example: "  watchward situation --since 24h\n  watchward situation --ids\n  watchward situation --format html > report.html\n  watchward situation --format md --tlp GREEN --language de",
 		Args:    cobra.NoArgs,
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			from, err := parseSince(since, now())
 			if err != nil {
 				return usage("--since %w", err)
+			}
+			if report.Format != "" {
+				report.Since = from
+				return printReport(cmd, c, report)
+			}
+			for _, name := range []string{"tlp", "language"} {
+				if cmd.Flags().Changed(name) {
+					return usage("--%s goes with --format", name)
+				}
 			}
 			s, err := c.Situation(cmd.Context(), from)
 			if err != nil {
@@ -46,7 +64,30 @@ hears a member, the other states are a member's own signed words.`,
 	}
 	c.Flags().StringVar(&since, "since", "", "also what changed here since then: 24h, 2d, 2026-01-31 or a full time")
 	c.Flags().BoolVar(&ids, "ids", false, "show the ids of the notices behind it, for watchward show")
+	c.Flags().StringVar(&report.Format, "format", "", "a report instead: html (to print), md or json")
+	c.Flags().StringVar(&report.TLP, "tlp", "", "the report's marking, beyond which nothing is in it (default AMBER)")
+	c.Flags().StringVar(&report.Language, "language", "", "the report's language: en or de (default: the node's)")
 	return c
+}
+
+// printReport writes the situation as a report to standard output.
+func printReport(cmd *cobra.Command, c *client.Client, q client.ReportQuery) error {
+	switch {
+	case !slices.Contains([]string{api.ReportHTML, api.ReportMarkdown, api.ReportJSON}, q.Format):
+		return usage("--format %q: give html, md or json", q.Format)
+	case q.Language != "" && !slices.Contains(catalog.Languages, q.Language):
+		return usage("--language %q: give %s", q.Language, strings.Join(catalog.Languages, " or "))
+	case jsonFlag(cmd) && q.Format != api.ReportJSON:
+		return usage("--json goes without --format %s", q.Format)
+	}
+	if _, err := notice.ParseTLP(q.TLP); q.TLP != "" && err != nil {
+		return usage("--tlp: %s", intel.Reason(err))
+	}
+	body, err := c.Report(cmd.Context(), q)
+	if err == nil {
+		_, err = cmd.OutOrStdout().Write(body)
+	}
+	return err
 }
 
 // A picture prints a situation for somebody who was not there: the worst first, each

@@ -301,6 +301,27 @@ func (f *fakeNode) Document(_ context.Context, sha256 string, ceiling notice.TLP
 	return api.DocumentFile{Content: []byte("<script>alert(1)</script>"), Name: "Plan für Ärzte.html"}, sha256 == documentID && ceiling >= notice.TLPAmber, f.fail
 }
 
+// Report has one mayday, AMBER.
+func (f *fakeNode) Report(ctx context.Context, since int64, ceiling notice.TLP) (api.Report, error) {
+	s, err := f.Situation(ctx, since, ceiling)
+	return api.Report{TLP: ceiling.String(), Sources: s.Sources(), Situation: s}, err
+}
+
+func (f *fakeNode) PrintReport(r *api.Report, format, language string) ([]byte, error) {
+	return fmt.Appendf(nil, "%s in %q, TLP:%s, %d maydays", format, language, r.TLP, len(r.Maydays)), f.fail
+}
+
+func (f *fakeNode) Pack(_ context.Context, language string, ceiling notice.TLP) (func(io.Writer) error, error) {
+	return func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "a pack in %q, TLP:%s", language, ceiling)
+		return errors.Join(err, f.fail)
+	}, nil
+}
+
+func (f *fakeNode) MakePack(context.Context) (api.PackAnswer, error) {
+	return api.PackAnswer{Dir: "/media/stick", Page: "watchward-pack.html"}, f.fail
+}
+
 // Questions has one, AMBER.
 func (f *fakeNode) Questions(_ context.Context, ceiling notice.TLP) (q api.QuestionsAnswer, _ error) {
 	if ceiling >= notice.TLPAmber {

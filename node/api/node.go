@@ -62,6 +62,17 @@ type Node interface {
 	// Situation returns the regional picture, with what changed since a time (ms; 0 =
 	// that is not asked).
 	Situation(ctx context.Context, since int64, ceiling notice.TLP) (Situation, error)
+	// Report returns the situation with what stands on a report: its marking is the
+	// ceiling.
+	Report(ctx context.Context, since int64, ceiling notice.TLP) (Report, error)
+	// PrintReport writes a report in a format, html or md, and a language, "" = the
+	// node's. It changes nothing of r.
+	PrintReport(r *Report, format, language string) ([]byte, error)
+	// Pack returns what writes the offline pack as an archive: its marking is the ceiling.
+	Pack(ctx context.Context, language string, ceiling notice.TLP) (func(io.Writer) error, error)
+	// MakePack writes the offline pack into the node's own place for it now. Only admins
+	// ask.
+	MakePack(ctx context.Context) (PackAnswer, error)
 	// Questions returns the open questions of others that this hospital has not
 	// answered, with what it has seen itself.
 	Questions(ctx context.Context, ceiling notice.TLP) (QuestionsAnswer, error)

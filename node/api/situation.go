@@ -240,6 +240,8 @@ func (s *Server) registerSituation(read route) {
 	o := get("get-situation", "/v1/situation", "Who is dark, who is under attack, who needs what, what spreads")
 	o.Description = "From local data alone. What is marked above the token's ceiling is neither in it nor counted."
 	add(s, read, o, s.situation)
+	s.registerReport(read)
+	s.registerPack(read)
 	o = get("list-questions", "/v1/questions", "Questions of others that wait for an answer")
 	o.Description = "Open questions that this hospital has answered neither by a response nor by a shared sighting. To answer: POST /v1/notices with a response."
 	add(s, read, o, s.questions)
@@ -268,11 +270,16 @@ func (s *Server) situation(ctx context.Context, in *situationInput) (*situationO
 	if err != nil {
 		return nil, err
 	}
+	v.neverNull()
+	return &situationOutput{v}, nil
+}
+
+// neverNull makes every list one, so that JSON has [] and never null.
+func (v *Situation) neverNull() {
 	v.Members, v.Maydays, v.Services, v.Assistance = list(v.Members), list(v.Maydays), list(v.Services), list(v.Assistance)
 	v.Suppliers, v.Questions, v.Spreading, v.Changes = list(v.Suppliers), list(v.Questions), list(v.Spreading), list(v.Changes)
 	v.Partial, v.More, v.Health.Warnings = list(v.Partial), list(v.More), list(v.Health.Warnings)
 	for i := range v.Suppliers {
 		v.Suppliers[i].Cut = list(v.Suppliers[i].Cut)
 	}
-	return &situationOutput{v}, nil
 }

@@ -29,6 +29,8 @@ const (
 	listMax                            = 64
 	maxAgeLeast                        = 2 * time.Minute // a ledger that works signs a checkpoint once a minute
 	maxAgeMost                         = 7 * 24 * time.Hour
+	packEveryLeast                     = time.Hour
+	packEveryMost                      = 31 * 24 * time.Hour
 	historyDaysMax, historyPrefixesMax = 400, 8 // as package history has them
 	historyMiBMin, historyMiBMax       = 16, 1 << 20
 	documentsMiBMin, documentsMiBMax   = 64, 1 << 20
@@ -59,6 +61,9 @@ func (c Config) check() []problem {
 	c.Alerts.check(k)
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
+	if d, err := time.ParseDuration(c.Pack.Every); err != nil || d < packEveryLeast || d > packEveryMost {
+		k.add("pack.every", fmt.Sprintf("%.100q is no time within 1h and 744h", c.Pack.Every), `write hours: every = "168h"`)
+	}
 	c.History.check(k)
 	c.Documents.check(k)
 	c.Feeds.check(k)

@@ -52,6 +52,7 @@ type Config struct {
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
+	Pack      Pack      `toml:"pack"`
 	History   History   `toml:"history"`
 	Documents Documents `toml:"documents"`
 	Log       Log       `toml:"log"`
@@ -98,6 +99,12 @@ const (
 type Advisories struct {
 	Suppliers []string `toml:"suppliers"`
 	Products  []string `toml:"products"`
+}
+
+// Pack configures the offline pack.
+type Pack struct {
+	Dir   string `toml:"dir"`   // relative paths start at the node's directory; "" = none is made
+	Every string `toml:"every"` // hours, as time.ParseDuration has them
 }
 
 // Coordinator configures a node that the charter names as a voter of the ledger.
@@ -190,6 +197,7 @@ func Default() Config {
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
 		Documents:   Documents{MiB: 1024},
 		Feeds:       Feeds{Stale: "24h"},
+		Pack:        Pack{Dir: "pack", Every: "168h"},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -123,6 +123,9 @@ func fields() []field {
 		{"exchange.taxii", "Serves what may go out as STIX 2.1 over TAXII 2.1, at /taxii2/ of the API's address: to MISP, OpenCTI, SIEMs.\nA token sees what its ceiling lets it; nothing stricter than AMBER goes out this way, and nothing that is kept here. Takes about a third of the store's disk once more."},
 		{"exchange.misp", "Serves the same as a feed that MISP pulls, at /misp/ of the API's address."},
 		{"exchange.inbox", "What happens to STIX objects that a reporter's token adds to the TAXII collection inbox.\nlocal: they are kept here, and tell nobody. share: they are stated to the region, each under its own marking. off: nobody may add any.\nWhat has no marking, or a stricter one than AMBER, is refused."},
+		{"pack.dir", "Directory of its own for the offline pack: a page to print with contacts, ways to reach the others, forms and the situation, and playbooks.\n" +
+			"Relative paths start at the node's directory; \"\" makes none. Choose a stick or another machine's share: a pack on an encrypted disk helps nobody."},
+		{"pack.every", "How old a pack may become before it is made anew, 1h to 744h."},
 		{"history.days", "How long this node remembers what its own logs had, 1 to 400 days; 0 remembers nothing.\nNo value is kept, only a keyed hash of it; neither hashes nor key ever leave the node."},
 		{"history.mib", "Size of that memory on the disk in MiB, 16 to 1048576; beyond it the oldest is forgotten.\n1 MiB has about 50,000 values of a week."},
 		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},

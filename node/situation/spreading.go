@@ -623,6 +623,22 @@ type Seen struct {
 
 const seenShown = 4
 
+// perHour counts the sightings of the last hours of Window, the oldest first. A sighting
+// of several subjects is one: of its rows only the last has no twin.
+func (s *spread) perHour(level int, now int64) []int {
+	out := make([]int, Window/time.Hour)
+	first := hourOf(now) - int64(len(out)) + 1
+	for i := uint32(1); i <= s.seen.last; i++ {
+		g := s.seen.at(i)
+		hour := hourOf(g.at) - first
+		if g.subject == 0 || g.twin != 0 || hour < 0 || hour >= int64(len(out)) || int(g.who>>1&7) > level || s.back[i] != nil {
+			continue
+		}
+		out[hour]++
+	}
+	return out
+}
+
 // timeLine returns who saw a subject after a time (ms), the first first, as far as a
 // level goes. What was taken back is in it, so that its end is understood.
 func (s *spread) timeLine(sub *subject, level int, after int64) []Seen {

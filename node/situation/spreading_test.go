@@ -225,6 +225,33 @@ func spreads(facts []situation.Fact, ceiling notice.TLP) []string {
 	return out
 }
 
+// TestHourly counts a sighting once, in the hour it was seen last, as far as a ceiling
+// goes; not what is too old, taken back, a drill or everybody's.
+func TestHourly(t *testing.T) {
+	p := picture(
+		sighting(1, 1, now, "a.example", &notice.Context{Family: "Qakbot", Tool: "Cobalt Strike"}), // three subjects
+		sighting(2, 2, now, "a.example", nil),
+		sighting(3, 2, ago(71*time.Hour), "b.example", nil),
+		marked(sighting(4, 3, ago(time.Hour), "c.example", nil), notice.TLPRed),
+		sighting(5, 3, ago(73*time.Hour), "d.example", nil),
+		sighting(6, 3, now, "e.example", nil), retraction(7, 3, now, 6),
+		exercise(sighting(8, 3, now, "f.example", nil)),
+		sighting(9, 3, now, "d41d8cd98f00b204e9800998ecf8427e", nil),
+	)
+	for ceiling, want := range map[notice.TLP][3]int{notice.TLPAmber: {1, 0, 2}, notice.TLPRed: {1, 1, 2}, 0: {1, 1, 2}, notice.TLPGreen: {}} {
+		a := ask(0)
+		a.Ceiling = ceiling
+		h := p.Hourly(a)
+		total := 0
+		for _, n := range h {
+			total += n
+		}
+		if len(h) != 72 || [3]int{h[0], h[70], h[71]} != want || total != want[0]+want[1]+want[2] {
+			t.Errorf("up to %s: %v, want %v at 71 h, 1 h and now", ceiling, h, want)
+		}
+	}
+}
+
 // TestTooMuch: one member's flood takes no more room than its own, and is told; the
 // others' sightings count as before.
 func TestTooMuch(t *testing.T) {

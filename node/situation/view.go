@@ -212,6 +212,17 @@ func (p *Picture) View(ask Ask) View {
 	return v.view
 }
 
+// Hourly counts the sightings that may be shown of the last 72 hours, by the hour in which
+// each was seen last, the oldest first; the last hour is not over. What spreading leaves
+// out (drills, what everybody's machines ask for) is not counted. Of ask only the time
+// and the ceiling count.
+func (p *Picture) Hourly(ask Ask) []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spread.advance(ask.Now)
+	return p.spread.perHour(newViewer(p, ask).level, ask.Now)
+}
+
 func newViewer(p *Picture, ask Ask) *viewer {
 	v := &viewer{p: p, ask: ask, level: int(ask.Ceiling), about: map[crypto.ItemID][]*entry{}, contact: map[crypto.MemberID]*Contact{}, aside: map[crypto.MemberID]int{}}
 	if ask.Ceiling == 0 {

@@ -25,8 +25,8 @@ import (
 
 const (
 	exchangeObjects  = 1_000_000
-	exchangePosts    = 30     // of 1,000 indicators each
-	medallionObjects = 2_000  // what it is given: a page of 20,000 takes it minutes
+	exchangePosts    = 30    // of 1,000 indicators each
+	medallionObjects = 2_000 // what it is given: a page of 20,000 takes it minutes
 	taxiiMedia       = "application/taxii+json;version=2.1"
 )
 

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -278,13 +279,17 @@ func (c *caller) views(b *testing.B) {
 	same := &caller{url: plain.URL}
 	defer same.http.CloseIdleConnections()
 	since := "/v1/situation?since=" + time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339)
-	var all, changed, base []time.Duration
+	var all, changed, report, base []time.Duration
+	page := c.get(b, "/v1/situation/report")
+	if !bytes.Contains(page, []byte("TLP:AMBER")) {
+		b.Fatalf("no report: %.200s", page)
+	}
 	for range pictureCalls {
 		for _, ask := range []struct {
 			of   *caller
 			path string
 			took *[]time.Duration
-		}{{c, "/v1/situation", &all}, {c, since, &changed}, {same, "/", &base}} {
+		}{{c, "/v1/situation", &all}, {c, since, &changed}, {c, "/v1/situation/report", &report}, {same, "/", &base}} {
 			start := time.Now()
 			ask.of.get(b, ask.path)
 			*ask.took = append(*ask.took, time.Since(start))
@@ -294,6 +299,10 @@ func (c *caller) views(b *testing.B) {
 	b.ReportMetric(milliseconds(quantile(all, 0.5)), "situation-p50-ms")
 	b.ReportMetric(milliseconds(quantile(all, 0.99)), "situation-p99-ms")
 	b.ReportMetric(milliseconds(quantile(changed, 0.5)), "changes-p50-ms")
+	b.ReportMetric(float64(len(page))/1000, "report-kB")
+	b.ReportMetric(milliseconds(quantile(report, 0.5)), "report-p50-ms")
+	b.ReportMetric(milliseconds(quantile(report, 0.99)), "report-p99-ms")
+	b.ReportMetric(milliseconds(slices.Max(report)), "report-max-ms")
 	b.ReportMetric(milliseconds(quantile(base, 0.5)), "same-bytes-p50-ms")
 	b.ReportMetric(milliseconds(quantile(base, 0.99)), "same-bytes-p99-ms")
 }

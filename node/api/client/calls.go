@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -112,6 +113,53 @@ func (c *Client) Advisories(ctx context.Context, q AdvisoriesQuery) (out api.Adv
 // Advisory returns one, with who has acted.
 func (c *Client) Advisory(ctx context.Context, id string) (out api.AdvisoryView, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/advisories/"+url.PathEscape(id), nil, nil, nil, &out)
+	return out, err
+}
+
+// ReportQuery asks for the situation as a report; zero values are the server's.
+type ReportQuery struct {
+	Format, TLP, Language string
+	Since                 time.Time
+}
+
+// Report returns the situation as a report in a format.
+func (c *Client) Report(ctx context.Context, q ReportQuery) ([]byte, error) {
+	query := page(q.Since, 0, "")
+	set(query, "format", q.Format)
+	set(query, "tlp", q.TLP)
+	set(query, "language", q.Language)
+	return c.file(ctx, "/v1/situation/report", query)
+}
+
+// Pack has take read the node's offline pack, an archive, of a marking and in a language;
+// "" = the server's.
+func (c *Client) Pack(ctx context.Context, tlp, language string, take func(io.Reader) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	query := url.Values{}
+	set(query, "tlp", tlp)
+	set(query, "language", language)
+	res, err := c.send(ctx, http.MethodGet, "/v1/pack", query, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	silence := time.AfterFunc(silenceMax, cancel) // a dead connection sends nothing
+	defer silence.Stop()
+	return take(readerFunc(func(b []byte) (int, error) {
+		n, err := res.Body.Read(b)
+		silence.Reset(silenceMax)
+		return n, err
+	}))
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// MakePack has the node write its offline pack now.
+func (c *Client) MakePack(ctx context.Context) (out api.PackAnswer, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/pack", nil, nil, nil, &out)
 	return out, err
 }
 
