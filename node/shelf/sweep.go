@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// ownBit of a held object's first byte: it states a notice. Others are there for those
+// ownBit of a held object's first byte: it is one notice's. Others are there for those
 // that refer to them.
 const ownBit = 1 << 7
 
@@ -54,7 +54,7 @@ func (s *Shelf) Sweep(ctx context.Context) (gone int, err error) {
 		return ok
 	}
 	relationship, _ := parseID("relationship--" + uuid.Nil.String())
-	// What states a notice needs what it names; that needs what it names in turn. A
+	// What is a notice's needs what it names; that needs what it names in turn. A shared
 	// relationship is needed by its source, which does not name it.
 	for before := -1; before != len(needed); {
 		before = len(needed)
@@ -62,7 +62,7 @@ func (s *Shelf) Sweep(ctx context.Context) (gone int, err error) {
 			switch {
 			case h.first&ownBit != 0, id[0] != relationship[0] && isNeeded(id):
 				refs(h.json, need)
-			case id[0] == relationship[0] && sourceNeeded(h.json, isNeeded, s.isOwn):
+			case id[0] == relationship[0] && sourceNeeded(h.json, isNeeded):
 				need(id)
 				refs(h.json, need)
 			}
@@ -99,37 +99,15 @@ func (s *Shelf) Sweep(ctx context.Context) (gone int, err error) {
 	return len(keys), w.commit()
 }
 
-// sourceNeeded reports whether the source of a relationship is there to stay.
-func sourceNeeded(json []byte, needed, own func(objectID) bool) bool {
+// sourceNeeded reports whether the source of a shared relationship is there to stay.
+func sourceNeeded(json []byte, needed func(objectID) bool) bool {
 	_, rest, ok := bytes.Cut(json, []byte(`"source_ref":"`))
 	if !ok {
 		return false
 	}
 	text, _, _ := bytes.Cut(rest, []byte(`"`))
 	id, ok := parseID(string(text))
-	return ok && (needed(id) || own(id))
-}
-
-// isOwn reports whether an object that states a notice is there.
-func (s *Shelf) isOwn(id objectID) (own bool) {
-	_ = s.db.View(func(txn *badger.Txn) error {
-		v, err := get(txn, append([]byte{tableID}, id[:]...))
-		if err != nil {
-			return err
-		}
-		places, err := decodePlaces(v)
-		if err != nil || len(places) == 0 {
-			return err
-		}
-		text, err := get(txn, objectKey(places[0], id[0]))
-		if err != nil {
-			return err
-		}
-		h, err := decodeHeld(text)
-		own = h.first&ownBit != 0
-		return err
-	})
-	return own
+	return ok && needed(id)
 }
 
 // each calls yield for every object, as they were when it began.

@@ -125,8 +125,8 @@ func (w *Writer) known(id string) bool {
 type Object struct {
 	ID      string // type--UUID
 	Version string // its modified, else its created
-	// Own says that it states the notice. Others are shared by all notices that need
-	// the same, under the same marking.
+	// Own says that it is this notice's alone: what states it, and what it indicates.
+	// Others are shared by all notices that need the same, under the same marking.
 	Own  bool
 	JSON []byte // in one line; valid until yield returns
 }
@@ -180,7 +180,7 @@ func Marking(s *intel.Stated) notice.TLP {
 // put gives an object that others share.
 func (m *maker) put(c *common, v any) { m.give(c, false, v) }
 
-// state gives the object that states the notice.
+// state gives an object that is this notice's.
 func (m *maker) state(c *common, v any) { m.give(c, true, v) }
 
 func (m *maker) give(c *common, own bool, v any) {
@@ -260,7 +260,7 @@ func (m *maker) indicator(s *intel.Stated, tlp notice.TLP) {
 	x.FirstSeen, x.LastSeen = stamp(n.FirstSeen), stamp(n.LastSeen)
 	m.extend(&o.common, x)
 	m.state(&o.common, o)
-	m.context(n.Context, o.ID, tlp)
+	m.context(n.Context, o.ID, true, tlp)
 }
 
 type sightingObject struct {
@@ -318,7 +318,7 @@ func (m *maker) carrier(i notice.Indicator, c *notice.Context, tlp notice.TLP) s
 	}
 	m.extend(&o.common, ownExtension{Carrier: true})
 	m.put(&o.common, o)
-	m.context(c, id, tlp)
+	m.context(c, id, false, tlp)
 	return id
 }
 
@@ -442,8 +442,9 @@ type relationshipObject struct {
 	Target string `json:"target_ref"`
 }
 
-// context writes what an indicator indicates.
-func (m *maker) context(c *notice.Context, indicator string, tlp notice.TLP) {
+// context writes what an indicator indicates; own says that the indicator is one
+// notice's.
+func (m *maker) context(c *notice.Context, indicator string, own bool, tlp notice.TLP) {
 	if c == nil {
 		return
 	}
@@ -469,7 +470,7 @@ func (m *maker) context(c *notice.Context, indicator string, tlp notice.TLP) {
 			common: m.shared("relationship", idOf("relationship", indicator, o.ID), tlp),
 			Kind:   "indicates", Source: indicator, Target: o.ID,
 		}
-		m.put(&r.common, r)
+		m.give(&r.common, own, r)
 	}
 }
 
