@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/intel"
+	"github.com/watchward/watchward/node/intel/stix"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -24,6 +26,7 @@ type intake struct {
 type takenIn struct {
 	ok     bool
 	known  bool   // nothing was stated: it is held already
+	plain  bool   // it states nothing by itself, or is not meant to be taken
 	reason string // if it was not taken, why and what to do
 }
 
@@ -64,7 +67,7 @@ func (n *Node) takeIn(ctx context.Context, in intake, found []intel.Found) ([]ta
 		case err != nil:
 			return nil, err
 		case why != "":
-			out[i] = takenIn{reason: why}
+			out[i] = takenIn{reason: why, plain: f.Skipped}
 			continue
 		case held:
 			out[i] = takenIn{ok: true, known: true}
@@ -109,29 +112,54 @@ func (n *Node) fitsIn(in *intake, f *intel.Found) (why string, held bool, err er
 	if f.TLP == 0 || f.Unclear != "" {
 		f.TLP = notice.Stricter(f.TLP, in.marking)
 	}
-	held, err = n.circles(f)
+	held, err = n.circles(in, f)
 	return "", held, err
 }
 
 // circles reports whether something found came from here, or is held from the same
 // origin. What its origin takes back is for Submit, which finds what was stated of it.
-func (n *Node) circles(f *intel.Found) (bool, error) {
+func (n *Node) circles(in *intake, f *intel.Found) (bool, error) {
 	if f.Item != nil {
 		if r, found, err := n.store.Record(*f.Item); err != nil || found && (r.Notice.Indicator == nil || f.Notice.Indicator == nil || *r.Notice.Indicator == *f.Notice.Indicator) {
 			return found, err
 		}
 	}
-	origin := f.Notice.Origin
-	if origin == nil || origin.ID == "" || n.handout == nil {
+	if n.handout == nil {
 		return false, nil
 	}
-	if has, err := n.handout.shelf.Has(origin.ID); err != nil || has {
-		return has, err
+	for _, name := range otherNames(f) {
+		if has, err := n.handout.shelf.Has(name); err != nil || has {
+			return has, err
+		}
+		if held, err := n.heldFrom(in, name, f); err != nil || held {
+			return held, err
+		}
 	}
-	if f.Withdrawn {
+	return false, nil
+}
+
+// otherNames are ids under which what was found may be known here: that of its origin,
+// and those that a notice has in STIX and in MISP, for it may have come both ways.
+func otherNames(f *intel.Found) (names []string) {
+	add := func(id crypto.ItemID) { names = append(names, id.String(), stix.ID(f.Notice.Kind, id)) }
+	if o := f.Notice.Origin; o != nil && o.ID != "" {
+		names = append(names, o.ID)
+		if id, err := crypto.ParseItemID(o.ID); err == nil {
+			add(id)
+		}
+	}
+	if f.Item != nil {
+		add(*f.Item)
+	}
+	return names
+}
+
+// heldFrom reports whether what was found was stated from an origin already.
+func (n *Node) heldFrom(in *intake, origin string, f *intel.Found) (bool, error) {
+	if f.Withdrawn || origin == "" {
 		return false, nil
 	}
-	ids, err := n.handout.shelf.Origin(origin.ID)
+	ids, err := n.handout.shelf.Origin(origin)
 	if err != nil {
 		return false, err
 	}
@@ -140,8 +168,12 @@ func (n *Node) circles(f *intel.Found) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		// What this node said itself is Submit's to judge: it may be shared now.
-		if found && r.Author != n.member && !r.Retracted && r.Notice.Kind == f.Notice.Kind && r.Notice.Indicator != nil &&
+		// What this node said itself is Submit's to judge: it may be shared now. Under
+		// another name it would be another word there.
+		if r.Author == n.member && (origin == f.Notice.Origin.ID || in.share && r.Audience == crypto.AudienceLocal) {
+			continue
+		}
+		if found && !r.Retracted && r.Notice.Kind == f.Notice.Kind && r.Notice.Indicator != nil &&
 			f.Notice.Indicator != nil && *r.Notice.Indicator == *f.Notice.Indicator {
 			return true, nil
 		}

@@ -55,6 +55,7 @@ func (s *Server) register() {
 	s.registerRegion()
 	s.registerLedger()
 	s.registerFeeds()
+	s.registerBridges()
 	s.registerPolicies()
 	s.registerLogs()
 
