@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/keyfile"
@@ -43,6 +44,7 @@ const (
 	bridgeAlert     = 24 * time.Hour // until people are alerted of a service that fails
 	bridgePatience  = 8              // failures in a row until it is asked no sooner than otherwise
 	bridgeSecretMax = 4 << 10        // bytes
+	bridgeLineMax   = 300            // characters of what a service says
 )
 
 // bridges are those of the configuration. Each has a goroutine of its own.
@@ -263,7 +265,11 @@ func (b *bridge) patience(err error) time.Duration {
 
 // broken notes that something failed: one line in the log each time that it begins.
 func (b *bridge) broken(err error) {
-	why := intel.Show(strings.ReplaceAll(err.Error(), "\n", "; "))
+	why := err.Error()
+	if e := (*taxii.Error)(nil); errors.As(err, &e) {
+		why = e.Reason // the address is the bridge's
+	}
+	why = oneLine(why)
 	now := b.n.now().UnixMilli()
 	b.mu.Lock()
 	first := b.at.Down == 0
@@ -365,9 +371,23 @@ func (b *bridge) refused(id, why string) {
 	b.count([]takenIn{{reason: why}}, func(int) string { return id })
 }
 
+// oneLine makes what a service says fit for a line of a table or the log.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case !unicode.IsGraphic(r):
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+	return shorten(s, bridgeLineMax)
+}
+
 // reason keeps why something was refused: of many reasons the latest.
 func (s *bridgeState) reason(r bridgeReason, now int64) {
-	r.Text, r.ID = intel.Show(r.Text), intel.Show(r.ID)
+	r.Text, r.ID = oneLine(r.Text), intel.Show(r.ID)
 	at := slices.IndexFunc(s.Reasons, func(have bridgeReason) bool { return have.Text == r.Text && have.Push == r.Push })
 	if at >= 0 {
 		r.Count = s.Reasons[at].Count

@@ -225,3 +225,22 @@ func (n *Node) StepAlerting(made alert.Raised, at uint64) (uint64, error) {
 	now, err := n.store.Cursor(alertsCursor)
 	return now - 1, errors.Join(failed, err)
 }
+
+// BridgeOnce makes a bridge read and push once, and returns why it failed.
+func (n *Node) BridgeOnce(ctx context.Context, name string) string {
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.goOnce(ctx)
+			return b.view().Reason
+		}
+	}
+	return "there is no bridge of this name"
+}
+
+// Bridge is what is shown of a bridge.
+func (n *Node) Bridge(name string) (api.BridgeDetail, bool) {
+	if n.bridges == nil {
+		return api.BridgeDetail{}, false
+	}
+	return n.bridges.ShowBridge(n.ctx, name)
+}
