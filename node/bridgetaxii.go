@@ -415,6 +415,9 @@ func (p *parcel) add(c *pushable) error {
 		return had
 	}
 	return stix.Objects(s, known, func(o stix.Object) error {
+		if strings.HasPrefix(o.ID, "extension-definition--") {
+			return nil // its version is no time, and medallion can then give nothing of its collection
+		}
 		text := bytes.Clone(o.JSON)
 		if o.ID != c.id {
 			p.put(text, -1)
