@@ -217,7 +217,8 @@ func TestBridgesByMISP(t *testing.T) {
 		}
 		r.meet(t)
 	}
-	a.clock.settle()
+	a.bridged(t, "csirt")
+	b.bridged(t, "csirt")
 	round := func() {
 		a.clock.advance(10 * time.Second)
 		a.hospitals[0].bridges(t, "csirt")

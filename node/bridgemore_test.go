@@ -27,7 +27,7 @@ const pythonEnv = "WATCHWARD_PYTHON"
 
 const medallionConfig = `{
 	"users": {"analyst": "p4ssw0rd"},
-	"taxii": {"max_page_size": 7},
+	"taxii": {"max_page_size": 40},
 	"data": {
 		"/discovery": {"title": "medallion", "default": "http://127.0.0.1:PORT/api1/", "api_roots": ["http://127.0.0.1:PORT/api1/"]},
 		"api1": {
@@ -74,10 +74,13 @@ func TestBridgesByMedallion(t *testing.T) {
 		}
 		r.meet(t)
 	}
-	a.clock.settle()
+	a.bridged(t, "isac")
+	b.bridged(t, "isac")
 	round := func() {
 		for _, h := range bridged {
 			h.bridges(t, "isac")
+			a.agree(t)
+			b.agree(t)
 		}
 	}
 	all := slices.Concat(a.hospitals, b.hospitals)
@@ -271,7 +274,10 @@ func bridgeInAnyOrder(t *testing.T, random *rand.Rand) {
 
 // Two regions of two exchange thousands of words both ways over two bridges at once.
 // WATCHWARD_BRIDGED sets how many on each side, 10,000 for the issue's figure.
-func TestBridgesExchangeThousands(t *testing.T) {
+func TestBridgesExchangeThousands(t *testing.T) { exchanged(t) }
+
+func exchanged(t testing.TB) (a, b *region) {
+	t.Helper()
 	count := 1_000
 	if n, err := strconv.Atoi(os.Getenv("WATCHWARD_BRIDGED")); err == nil {
 		count = n
@@ -315,4 +321,5 @@ func TestBridgesExchangeThousands(t *testing.T) {
 			}
 		}
 	}
+	return a, b
 }

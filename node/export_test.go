@@ -244,3 +244,8 @@ func (n *Node) Bridge(name string) (api.BridgeDetail, bool) {
 	}
 	return n.bridges.ShowBridge(n.ctx, name)
 }
+
+// HandsOutAll reports whether what the store has is on the shelf.
+func (n *Node) HandsOutAll() bool {
+	return n.handout == nil || n.handout.shelf.Cursor() >= n.store.Last()
+}
