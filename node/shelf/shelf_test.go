@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,6 +145,9 @@ func (w *world) poll(ceiling notice.TLP) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
+			if o.Added <= c.after {
+				w.t.Fatalf("%s, added at %d, comes to who has all up to %d", o.ID, o.Added, c.after)
+			}
 			c.after, c.has[o.ID] = o.Added, string(o.JSON)
 			if n++; n == 3 {
 				break
@@ -216,6 +220,14 @@ func (w *world) check() {
 			}
 			if named != len(versions) {
 				w.t.Fatalf("%s by its id has %d versions, want %d", id, named, len(versions))
+			}
+		}
+		for _, hidden := range w.collect(notice.TLPAmber, 0) {
+			if _, ok := byID[hidden.ID]; ok {
+				continue
+			}
+			for o, err := range w.shelf.Objects(w.t.Context(), ceiling, &taxii.Query{IDs: []string{hidden.ID}, All: true}) {
+				w.t.Fatalf("ceiling %s: %s is given to who asks for it by its id: %v", ceiling, o.ID, err)
 			}
 		}
 		w.checkEvents(ceiling)
@@ -328,8 +340,10 @@ func TestShelf(t *testing.T) {
 				}
 				w.checkSwept()
 			},
-			"poll":  func(*rapid.T) { w.poll(rapid.SampledFrom(tlps).Draw(t, "ceiling")) },
-			"time":  func(*rapid.T) { w.now = w.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "s")) * time.Second) },
+			"poll": func(*rapid.T) { w.poll(rapid.SampledFrom(tlps).Draw(t, "ceiling")) },
+			"time": func(*rapid.T) {
+				w.now = w.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "s")) * time.Second)
+			},
 			"start": func(*rapid.T) { w.restart() },
 			"":      func(*rapid.T) { w.check() },
 		})
@@ -381,6 +395,27 @@ func TestBack(t *testing.T) {
 	put(t, s, item)
 	if s.Generation() == generation || s.Last() <= last {
 		t.Errorf("generation %s after %s, stamp %d after %d: want both to be new", s.Generation(), generation, s.Last(), last)
+	}
+}
+
+// What is withdrawn and was never handed out does not begin to be.
+func TestHeld(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	item := shelf.Item{Stated: indicator(1, notice.TLPGreen), Held: true}
+	item.Retracted = true
+	put(t, s, item)
+	if s.Last() != 0 {
+		t.Error("it is on the shelf")
+	}
+	item.Held, item.Retracted = false, false
+	put(t, s, item)
+	item.Held, item.Retracted = true, true
+	put(t, s, item)
+	for o, err := range s.Objects(t.Context(), notice.TLPGreen, &taxii.Query{Types: []string{"indicator"}, Last: true, Bodies: true}) {
+		if err != nil || !strings.Contains(string(o.JSON), `"revoked":true`) {
+			t.Errorf("%s, %v", o.JSON, err)
+		}
 	}
 }
 
