@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -40,7 +41,11 @@ const (
 	bridgeTries     = 5         // at what a service says nothing of
 	bridgeFirst     = time.Second
 	bridgeRoundMax  = time.Hour
-	bridgeSaved     = time.Minute    // between two times that it is written down that all is well
+	bridgeSaved     = time.Minute      // between two times that it is written down that all is well
+	bridgeTurn      = 15 * time.Second // in which a word of another bridge is here: it may wait 10 s to be signed
+	bridgeTurns     = 4                // that one waits at most
+	bridgeOthers    = 64               // members that are remembered
+	bridgeForgets   = 7 * 24 * time.Hour
 	bridgeAlert     = 24 * time.Hour // until people are alerted of a service that fails
 	bridgePatience  = 8              // failures in a row until it is asked no sooner than otherwise
 	bridgeSecretMax = 4 << 10        // bytes
@@ -58,6 +63,7 @@ type bridge struct {
 	h *handout
 	c config.Bridge
 
+	wait     func(context.Context, time.Duration) error
 	round    sync.Mutex // one at a time; guards the next three
 	service  service    // nil = to be opened
 	failures int        // in a row
@@ -77,8 +83,11 @@ type bridgeState struct {
 	Other  taxii.Position `json:"other,omitzero"` // of the collection that is pushed to, if another
 	MISP   misp.Position  `json:"misp,omitzero"`
 	Late   []lateObject   `json:"late,omitempty"`
-	Pushed int64          `json:"pushed,omitempty"` // stamp of the shelf up to which all was pushed
-	Tries  int            `json:"tries,omitempty"`  // at what follows it
+	// Others are members that took the same in from there, and when that was seen last
+	// (ms): their bridges and this one take turns.
+	Others map[string]int64 `json:"others,omitempty"`
+	Pushed int64            `json:"pushed,omitempty"` // stamp of the shelf up to which all was pushed
+	Tries  int              `json:"tries,omitempty"`  // at what follows it
 
 	Counts  bridgeCounts   `json:"counts"`
 	Reasons []bridgeReason `json:"reasons,omitempty"` // the latest last
@@ -124,7 +133,7 @@ func (n *Node) openBridges() error {
 	}
 	n.bridges = &bridges{}
 	for _, c := range n.o.Settings.Bridges {
-		b := &bridge{n: n, h: n.handout, c: c}
+		b := &bridge{n: n, h: n.handout, c: c, wait: pauseFor}
 		if err := n.handout.shelf.Note(bridgeServer+c.Name, &b.at); err != nil {
 			return fmt.Errorf("bridge %s: %w", c.Name, err)
 		}
@@ -226,7 +235,10 @@ func (b *bridge) share(ctx context.Context) (more bool, err error) {
 	}
 	push := false
 	if b.c.Pushes() {
-		if push, err = b.service.mark(ctx); err != nil {
+		if push, err = b.service.mark(ctx); err == nil && push {
+			err = b.turn(ctx)
+		}
+		if err != nil {
 			return false, err
 		}
 	}
@@ -345,6 +357,9 @@ func (b *bridge) count(taken []takenIn, id func(int) string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, t := range taken {
+		if t.by != (crypto.MemberID{}) {
+			b.at.other(t.by, b.n.now().UnixMilli())
+		}
 		switch {
 		case t.plain:
 		case !t.ok:
@@ -355,6 +370,49 @@ func (b *bridge) count(taken []takenIn, id func(int) string) {
 		default:
 			b.at.Counts.Taken++
 		}
+	}
+}
+
+// other notes a member whose bridge reads the same service. The map is replaced, since a
+// copy of the state may be out.
+func (s *bridgeState) other(m crypto.MemberID, now int64) {
+	all := maps.Clone(s.Others)
+	if all == nil {
+		all = map[string]int64{}
+	}
+	maps.DeleteFunc(all, func(_ string, at int64) bool { return now-at > bridgeForgets.Milliseconds() })
+	if len(all) < bridgeOthers {
+		all[m.String()] = now
+	}
+	s.Others = all
+}
+
+// turn waits until those have had theirs who come first: bridges that take the same at
+// the same time would both say it. Whoever has the lower id comes first.
+func (b *bridge) turn(ctx context.Context) error {
+	if !b.c.Share && !b.c.Pushes() {
+		return nil
+	}
+	rank, own, now := 0, b.n.member.String(), b.n.now().UnixMilli()
+	for m, at := range b.state().Others {
+		if m < own && now-at <= bridgeForgets.Milliseconds() {
+			rank++
+		}
+	}
+	if rank == 0 {
+		return nil
+	}
+	return b.wait(ctx, time.Duration(min(rank, bridgeTurns))*bridgeTurn)
+}
+
+func pauseFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 

@@ -39,6 +39,7 @@ type mispService struct {
 	again  bool  // not all that was marked is pushed
 	until  int64 // stamp of the shelf up to which all is marked
 	found  []intel.Found
+	turned bool
 }
 
 // A markedEvent is an event that changed, as it was before a read.
@@ -127,7 +128,7 @@ func (m *mispService) mark(ctx context.Context) (bool, error) {
 // read takes in the events that changed.
 func (m *mispService) read(ctx context.Context) error {
 	b := m.b
-	m.found = nil
+	m.found, m.turned = nil, false
 	in := misp.Intake{
 		Sightings: b.c.Kind == config.BridgeMISP,
 		Found: func(f intel.Found) error {
@@ -180,6 +181,9 @@ func (m *mispService) take(ctx context.Context) error {
 	if err := b.given(given); err != nil || !b.c.Pull {
 		return err
 	}
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	taken, err := b.n.takeIn(ctx, b.intake(), found)
 	if err != nil {
 		return err
@@ -191,6 +195,15 @@ func (m *mispService) take(ctx context.Context) error {
 		return found[i].Place
 	})
 	return nil
+}
+
+// turn waits once a round, since MISP gives the same event again and again.
+func (m *mispService) turn(ctx context.Context) error {
+	if m.turned {
+		return nil
+	}
+	m.turned = true
+	return m.b.turn(ctx)
 }
 
 // push pushes the marked events.

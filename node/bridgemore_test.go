@@ -323,3 +323,52 @@ func exchanged(t testing.TB) (a, b *region) {
 	}
 	return a, b
 }
+
+// Two bridges of one region to another that would take and push the same at the same
+// time: the second waits until the first has had its turn.
+func TestBridgesTakeTurns(t *testing.T) {
+	a, b, _ := bridgedRegions(t, true, "")
+	all := slices.Concat(a.hospitals, b.hospitals)
+	there, here := a.hospitals[1], b.hospitals[1]
+	for i, h := range b.hospitals { // each sees that the other takes too
+		there.submit(t, green, sighting(fmt.Sprintf("first-%d.example", i), a.clock.now()))
+		a.agree(t)
+		h.bridges(t, "isac")
+		a.agree(t)
+		b.agree(t)
+		b.hospitals[1-i].bridges(t, "isac")
+	}
+	first, second := b.hospitals[0], b.hospitals[1]
+	if first.member(t).String() > second.member(t).String() {
+		first, second = second, first
+	}
+	together := func() {
+		t.Helper()
+		a.agree(t)
+		b.agree(t)
+		waits, goOn, done := make(chan struct{}, 9), make(chan struct{}), make(chan string, 1)
+		second.BridgeTurns("isac", func() { waits <- struct{}{}; <-goOn })
+		first.BridgeTurns("isac", func() { t.Error("the first one waits") })
+		go func() { done <- second.BridgeOnce(t.Context(), "isac") }()
+		select {
+		case <-waits:
+		case why := <-done:
+			t.Fatalf("the second one does not wait: %s", why)
+		}
+		first.bridges(t, "isac")
+		a.agree(t)
+		b.agree(t)
+		close(goOn)
+		if why := <-done; why != "" {
+			t.Fatal(why)
+		}
+		a.agree(t)
+		b.agree(t)
+	}
+	there.submit(t, amber, sighting("there.example", a.clock.now()))
+	together()
+	here.submit(t, green, sighting("here.example", a.clock.now()))
+	together()
+	hasWords(t, func() {}, "there.example", []string{"sighting AMBER"}, all...)
+	hasWords(t, func() {}, "here.example", []string{"sighting GREEN"}, all...)
+}

@@ -127,7 +127,13 @@ func (t *taxiiService) take(ctx context.Context, p client.Page) error {
 	}
 	late := b.state().Late
 	if b.c.Pull {
-		var err error
+		news, err := t.news(p.Objects)
+		if err == nil && news {
+			err = b.turn(ctx)
+		}
+		if err != nil {
+			return err
+		}
 		if late, err = t.takeObjects(ctx, p.Objects, late); err != nil {
 			return err
 		}
@@ -140,6 +146,18 @@ func (t *taxiiService) take(ctx context.Context, p client.Page) error {
 		}
 	}
 	return b.change(func(s *bridgeState) { s.TAXII, s.Late = p.Position, late })
+}
+
+// news reports whether there is an object that did not come before.
+func (t *taxiiService) news(objects []json.RawMessage) (bool, error) {
+	for _, raw := range objects {
+		o, _ := readOffered(raw)
+		before, had, err := t.b.h.shelf.Foreign(t.b.server(), o.ID)
+		if err != nil || !had || before.Version < o.version {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // takeObjects takes objects in, those before that waited for what they refer to. Such

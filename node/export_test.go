@@ -237,6 +237,17 @@ func (n *Node) BridgeOnce(ctx context.Context, name string) string {
 	return "there is no bridge of this name"
 }
 
+// BridgeTurns has a test do what a bridge does in the time in which others come first.
+func (n *Node) BridgeTurns(name string, wait func()) {
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.round.Lock()
+			b.wait = func(context.Context, time.Duration) error { wait(); return nil }
+			b.round.Unlock()
+		}
+	}
+}
+
 // Bridge is what is shown of a bridge.
 func (n *Node) Bridge(name string) (api.BridgeDetail, bool) {
 	if n.bridges == nil {
