@@ -33,6 +33,13 @@ type world struct {
 	items []*modelled
 	// What a client that polls now and then has of the collection of each ceiling.
 	clients [notice.TLPAmber + 1]client
+	// What was last seen of an event of MISP, by its UUID.
+	events map[string]seenEvent
+}
+
+type seenEvent struct {
+	changed int64
+	holds   string
 }
 
 // A modelled is a notice as it should be on the shelf.
@@ -53,7 +60,7 @@ func newWorld(t *rapid.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, dir: dir, events: map[string]seenEvent{}, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	for i := range w.clients {
 		w.clients[i].has = map[string]string{}
 	}
@@ -280,14 +287,22 @@ func (w *world) checkEvents(ceiling notice.TLP) {
 		if err != nil || !ok || same != e {
 			w.t.Fatal("an event is not found by its UUID", same, ok, err)
 		}
-		n := 0
+		n, holds := 0, []byte(nil)
 		for s, err := range events.Notices(w.t.Context(), e) {
 			if err != nil || s.TLP != e.TLP || s.Author != e.Author || got[s.ID] {
 				w.t.Fatal(s, e, err)
 			}
 			got[s.ID] = true
+			holds = fmt.Append(holds, s.ID, s.Retracted)
 			n++
 		}
+		switch before, ok := w.events[e.UUID()]; {
+		case ok && before.holds != string(holds) && e.Changed <= before.changed:
+			w.t.Fatalf("event %s holds something else, and has changed at %d as before", e.UUID(), e.Changed)
+		case ok && e.Changed < before.changed:
+			w.t.Fatalf("event %s has changed at %d, before at %d", e.UUID(), e.Changed, before.changed)
+		}
+		w.events[e.UUID()] = seenEvent{e.Changed, string(holds)}
 		if n != e.Notices {
 			w.t.Fatalf("event of %d notices says %d", n, e.Notices)
 		}
