@@ -18,7 +18,6 @@ import (
 	"github.com/watchward/watchward/node/misp"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/shelf"
-	"github.com/watchward/watchward/node/store"
 )
 
 const (
@@ -231,9 +230,6 @@ func (m *mispService) pushEvent(ctx context.Context, e *markedEvent) error {
 	done := map[string]shelf.Foreign{}
 	for i := range e.notices {
 		s := e.notices[i]
-		if err := b.valued(&s); err != nil {
-			return err
-		}
 		w, goes, fresh, err := m.goes(&s)
 		if err != nil {
 			return err
@@ -349,10 +345,14 @@ func (m *mispService) sighting(ctx context.Context, w *word, attribute string, s
 // theirs returns the attribute of the service that a sighting or dispute is about, ""
 // if there is none.
 func (m *mispService) theirs(s *intel.Stated) (attribute string, err error) {
-	if s.Notice.Kind == notice.KindIndicator || s.Notice.Indicator == nil {
+	value := s.Notice.Indicator
+	if value == nil {
+		value = s.RefValue
+	}
+	if s.Notice.Kind == notice.KindIndicator || value == nil {
 		return "", nil
 	}
-	records, err := m.b.n.store.Evidence(s.Notice.Indicator.Key(), m.b.c.PushCeiling(), mispWitnesses)
+	records, err := m.b.n.store.Evidence(value.Key(), m.b.c.PushCeiling(), mispWitnesses)
 	if err != nil {
 		return "", err
 	}
@@ -373,18 +373,4 @@ func (m *mispService) theirs(s *intel.Stated) (attribute string, err error) {
 		}
 	}
 	return "", nil
-}
-
-// valued makes a dispute of a notice one of its value, which is all that MISP knows.
-func (b *bridge) valued(s *intel.Stated) error {
-	if s.Notice.Indicator != nil || s.Notice.Ref == nil {
-		return nil
-	}
-	target, found, err := b.n.store.Record(*s.Notice.Ref)
-	if err == nil && found && target.Notice.Indicator != nil && store.Visible(target.TLP, b.c.PushCeiling()) {
-		n := *s.Notice
-		n.Indicator = target.Notice.Indicator
-		s.Notice = &n
-	}
-	return err
 }

@@ -2,7 +2,9 @@ package node_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -371,4 +374,131 @@ func TestBridgesTakeTurns(t *testing.T) {
 	together()
 	hasWords(t, func() {}, "there.example", []string{"sighting AMBER"}, all...)
 	hasWords(t, func() {}, "here.example", []string{"sighting GREEN"}, all...)
+}
+
+// A between stands before a service: it does something after an answer was made and
+// before it is given, and keeps what is pushed.
+type between struct {
+	to     atomic.Pointer[url.URL]
+	then   atomic.Pointer[func()]
+	mu     sync.Mutex
+	pushed strings.Builder
+}
+
+func (s *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		raw, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.pushed.Write(raw)
+		s.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(raw))
+	}
+	answer := httptest.NewRecorder()
+	httputil.NewSingleHostReverseProxy(s.to.Load()).ServeHTTP(answer, r)
+	if strings.HasSuffix(r.URL.Path, "/objects/") && r.Method == http.MethodGet {
+		if then := s.then.Swap(nil); then != nil {
+			(*then)()
+		}
+	}
+	for k, v := range answer.Header() {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+// What another member's bridge takes in while this one reads is not pushed to where it
+// came from, though this one did not see it there.
+func TestBridgePushesNothingThatCameMeanwhile(t *testing.T) {
+	a, b := makeRegions(t, 2)
+	for _, h := range a.hospitals {
+		h.servesTAXII(t)
+		h.open(t)
+		h.start(t, nil)
+	}
+	a.meet(t)
+	s := &between{}
+	proxy := httptest.NewServer(s)
+	t.Cleanup(proxy.Close)
+	u, err := url.Parse(a.hospitals[0].APIURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.to.Store(u)
+	b.hospitals[0].bridgeTo(t, a.hospitals[0], "isac", "")
+	file := b.hospitals[1].secret(t, "token", a.hospitals[0].token(t, "second", "reporter", notice.TLPAmber))
+	b.hospitals[1].configure(t, fmt.Sprintf("[[bridge]]\nname = \"isac\"\nkind = \"taxii\"\nurl = \"%s/taxii2/\"\ncollection = \"amber\"\npush_collection = \"inbox\"\ntoken_file = %q\npush = \"all\"\nevery = \"24h\"\nprivate = true\n", proxy.URL, file))
+	for _, h := range b.hospitals {
+		h.open(t)
+		h.start(t, nil)
+	}
+	b.meet(t)
+	b.bridged(t, "isac")
+	b.hospitals[1].submit(t, green, sighting("own.example", a.clock.now())) // so that there is something to push
+	b.agree(t)
+	then := func() {
+		a.hospitals[0].submit(t, green, sighting("there.example", a.clock.now()))
+		a.agree(t)
+		b.hospitals[0].bridges(t, "isac")
+		b.agree(t)
+	}
+	s.then.Store(&then)
+	for range 3 {
+		b.hospitals[1].bridges(t, "isac")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := s.pushed.String(); !strings.Contains(text, "own.example") || strings.Contains(text, "there.example") {
+		t.Errorf("it pushed %s", text)
+	}
+	if b.hospitals[1].total(t) != 2 {
+		t.Errorf("a bridge that only pushes has taken something in: %d notices", b.hospitals[1].total(t))
+	}
+}
+
+// Two regions share over TAXII and over MISP at once: a word that comes both ways is one.
+func TestBridgesOfTwoKinds(t *testing.T) {
+	a, b := makeRegions(t, 1)
+	from, to := a.hospitals[0], b.hospitals[0]
+	m, address := newMISP(t, a.clock.Now)
+	for _, h := range []*hospital{from, to} {
+		h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"csirt\"\nkind = \"misp\"\nurl = %q\nkey_file = %q\npull = true\nshare = true\npush = \"all\"\nevery = \"24h\"\nprivate = true\n",
+			address, h.secret(t, "misp.key", "the-key")))
+	}
+	from.servesTAXII(t)
+	from.open(t)
+	from.alone(t)
+	to.bridgeTo(t, from, "isac", "")
+	to.open(t)
+	to.start(t, nil)
+	a.bridged(t, "csirt")
+	b.bridged(t, "csirt")
+	b.bridged(t, "isac")
+	round := func() {
+		a.clock.advance(10 * time.Second)
+		to.bridges(t, "isac")
+		b.agree(t)
+		from.bridges(t, "csirt")
+		a.agree(t)
+		to.bridges(t, "csirt")
+		b.agree(t)
+	}
+	m.add("5be1e65d-8198-497b-bdf5-000000000001", "5be1e65d-8198-497b-bdf5-000000000002", "tlp:green", "cert.example")
+	for i := range 3 {
+		from.submit(t, green, sighting(fmt.Sprintf("there-%d.example", i), a.clock.now()))
+		to.submit(t, green, api.Submission{Kind: "indicator", Value: fmt.Sprintf("here-%d.example", i)})
+		round()
+	}
+	for i := range 3 {
+		hasWords(t, round, fmt.Sprintf("there-%d.example", i), []string{"sighting GREEN"}, from, to)
+		hasWords(t, round, fmt.Sprintf("here-%d.example", i), []string{"indicator GREEN"}, from, to)
+	}
+	for range 3 {
+		round()
+	}
+	for _, h := range []*hospital{from, to} {
+		if n := h.total(t); n != 7 {
+			t.Errorf("%s has %d notices, want 7: %q %q %q", h.Name(), n, h.words(t, "cert.example"), h.words(t, "there-0.example"), h.words(t, "here-0.example"))
+		}
+	}
 }

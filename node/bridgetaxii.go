@@ -482,10 +482,10 @@ func (b *bridge) disputes(s *intel.Stated, going map[string]bool) (rename string
 	if _, has, err = b.pushed(about); err != nil || has {
 		return "", err
 	}
-	if found && target.Notice.Indicator != nil {
+	if s.RefValue != nil {
 		n := *s.Notice
-		n.Ref, n.Indicator = nil, target.Notice.Indicator
-		s.Notice, s.RefKind = &n, 0
+		n.Ref, n.Indicator = nil, s.RefValue
+		s.Notice, s.RefKind, s.RefValue = &n, 0, nil
 	}
 	return "", nil
 }
