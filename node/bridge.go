@@ -72,6 +72,7 @@ type bridge struct {
 	mu   sync.Mutex // guards what follows
 	at   bridgeState
 	next time.Time
+	took time.Duration // of the last round
 }
 
 // A bridgeState is what a bridge writes down.
@@ -196,10 +197,14 @@ func (b *bridge) run() {
 func (b *bridge) goOnce(ctx context.Context) time.Duration {
 	b.round.Lock()
 	defer b.round.Unlock()
+	began := time.Now()
 	more, err := b.share(ctx)
 	if ctx.Err() != nil { // the node ends
 		return 0
 	}
+	b.mu.Lock()
+	b.took = time.Since(began)
+	b.mu.Unlock()
 	wait := b.c.Interval()
 	if err != nil {
 		b.shut() // the next one looks at the files of its secrets again

@@ -24,6 +24,7 @@ func (b *bridge) view() api.BridgeView {
 		Name: b.c.Name, Kind: b.c.Kind, URL: b.c.URL, Pull: b.c.Pull, Share: b.c.Share, Push: b.c.Push, State: bridgeGood,
 		Last: api.Time(b.at.Last), Next: api.Time(b.next.UnixMilli()), Taken: b.at.Counts.Taken, Known: b.at.Counts.Known,
 		Refused: b.at.Counts.Refused, Pushed: b.at.Counts.Pushed, Failed: b.at.Counts.Failed,
+		TookMS: float64(b.took.Microseconds()) / 1000,
 	}
 	if v.Push == "" {
 		v.Push = config.PushNone
@@ -81,6 +82,7 @@ type bridgeFigures struct{ x *bridges }
 var (
 	bridgeObjects = prometheus.NewDesc("watchward_bridge_objects_total", "What became of what a bridge read and pushed.", []string{"bridge", "result"}, nil)
 	bridgeLast    = prometheus.NewDesc("watchward_bridge_last_success_timestamp_seconds", "When a bridge last did all that it had to; 0 = never.", []string{"bridge"}, nil)
+	bridgeTook    = prometheus.NewDesc("watchward_bridge_round_seconds", "How long the last round of a bridge took.", []string{"bridge"}, nil)
 	bridgeUp      = prometheus.NewDesc("watchward_bridge_up", "Whether a bridge reaches its service.", []string{"bridge"}, nil)
 )
 
@@ -88,6 +90,7 @@ func (f bridgeFigures) Describe(ch chan<- *prometheus.Desc) {
 	ch <- bridgeObjects
 	ch <- bridgeLast
 	ch <- bridgeUp
+	ch <- bridgeTook
 }
 
 func (f bridgeFigures) Collect(ch chan<- prometheus.Metric) {
@@ -100,6 +103,7 @@ func (f bridgeFigures) Collect(ch chan<- prometheus.Metric) {
 		if v.State == bridgeGood {
 			up = 1
 		}
+		ch <- prometheus.MustNewConstMetric(bridgeTook, prometheus.GaugeValue, v.TookMS/1000, v.Name)
 		ch <- prometheus.MustNewConstMetric(bridgeUp, prometheus.GaugeValue, up, v.Name)
 		ch <- prometheus.MustNewConstMetric(bridgeLast, prometheus.GaugeValue, float64(v.Last)/1000, v.Name)
 	}

@@ -18,23 +18,24 @@ type Bridges interface {
 
 // BridgeView is a bridge to another service, and what it did. Counts are since ever.
 type BridgeView struct {
-	Name    string `json:"name"`
-	Kind    string `json:"kind" doc:"taxii, misp or misp-feed"`
-	URL     string `json:"url"`
-	Pull    bool   `json:"pull" doc:"It takes in what the service has"`
-	Share   bool   `json:"share" doc:"What it takes in is stated to the region, and not only kept here"`
-	Push    string `json:"push" doc:"none, own or all"`
-	Ceiling string `json:"ceiling,omitempty" doc:"The strictest marking of what is pushed"`
-	State   string `json:"state" doc:"starting, good or fails"`
-	Last    Time   `json:"last,omitempty" doc:"When it last did all that it had to; left out: never"`
-	Since   Time   `json:"since,omitempty" doc:"Since when it fails"`
-	Reason  string `json:"reason,omitempty" doc:"Why"`
-	Next    Time   `json:"next,omitempty" doc:"When it tries next"`
-	Taken   int64  `json:"taken" doc:"Notices that came from there"`
-	Known   int64  `json:"known" doc:"What came and was held already"`
-	Refused int64  `json:"refused" doc:"What came and was not taken"`
-	Pushed  int64  `json:"pushed" doc:"Notices that went there"`
-	Failed  int64  `json:"failed" doc:"What the service did not take"`
+	Name    string  `json:"name"`
+	Kind    string  `json:"kind" doc:"taxii, misp or misp-feed"`
+	URL     string  `json:"url"`
+	Pull    bool    `json:"pull" doc:"It takes in what the service has"`
+	Share   bool    `json:"share" doc:"What it takes in is stated to the region, and not only kept here"`
+	Push    string  `json:"push" doc:"none, own or all"`
+	Ceiling string  `json:"ceiling,omitempty" doc:"The strictest marking of what is pushed"`
+	State   string  `json:"state" doc:"starting, good or fails"`
+	Last    Time    `json:"last,omitempty" doc:"When it last did all that it had to; left out: never"`
+	Since   Time    `json:"since,omitempty" doc:"Since when it fails"`
+	Reason  string  `json:"reason,omitempty" doc:"Why"`
+	Next    Time    `json:"next,omitempty" doc:"When it tries next"`
+	TookMS  float64 `json:"took_ms" doc:"How long its last round took"`
+	Taken   int64   `json:"taken" doc:"Notices that came from there"`
+	Known   int64   `json:"known" doc:"What came and was held already"`
+	Refused int64   `json:"refused" doc:"What came and was not taken"`
+	Pushed  int64   `json:"pushed" doc:"Notices that went there"`
+	Failed  int64   `json:"failed" doc:"What the service did not take"`
 }
 
 // BridgeReason is why something was not taken, or not pushed.
