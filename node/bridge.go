@@ -153,10 +153,13 @@ func (n *Node) startBridges() {
 	}
 }
 
-// settle forgets positions that are of other settings.
+// settle forgets positions that are of other settings, or of a time when this node was
+// allowed to say something else: what was refused then may be taken now.
 func (b *bridge) settle() {
 	c := b.c
-	of := strings.Join([]string{c.Kind, c.URL, c.Collection, c.PushCollection, c.Marking, fmt.Sprint(c.Pull, c.Share)}, "\n")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	of := strings.Join([]string{c.Kind, c.URL, c.Collection, c.PushCollection, c.Marking, fmt.Sprint(c.Pull, c.Share, b.n.speaks())}, "\n")
 	if b.at.Of != of {
 		b.at.Of, b.at.TAXII, b.at.Other, b.at.MISP, b.at.Late = of, taxii.Position{}, taxii.Position{}, misp.Position{}, nil
 	}
@@ -164,6 +167,20 @@ func (b *bridge) settle() {
 	if b.at.PushOf != of {
 		b.at.PushOf, b.at.Pushed, b.at.Tries = of, 0, 0
 	}
+}
+
+// speaks says to whom this node may say something.
+func (n *Node) speaks() string {
+	if n.roster == nil {
+		return "nobody"
+	}
+	if n.silenced() {
+		return "revoked"
+	}
+	if own, known := n.roster.Member(n.roster.Region(), n.member, n.serial); known && !n.roster.Allowed(own, crypto.AudienceRegion) {
+		return "community"
+	}
+	return "region"
 }
 
 // server is under which name the shelf remembers what the service gave.
@@ -238,6 +255,7 @@ func (b *bridge) share(ctx context.Context) (more bool, err error) {
 			return false, cmp.Or(context.Cause(ctx), err)
 		}
 	}
+	b.settle()
 	push := false
 	if b.c.Pushes() {
 		if push, err = b.service.mark(ctx); err == nil && push {
@@ -303,13 +321,13 @@ func (b *bridge) broken(err error) {
 	if time.Duration(now-down)*time.Millisecond < bridgeAlert {
 		return
 	}
-	since := "ever"
+	text := fmt.Sprintf("The bridge %s has never worked.", b.c.Name)
 	if last > 0 {
-		since = time.UnixMilli(last).UTC().Format("2 Jan 15:04 UTC")
+		text = fmt.Sprintf("The bridge %s has not worked since %s.", b.c.Name, time.UnixMilli(last).UTC().Format("2 Jan 15:04 UTC"))
 	}
 	b.n.alert(store.Alert{
 		Kind: "bridge-down", Severity: "warning", TLP: notice.TLPClear, Dedup: fmt.Sprintf("bridge-down/%s/%d", b.c.Name, down),
-		Text: fmt.Sprintf("The bridge %s has not worked since %s: %s. What is said here does not reach that service, nor the other way round; nothing is lost meanwhile. Look: watchward bridge show %s", b.c.Name, since, why, b.c.Name),
+		Text: text + " What is said here does not reach that service, nor the other way round; nothing is lost meanwhile. Why: watchward bridge show " + b.c.Name,
 	})
 }
 

@@ -20,7 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
 )
@@ -148,6 +150,26 @@ func TestBridgeRoleTakesWhatItMaySay(t *testing.T) {
 	if len(d.Reason) > 0 || d.State != "good" {
 		t.Errorf("the bridge is %s: %s", d.State, d.Reason)
 	}
+
+	// What the charter allows from then on is taken, though it was refused before.
+	charter, _, err := node.Charter(b.hospitals[0].dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow, _, err := trust.Amend(charter, trust.Charter{Name: charter.Name, Threshold: 1, Coordinators: charter.Coordinators, RegionRoles: []trust.Role{trust.RoleBridge}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := trust.Act(charter, []*crypto.PrivateKey{b.key}, b.clock.now(), allow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range b.hospitals {
+		if err := h.Path().AddTrust(t.Context(), records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hasWords(t, func() { to.bridges(t, "isac") }, "amber.example", []string{"sighting AMBER"}, b.hospitals...)
 }
 
 // A wobbly server stands before another, wherever that is, and fails as it is told.
