@@ -75,6 +75,7 @@ type Node struct {
 	feeds      *feeds   // nil = none is configured
 	handout    *handout // nil = nothing is handed out to other programs
 	packs      *packs
+	bridges    *bridges // nil = none is configured
 	policies   *policies
 	watch      *watch       // nil where no log is named
 	documents  *documents   // nil in a lab

@@ -75,6 +75,7 @@ type Config struct {
 	FeedsCert   string // PEM files as TLSCert and TLSKey; "" = plain HTTP
 	FeedsKey    string
 
+	Bridges  Bridges  // to other services; nil = there are none
 	Exchange Exchange // what other programs fetch; nil = nothing
 	TAXII    bool     // it is served as TAXII
 	MISP     bool     // … and as a feed of MISP
