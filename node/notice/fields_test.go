@@ -53,8 +53,16 @@ func TestContentsAreAll(t *testing.T) {
 			if err := canon.Unmarshal(v, &inner); err != nil {
 				t.Fatal(err)
 			}
-			for k := range inner {
-				want = append(want, num(key)+"."+num(k))
+			for k, v := range inner {
+				var list []map[uint64]canon.Raw
+				if canon.Unmarshal(v, &list) != nil || len(list) == 0 {
+					want = append(want, num(key)+"."+num(k))
+				}
+				for _, entry := range list {
+					for in := range entry {
+						want = append(want, num(key)+"."+num(k)+"."+num(in))
+					}
+				}
 			}
 		}
 		for _, c := range shown {

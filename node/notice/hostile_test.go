@@ -30,8 +30,11 @@ func texts(prefix string, m map[any]any, visit func(key string, set func(string)
 			visit(key, func(s string) { m[k] = s }, v)
 		case []any:
 			for i, line := range v {
-				if was, ok := line.(string); ok {
-					visit(key, func(s string) { v[i] = s }, was)
+				switch line := line.(type) {
+				case string:
+					visit(key, func(s string) { v[i] = s }, line)
+				case map[any]any:
+					texts(key+".", line, visit)
 				}
 			}
 		case map[any]any:
@@ -39,6 +42,9 @@ func texts(prefix string, m map[any]any, visit func(key string, set func(string)
 		}
 	}
 }
+
+// prose are the texts that may have lines.
+var prose = map[string]bool{"22.9": true, "22.10": true, "22.11": true, "22.12": true, "22.13": true}
 
 // TestNoTextHidesAnything: of every text of every kind, also of one that is added later,
 // whatever hides, reorders or breaks text is refused where it is written and where it is
@@ -57,6 +63,9 @@ func TestNoTextHidesAnything(t *testing.T) {
 		texts("", fields, func(key string, set func(string), was string) {
 			seen[key] = true
 			for _, bad := range hidden {
+				if bad == "\n" && prose[key] {
+					continue
+				}
 				for _, text := range []string{was + bad + "x", bad + was, was + bad} {
 					set(text)
 					item, err := canon.Marshal(fields)
@@ -85,7 +94,7 @@ func TestNoTextHidesAnything(t *testing.T) {
 			if _, err := notice.Decode(item); err != nil {
 				t.Fatalf("%s: as it was: %v", kind, err)
 			}
-			if key == "5" || key == "11.3" || key == "11.4" || key == "15.3" || key == "15.4" { // which have a form, or names that differ
+			if key == "5" || key == "11.3" || key == "11.4" || key == "15.3" || key == "15.4" || key == "22.19.2" { // which have a form, or names that differ
 				return
 			}
 			set("<b>x</b>")

@@ -28,8 +28,9 @@
 //	19 link         map    1 supplier, 2 link, 3 direction (uint), 4 state (uint), 5 at (uint, ms),
 //	                       6 reason, 7 criteria, 8 attested by
 //	21 response     map    1 answer (uint)
+//	22 filing       map    see Filing
 //
-// Keys 14 to 21 are the parts: each belongs to the kind of its name, and is text but
+// Keys 14 to 22 are the parts: each belongs to the kind of its name, and is text but
 // for what is said otherwise; 20 and kind 11 are kept for advisories. A question has
 // keys 4 and 5, a response key 6; a mayday may have key 6 (the one it replaces), and so
 // must or may an assistance, as Assistance says.
@@ -76,14 +77,15 @@ const (
 	KindAssistance Kind = 9  // help that is asked for, offered, taken
 	KindLink       Kind = 10 // a connection to a supplier was cut or restored
 	KindResponse   Kind = 12 // an answer to a notice
+	KindFiling     Kind = 13 // a report of an incident, sealed for whom it names
 
-	kindLast = KindResponse
+	kindLast = KindFiling
 )
 
 var kindNames = [...]string{KindIndicator: "indicator", KindSighting: "sighting",
 	KindRetraction: "retraction", KindDispute: "dispute", KindQuestion: "question",
 	KindProfile: "profile", KindMayday: "mayday", KindService: "service",
-	KindAssistance: "assistance", KindLink: "link", KindResponse: "response"}
+	KindAssistance: "assistance", KindLink: "link", KindResponse: "response", KindFiling: "filing"}
 
 func (k Kind) known() bool { return k <= kindLast && kindNames[k] != "" }
 
@@ -164,6 +166,7 @@ type Notice struct {
 	Assistance *Assistance
 	Link       *Link
 	Response   *Response
+	Filing     *Filing
 }
 
 // A Context says what an indicator belongs to. Empty fields are unknown.
@@ -215,6 +218,8 @@ func (n *Notice) FitsHeader(h *crypto.Header) error {
 	switch {
 	case n.Kind == KindMayday && h.Exercise:
 		return fieldErrorf("exercise", "send it without", "a mayday is never part of a drill")
+	case n.Kind == KindFiling && h.Audience != crypto.AudienceNamed:
+		return fieldErrorf("to", "name who gets it", "a filing is sealed for those it names")
 	case n.linkAt() > h.Time+skewMax.Milliseconds():
 		return fieldErrorf("link.at", "give a time up to now", "%s is in the future", showTime(n.linkAt()))
 	}

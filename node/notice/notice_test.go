@@ -137,8 +137,8 @@ func edit(t *testing.T, n *notice.Notice, f func(map[uint64]any)) []byte {
 func TestDecodeLeavesLaterVersionsAlone(t *testing.T) {
 	for name, f := range map[string]func(map[uint64]any){
 		"later kind":               func(m map[uint64]any) { m[1] = uint64(11) },
-		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(13), "help", true },
-		"later key":                func(m map[uint64]any) { m[22] = true },
+		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(14), "help", true },
+		"later key":                func(m map[uint64]any) { m[23] = true },
 		"the key that is kept":     func(m map[uint64]any) { m[20] = true },
 		"last critical key":        func(m map[uint64]any) { m[63] = "x" },
 		"later indicator type":     func(m map[uint64]any) { m[4] = uint64(99) },

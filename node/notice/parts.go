@@ -205,6 +205,7 @@ func (n *Notice) checkPart() error {
 		{KindAssistance, n.Assistance != nil, func() error { return n.Assistance.check() }},
 		{KindLink, n.Link != nil, func() error { return n.Link.check() }},
 		{KindResponse, n.Response != nil, func() error { return checkWord("response.answer", n.Response.Answer, answerNames[:]) }},
+		{KindFiling, n.Filing != nil, func() error { return n.Filing.Check() }},
 	} {
 		switch {
 		case p.there && p.kind != n.Kind:
@@ -415,6 +416,9 @@ func (n *Notice) Texts(yield func(string) bool) {
 	case n.Link != nil:
 		l := n.Link
 		texts = append(texts, l.Supplier, l.Link, l.Reason, l.Criteria, l.AttestedBy)
+	case n.Filing != nil:
+		f := n.Filing
+		texts = append(texts, f.Incident, f.Title, f.Description, f.Impact, f.Cause, f.Measures, f.Borders, f.Entity)
 	}
 	for _, t := range texts {
 		if t != "" && !yield(t) {
