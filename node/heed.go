@@ -124,7 +124,7 @@ func heeded(n *notice.Notice) bool {
 	case n.Assistance != nil:
 		return n.Assistance.Act == notice.ActClaim
 	}
-	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink || n.Kind == notice.KindFiling
 }
 
 // run heeds until the node stops.
@@ -259,6 +259,10 @@ func (h *heed) everything() error {
 	if err := h.n.each(h.n.ctx, late, h.n.alertSupplier); err != nil {
 		return err
 	}
+	late = store.Query{Kind: notice.KindFiling, Since: h.n.now().Add(-filingBack).UnixMilli()}
+	if err := h.n.each(h.n.ctx, late, h.n.alertFiling); err != nil {
+		return err
+	}
 	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
@@ -276,6 +280,8 @@ func (h *heed) one(r store.Record) error {
 		return h.n.alertSupplier(r)
 	case notice.KindMayday:
 		return h.mayday(r)
+	case notice.KindFiling:
+		return h.n.alertFiling(r)
 	}
 	about, found, err := h.n.store.Record(*r.Notice.Ref)
 	switch {

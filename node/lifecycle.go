@@ -25,6 +25,7 @@ import (
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -140,7 +141,7 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n = &Node{
 		o: o, log: o.Log, name: o.Settings.Name, started: o.Now(),
-		names: map[crypto.MemberID]string{}, registry: prometheus.NewRegistry(),
+		names: map[crypto.MemberID]string{}, registry: prometheus.NewRegistry(), printer: catalog.For(o.Settings.Language),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -169,6 +170,9 @@ func Open(o Options) (n *Node, err error) {
 		return n, err
 	}
 	if err = n.openAlerting(); err != nil {
+		return n, err
+	}
+	if err = n.openDesk(); err != nil {
 		return n, err
 	}
 	if err = n.openTrust(); err != nil {
@@ -366,6 +370,7 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	n.wait.Go(n.desk.run)
 	if n.history != nil {
 		n.wait.Go(newReminder(n).run)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
@@ -74,8 +75,10 @@ type Node struct {
 	picture    *picture
 	feeds      *feeds // nil = none is configured
 	policies   *policies
-	watch      *watch       // nil where no log is named
-	asked      atomic.Int64 // ns, when somebody looked something up
+	watch      *watch // nil where no log is named
+	desk       *desk
+	printer    *catalog.Printer // of what people read on paper and in alerts
+	asked      atomic.Int64     // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server
 	tokens     *token.Tokens

@@ -20,6 +20,8 @@ const (
 	KindMaydayBack   = "mayday-back"     // it is taken back
 	KindMaydayDoubt  = "mayday-disputed" // a coordinator disputes it
 	KindSupplier     = "supplier"        // trouble of a supplier that this house declared
+	KindDeadline     = "deadline"        // a report of an incident is due
+	KindFiling       = "filing"          // another member reports an incident to this house
 	KindNotice       = "notice"          // a notice that a rule with do = page or digest chose
 	KindLimit        = "alerts-limit"    // a rule matched more than its limit
 	limitDedupPrefix = KindLimit + "/"
@@ -147,6 +149,8 @@ func DefaultRules() []Rule {
 		page("built-in seen-here", Match{FieldKind: {KindSeenHere}}, FieldValue),
 		page("built-in mayday", Match{FieldKind: {KindMayday}, FieldSeverity: {"critical"}}, FieldAuthor),
 		page("built-in supplier", Match{FieldKind: {KindSupplier}}),
+		page("built-in deadline", Match{FieldKind: {KindDeadline}}),
+		page("built-in filing", Match{FieldKind: {KindFiling}}, FieldAuthor),
 	}
 }
 

@@ -33,6 +33,8 @@ const knownID = "00112233445566778899aabbccddeeff00112233"
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
+	fakeDesk
+
 	mu          sync.Mutex
 	events      []api.Event
 	arrived     chan struct{} // closed and replaced with each event

@@ -68,6 +68,7 @@ type Parts struct {
 	Assistance *Assistance `json:"assistance,omitempty" doc:"Of an assistance"`
 	Link       *Link       `json:"link,omitempty" doc:"Of a link"`
 	Response   *Response   `json:"response,omitempty" doc:"Of a response"`
+	Filing     *Filing     `json:"filing,omitempty" doc:"Of a filing, which POST /v1/incidents/{number}/send makes"`
 }
 
 const partFields = "question, profile, mayday, service, assistance, link, response"

@@ -128,7 +128,7 @@ func (p Page) funcs() template.FuncMap {
 		},
 		"unknown": unknown,
 		"moment":  p.moment,
-		"short":   func(ms int64) string { return time.UnixMilli(ms).In(p.Zone).Format("2006-01-02 15:04") },
+		"short":   func(ms int64) string { return p.Words.Short(time.UnixMilli(ms).In(p.Zone)) },
 		"utc":     func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04 UTC") },
 		"number":  func(n any) string { return p.Words.Number(n) },
 		"department": func(name string) string {
