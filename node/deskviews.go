@@ -88,7 +88,7 @@ func deadlineState(i *incident.Incident, d incident.Deadline, now int64) string 
 		return api.DeadlineMet
 	case i.Closed != 0:
 		return api.DeadlineClosed
-	case d.Due == 0:
+	case d.Due == 0 || d.Guessed:
 		return api.DeadlineLater
 	case now > d.Due:
 		return api.DeadlineOverdue

@@ -544,6 +544,9 @@ func showIncident(out io.Writer, v api.IncidentView) {
 	t := table{header: []string{"REPORT", "STATE", "DUE"}}
 	for _, d := range v.Deadlines {
 		state := d.State
+		if d.Due != 0 && d.Met > d.Due {
+			state += " late"
+		}
 		if d.Met != 0 {
 			state += " " + wallTime(d.Met)
 		}

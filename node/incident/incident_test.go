@@ -365,6 +365,30 @@ func TestRansomIsInNoReport(t *testing.T) {
 	}
 }
 
+// TestRansomChangesNoReport: two incidents that differ in all that is known of a ransom
+// and in nothing else have the same reports, byte for byte.
+func TestRansomChangesNoReport(t *testing.T) {
+	all := incident.Update{Demanded: ptr(notice.WhetherYes), Paid: ptr(notice.WhetherYes), Intends: ptr(notice.WhetherYes), Amount: ptr("1"), Currency: ptr("2"), Recipient: ptr("3")}
+	a, b := opened(t, "2026-11-28T09:09:00Z"), opened(t, "2026-11-28T09:09:00Z")
+	if err := a.Update(all, a.AwareAt+hour, "desk"); err != nil {
+		t.Fatal(err)
+	}
+	if r := reflect.ValueOf(a.Ransom); r.NumField() != 6 {
+		t.Fatal("a ransom has a field that is not tried here")
+	} else {
+		for n := range r.NumField() {
+			if r.Field(n).IsZero() {
+				t.Errorf("%s is not tried", r.Type().Field(n).Name)
+			}
+		}
+	}
+	for _, stage := range notice.Stages() {
+		if got, want := draft(t, a, stage, incident.Evidence{}), draft(t, b, stage, incident.Evidence{}); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, without a ransom %+v", stage, got, want)
+		}
+	}
+}
+
 // TestHostileTextIsText: whatever a field says, a page has no element, attribute or style
 // that its template does not have, and shows what was said.
 func TestHostileTextIsText(t *testing.T) {

@@ -3,6 +3,7 @@ package notice_test
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -24,6 +25,18 @@ func TestEveryFieldIsNamed(t *testing.T) {
 	}
 	if len(names) != len(notice.Said) {
 		t.Errorf("%d fields are described and %d are there", len(notice.Said), len(names))
+	}
+}
+
+// TestNoFieldIsForARansom: what is known of one stays in the house, so nothing that
+// leaves has a place for it.
+func TestNoFieldIsForARansom(t *testing.T) {
+	for _, f := range notice.Fields() {
+		for _, word := range []string{"ransom", "demand", "paid", "payment", "amount", "currency", "recipient"} {
+			if strings.Contains(f.Name, word) {
+				t.Errorf("key %s is called %s", f.Key, f.Name)
+			}
+		}
 	}
 }
 
