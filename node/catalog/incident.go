@@ -84,7 +84,7 @@ var incidentTexts = texts{
 	IncidentLawProgress:     {en: "Article 23(4)(c) and (e) of Directive (EU) 2022/2555 (NIS 2)", de: "Artikel 23 Absatz 4 Buchstaben c und e der Richtlinie (EU) 2022/2555 (NIS-2)"},
 	IncidentLawFinal:        {en: "Article 23(4)(d) of Directive (EU) 2022/2555 (NIS 2)", de: "Artikel 23 Absatz 4 Buchstabe d der Richtlinie (EU) 2022/2555 (NIS-2)"},
 	IncidentDraft:           {en: "Draft of %s, not sent", de: "Entwurf vom %s, nicht gesendet"},
-	IncidentSent:            {en: "Sent by %s, signed, and sealed for its recipient", de: "Gesendet von %s, signiert und für den Empfänger versiegelt"},
+	IncidentSent:            {en: "Sent by %s, signed, and sealed for its recipient; drafted %s", de: "Gesendet von %s, signiert und für den Empfänger versiegelt; erstellt am %s"},
 	IncidentWho:             {en: "Reporting entity", de: "Meldende Einrichtung"},
 	IncidentContact:         {en: "Contact at any hour", de: "Jederzeit erreichbar"},
 	IncidentNumber:          {en: "Incident", de: "Vorfall"},

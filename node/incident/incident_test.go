@@ -154,7 +154,7 @@ func TestTwoDeadlinesInOneHour(t *testing.T) {
 func TestMonths(t *testing.T) {
 	for from, want := range map[string]string{
 		"2026-01-31T10:00:00Z": "2026-02-28T10:00Z", "2028-01-30T10:00:00Z": "2028-02-29T10:00Z", "2026-12-31T23:59:00Z": "2027-01-31T23:59Z",
-		"2026-05-31T00:00:00Z": "2026-06-30T00:00Z", "2026-02-28T00:00:00Z": "2026-03-28T00:00Z",
+		"2026-05-31T00:00:00Z": "2026-06-30T00:00Z", "2026-01-30T23:30:00Z": "2026-02-28T23:30Z", "2026-02-28T00:00:00Z": "2026-03-28T00:00Z",
 	} {
 		i := opened(t, from)
 		i.NoteSent(incident.Sent{Stage: notice.StageNotification, At: i.AwareAt, To: "portal"}, i.AwareAt, "desk")

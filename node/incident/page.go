@@ -72,7 +72,7 @@ func (p Page) Write(w io.Writer) error {
 		F: f, Full: f.Stage >= notice.StageNotification, Due: dueOf(f), Texts: p.texts(), More: text(catalog.IncidentMore, f.More),
 	}
 	if view.State = text(catalog.IncidentDraft, p.moment(f.Made)); p.Author != "" {
-		view.State = text(catalog.IncidentSent, p.Author)
+		view.State = text(catalog.IncidentSent, p.Author, p.moment(f.Made))
 	}
 	from, until := (&Incident{AwareAt: f.AwareAt, Facts: Facts{Began: f.Began, Handled: f.Handled}}).Span(f.Made)
 	view.Source = text(catalog.IncidentSource, p.moment(from), p.moment(until))
