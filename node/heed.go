@@ -125,7 +125,7 @@ func heeded(n *notice.Notice) bool {
 	case n.Assistance != nil:
 		return n.Assistance.Act == notice.ActClaim
 	}
-	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink || n.Kind == notice.KindAdvisory
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink || n.Kind == notice.KindAdvisory || n.Kind == notice.KindFiling
 }
 
 // run heeds until the node stops.
@@ -264,6 +264,10 @@ func (h *heed) everything() error {
 	if err := h.n.each(h.n.ctx, advised, h.advised); err != nil {
 		return err
 	}
+	late = store.Query{Kind: notice.KindFiling, Since: h.n.now().Add(-filingBack).UnixMilli()}
+	if err := h.n.each(h.n.ctx, late, h.n.alertFiling); err != nil {
+		return err
+	}
 	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
@@ -283,6 +287,8 @@ func (h *heed) one(r store.Record) error {
 		return h.advised(r)
 	case notice.KindMayday:
 		return h.mayday(r)
+	case notice.KindFiling:
+		return h.n.alertFiling(r)
 	}
 	about, found, err := h.n.store.Record(*r.Notice.Ref)
 	switch {

@@ -142,7 +142,7 @@ func itemHeadSize(n int) int {
 	case n < 1<<8:
 		return 2
 	}
-	return 3 // an item has at most 8 KiB
+	return 3 // an item has less than 64 KiB
 }
 
 func headerText(name string, v reflect.Value) string {

@@ -171,6 +171,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openAlerting(); err != nil {
 		return n, err
 	}
+	if err = n.openDesk(); err != nil {
+		return n, err
+	}
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
@@ -387,6 +390,7 @@ func (n *Node) Start() error {
 	}
 	n.wait.Go(n.keep)
 	n.wait.Go(n.picture.run)
+	n.wait.Go(n.desk.run)
 	if n.history != nil {
 		n.wait.Go(newReminder(n).run)
 	}

@@ -77,8 +77,9 @@ type Node struct {
 	packs      *packs
 	bridges    *bridges // nil = none is configured
 	policies   *policies
-	watch      *watch       // nil where no log is named
-	documents  *documents   // nil in a lab
+	watch      *watch     // nil where no log is named
+	documents  *documents // nil in a lab
+	desk       *desk
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server

@@ -15,6 +15,9 @@ import (
 // part fills in what the kind of a word says that others do not. Text is trimmed and
 // brought into NFC.
 func (n *Node) part(w *notice.Notice, p *api.Parts, dry bool, now int64) error {
+	if p.Filing != nil {
+		return notByHand()
+	}
 	if p.Question != nil {
 		w.Question = &notice.Question{Text: clean(p.Question.Text)}
 	}
@@ -139,7 +142,17 @@ func partsOf(w *notice.Notice) (p api.Parts) {
 	if w.Response != nil {
 		p.Response = &api.Response{Answer: w.Response.Answer.String()}
 	}
+	if w.Filing != nil {
+		f := filingView(w.Filing)
+		p.Filing = &f
+	}
 	return p
+}
+
+// notByHand refuses a filing that the desk did not make.
+func notByHand() error {
+	return &notice.FieldError{Field: "kind", Reason: "a filing is made by the incident desk, from what was drafted and read there",
+		Fix: "watchward incident send (in the API: POST /v1/incidents/{number}/send)"}
 }
 
 // replaces lets a mayday speak of the one of this node that is open: a member has one.

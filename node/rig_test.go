@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +66,7 @@ type hospital struct {
 	*node.Node
 	dir   string
 	clock *clock
+	log   *slog.Logger // nil = none
 }
 
 // A region is some hospitals that run in this process, on loopback.
@@ -218,7 +220,7 @@ func (h *hospital) open(t testing.TB) {
 		t.Fatal(err)
 	}
 	settings.API.Socket = ""
-	n, err := node.Open(node.Options{Dir: h.dir, Settings: settings, Version: "test", Now: h.clock.Now})
+	n, err := node.Open(node.Options{Dir: h.dir, Settings: settings, Version: "test", Now: h.clock.Now, Log: h.log})
 	if err != nil {
 		t.Fatal(err)
 	}

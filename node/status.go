@@ -110,6 +110,12 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, w := range n.watch.warnings(n.started, n.now()) {
 		warn(true, w)
 	}
+	if store.Visible(0, ceiling) { // the house's own
+		if count := n.desk.overdue(n.now().UnixMilli()); count > 0 {
+			warn(count == 1, "1 report of an incident is overdue: watchward incident list")
+			warn(count > 1, fmt.Sprintf("%d reports of incidents are overdue: watchward incident list", count))
+		}
+	}
 	for _, w := range n.sinkWarnings() {
 		warn(true, w)
 	}

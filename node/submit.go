@@ -212,6 +212,9 @@ func (n *Node) word(s api.Submission, o api.SubmitOptions, now int64) (*notice.N
 	if err := n.part(w, &s.Parts, o.DryRun, now); err != nil {
 		return nil, err
 	}
+	if w.Filing = s.Report; kind == notice.KindFiling && (w.Filing == nil || len(s.To) == 0) {
+		return nil, notByHand()
+	}
 	if w.Ref == nil {
 		if err := n.replaces(w); err != nil {
 			return nil, err

@@ -211,6 +211,15 @@ func fillPart(n *notice.Notice, now int64) {
 			Documents: []notice.Document{{SHA256: [32]byte{1}, Chunks: [32]byte{1}, Size: 1, Name: "n", Media: "text/plain"}}}
 	case notice.KindResponse:
 		n.Response = &notice.Response{Answer: notice.AnswerSeen}
+	case notice.KindFiling:
+		n.Filing = &notice.Filing{Incident: "i", Stage: notice.StageFinal, AwareAt: now - 1, Made: now, Title: "t",
+			Malicious: notice.WhetherYes, CrossBorder: notice.WhetherYes, Severity: notice.SeverityHigh,
+			Description: "d", Impact: "i", Cause: "c", Measures: "m", Borders: "b", Began: now, Handled: now, Entity: "e", Contact: []string{"c"},
+			Earlier:    []notice.FiledReport{{Stage: notice.StageEarlyWarning, At: now}},
+			Sightings:  []notice.FiledSighting{{Type: notice.TypeDomain, Value: "evil.example", First: now, Last: now, Count: 1, Family: "f"}},
+			Services:   []notice.FiledService{{Department: "d", State: notice.ServiceClosed, At: now, Until: now}},
+			Links:      []notice.FiledLink{{Supplier: "s", Link: "l", State: notice.LinkCut, At: now, Reason: "r"}},
+			Assistance: []notice.FiledAssistance{{Act: notice.ActOffer, What: "w", Quantity: 1, Unit: "u", At: now}}, More: 1}
 	}
 }
 
@@ -231,8 +240,8 @@ func keysOf(t *testing.T, k notice.Kind) []string {
 			if !slices.Contains(keys, c.Key) {
 				keys = append(keys, c.Key)
 			}
-			for i, r := range c.Key { // what it is inside of
-				if outer := c.Key[:i]; r == '.' && !slices.Contains(keys, outer) {
+			for at := strings.LastIndex(c.Key, "."); at > 0; at = strings.LastIndex(c.Key[:at], ".") {
+				if outer := c.Key[:at]; !slices.Contains(keys, outer) {
 					keys = append(keys, outer)
 				}
 			}
@@ -268,7 +277,7 @@ func lives() []life {
 		}
 	}
 	for _, k := range []notice.Kind{notice.KindRetraction, notice.KindDispute, notice.KindProfile, notice.KindMayday, notice.KindService,
-		notice.KindAssistance, notice.KindLink, notice.KindAdvisory, notice.KindResponse} {
+		notice.KindAssistance, notice.KindLink, notice.KindAdvisory, notice.KindResponse, notice.KindFiling} {
 		out = append(out, life{k.String(), expiry(k, nil)})
 	}
 	return out

@@ -159,6 +159,8 @@ func partSubject(v api.NoticeView) string {
 		return v.Advisory.Type + ": " + v.Advisory.Title
 	case v.Response != nil:
 		return v.Response.Answer + ", to " + v.Ref
+	case v.Filing != nil:
+		return fmt.Sprintf("%s of incident %s: %s", v.Filing.Stage, v.Filing.Incident, v.Filing.Title)
 	}
 	return ""
 }
@@ -220,6 +222,13 @@ func showPart(line func(name, value string), v api.NoticeView) {
 	}
 	if v.Response != nil {
 		line("answer", v.Response.Answer)
+	}
+	if f := v.Filing; f != nil {
+		line("report", f.Stage)
+		line("incident", f.Incident+": "+f.Title)
+		at("aware", f.AwareAt)
+		line("severity", f.Severity)
+		line("read it", "watchward incident show "+v.ID+" --out report.html")
 	}
 }
 

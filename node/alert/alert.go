@@ -21,6 +21,8 @@ const (
 	KindMaydayDoubt  = "mayday-disputed" // a coordinator disputes it
 	KindAdvisory     = "advisory"        // one about a supplier or a product that this house declared
 	KindSupplier     = "supplier"        // trouble of a supplier that this house declared
+	KindDeadline     = "deadline"        // a report of an incident is due
+	KindFiling       = "filing"          // another member reports an incident to this house
 	KindNotice       = "notice"          // a notice that a rule with do = page or digest chose
 	KindLimit        = "alerts-limit"    // a rule matched more than its limit
 	limitDedupPrefix = KindLimit + "/"
@@ -149,6 +151,8 @@ func DefaultRules() []Rule {
 		page("built-in mayday", Match{FieldKind: {KindMayday}, FieldSeverity: {"critical"}}, FieldAuthor),
 		page("built-in supplier", Match{FieldKind: {KindSupplier}}),
 		page("built-in advisory", Match{FieldKind: {KindAdvisory}}),
+		page("built-in deadline", Match{FieldKind: {KindDeadline}}),
+		page("built-in filing", Match{FieldKind: {KindFiling}}, FieldAuthor),
 	}
 }
 

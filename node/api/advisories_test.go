@@ -19,7 +19,7 @@ func TestAdvisories(t *testing.T) {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	s.node.mu.Lock()
-	asked := s.node.asked
+	asked := s.node.advised
 	s.node.mu.Unlock()
 	want := api.AdvisoryQuery{Search: "session tokens", Product: "cpe:2.3:a:citrix:netscaler", Supplier: "lis", Mine: true, Open: true,
 		Since: 1769860800000, Limit: 7, Next: "a.b", Ceiling: asked.Ceiling}

@@ -36,13 +36,15 @@ const documentID = "00112233445566778899aabbccddeeff00112233445566778899aabbccdd
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
+	fakeDesk
+
 	mu          sync.Mutex
 	events      []api.Event
 	arrived     chan struct{} // closed and replaced with each event
 	submitted   []api.Submission
 	options     api.SubmitOptions
 	query       api.Query
-	asked       api.AdvisoryQuery
+	advised     api.AdvisoryQuery
 	bundleQuery api.BundleQuery
 	lookedUp    []string
 	policyQuery api.PolicyQuery
@@ -275,7 +277,7 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 // Advisories has one, AMBER.
 func (f *fakeNode) Advisories(_ context.Context, q api.AdvisoryQuery) (a api.AdvisoriesAnswer, _ error) {
 	f.mu.Lock()
-	f.asked = q
+	f.advised = q
 	f.mu.Unlock()
 	if q.Ceiling >= notice.TLPAmber {
 		a.Advisories = []api.AdvisoryView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Advisory: api.Advisory{Type: "hunt", Title: "Look for it"}}}

@@ -89,6 +89,7 @@ type Node interface {
 	AlertsNode
 	AdvisoriesNode
 	DocumentsNode
+	IncidentsNode
 	// Follow yields what arrived after the local sequence after, then what
 	// arrives, until ctx ends or yield returns an error, which it returns.
 	// FromNow skips what is stored; the first event then has the present Seq and

@@ -69,6 +69,7 @@ type Parts struct {
 	Link       *Link       `json:"link,omitempty" doc:"Of a link"`
 	Advisory   *Advisory   `json:"advisory,omitempty" doc:"Of an advisory"`
 	Response   *Response   `json:"response,omitempty" doc:"Of a response"`
+	Filing     *Filing     `json:"filing,omitempty" doc:"Of a filing, which POST /v1/incidents/{number}/send makes"`
 }
 
 const partFields = "question, profile, mayday, service, assistance, link, advisory, response"

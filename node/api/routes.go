@@ -70,6 +70,7 @@ func (s *Server) register() {
 	s.registerBridges()
 	s.registerPolicies()
 	s.registerLogs()
+	s.registerIncidents()
 
 	admin := route{need: token.Admin}
 	add(s, admin, get("get-cuts", "/v1/region/cuts", "How far this node holds what a member said, for its revocation"), s.getCuts)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/watchward/watchward/node/notice"
 )
 
 // Time is an instant in milliseconds since 1970. In JSON it is RFC 3339 in UTC
@@ -85,7 +87,7 @@ const MarkReplaced = "replaced by a later one"
 // NoticeView is a notice as the API and every command show it.
 type NoticeView struct {
 	ID         string     `json:"id" doc:"40 hexadecimal digits"`
-	Kind       string     `json:"kind" doc:"indicator, sighting, retraction, dispute, question, profile, mayday, service, assistance, link, advisory or response"`
+	Kind       string     `json:"kind" doc:"indicator, sighting, retraction, dispute, question, profile, mayday, service, assistance, link, advisory, response or filing"`
 	Indicator  *Indicator `json:"indicator,omitempty"`
 	TLP        string     `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
 	Audience   string     `json:"audience" doc:"local, named, region or community"`
@@ -162,7 +164,10 @@ type Proof struct {
 // Submission is one notice to be stated. The server fills in Index; it is the
 // place in the request and not part of the JSON.
 type Submission struct {
-	Index      int      `json:"-"`
+	Index int `json:"-"`
+
+	Report *notice.Filing `json:"-"` // of a filing: this node's own desk alone makes one
+
 	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,advisory,response" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others; the kinds from question on have a field of their name"`
 	Value      string   `json:"value,omitempty" maxLength:"2048" doc:"What was seen; defanged is fine (hxxp://evil[.]example)"`
 	Type       string   `json:"type,omitempty" doc:"Type of value; detected when left out"`

@@ -62,8 +62,9 @@ func (p *Printer) Text(key Key, args ...any) string {
 	return p.printer.Sprintf(string(key), args...)
 }
 
-// Number is a count with the language's digit groups: 1,000,000 or 1.000.000.
-func (p *Printer) Number(n int) string { return p.printer.Sprintf("%d", n) }
+// Number is a count, of any type of whole numbers, with the language's digit groups:
+// 1,000,000 or 1.000.000.
+func (p *Printer) Number(n any) string { return p.printer.Sprintf("%d", n) }
 
 var compiled = sync.OnceValue(func() catalog.Catalog {
 	b := catalog.NewBuilder(catalog.Fallback(language.English))

@@ -180,6 +180,7 @@ func TestPrinter(t *testing.T) {
 		{catalog.For("de").Moment(summer), "1. Juli 2026, 09:09 MESZ"},
 		{catalog.For("de").Moment(winter.UTC()), "1. März 2026, 08:09 UTC"},
 		{catalog.For("en").Moment(odd), "1 March 2026, 04:39 UTC-03:30"},
+		{catalog.For("de").Short(summer), "2026-07-01 09:09 MESZ"},
 		{catalog.For("").Moment(winter), "1 March 2026, 09:09 CET"},
 		{catalog.For("fr").Lang(), "en"},
 		{catalog.For("en").Number(1_000_000), "1,000,000"},

@@ -38,6 +38,9 @@ func (p *Printer) Moment(t time.Time) string {
 	return p.Day(t) + t.Format(", 15:04 ") + p.zone(t)
 }
 
+// Short is Moment for tables: "2026-11-28 09:09 CET".
+func (p *Printer) Short(t time.Time) string { return t.Format("2006-01-02 15:04 ") + p.zone(t) }
+
 // zone names the zone of t as people of the language do. What has no name is a difference
 // from UTC.
 func (p *Printer) zone(t time.Time) string {

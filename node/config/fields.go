@@ -57,7 +57,7 @@ func fields() []field {
 		{"alerts.digest_to", "Names of the sinks that get it; none: all of type webhook, chat, smtp and command."},
 		{"alerts.ack_timeout", "How long somebody may take to acknowledge (watchward alerts ack) before the next sink of a rule is told, 1m to 24h."},
 		{"alerts.rules.name", "What the rule is called: 1 to 40 small letters, digits and hyphens.\nThe first rule that matches decides. Behind yours stand these: a hit of the own logs (kind hit), a value in the own history (seen-here), " +
-			"a mayday in the region (mayday, critical), trouble of a supplier (supplier) and an advisory about what this hospital has (advisory) page; the rest is in the digest."},
+			"a mayday in the region (mayday, critical), trouble of a supplier (supplier), an advisory about what this hospital has (advisory), a report that is due (deadline) and one that another member sends here (filing) page; the rest is in the digest."},
 		{"alerts.rules.kind", "Kinds of alerts, as watchward alerts shows them. A rule matches what is of all that it names; what is left out matches anything."},
 		{"alerts.rules.severity", "info, warning or critical."},
 		{"alerts.rules.notice", "Kinds of notices of others, or \"*\": the rule is then about what arrives, and not about alerts.\nThis hospital's own notices match where author names it."},

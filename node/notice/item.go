@@ -13,7 +13,7 @@ import (
 var ErrCritical = errors.New("written by a later version: update this node to read it")
 
 const (
-	itemMax     = 8192 // bytes: more than a notice with every field at its limit
+	itemMax     = 8192 // bytes: more than a notice with every field at its limit, filings apart
 	ignorableAt = 64   // map keys from here on may be skipped
 )
 
@@ -54,7 +54,19 @@ func Encode(n *Notice) ([]byte, error) {
 	if err := n.validate(); err != nil {
 		return nil, err
 	}
-	return canon.Marshal(n.wire())
+	item, err := canon.Marshal(n.wire())
+	if err == nil && len(item) > n.Kind.itemMax() {
+		err = fieldErrorf(n.Kind.String(), fmt.Sprintf("shorten its texts to %d in all", n.Kind.itemMax()), "it has %d bytes", len(item))
+	}
+	return item, err
+}
+
+// itemMax is the largest item of a kind, in bytes.
+func (k Kind) itemMax() int {
+	if k == KindFiling {
+		return FilingMax
+	}
+	return itemMax
 }
 
 func (n *Notice) wire() *wire {
@@ -81,8 +93,8 @@ func (n *Notice) wire() *wire {
 	return w
 }
 
-// Decode reads one item. It accepts only deterministic CBOR of at most 8 KiB
-// with valid fields and a canonical value. Private and special-use addresses
+// Decode reads one item. It accepts only deterministic CBOR of at most 8 KiB,
+// a filing's of 48 KiB, with valid fields and a canonical value. Private and special-use addresses
 // pass, since the author may have meant them. An unknown kind, indicator type
 // or key below 64 gives ErrCritical; any other error means the item is bad. A fault
 // of the decoder itself is such an error too: one item must not stop all the nodes
@@ -99,14 +111,17 @@ func guard(decode func([]byte) (*Notice, error), item []byte) (n *Notice, err er
 }
 
 func decode(item []byte) (*Notice, error) {
-	if len(item) > itemMax {
-		return nil, fmt.Errorf("decode item: %d bytes: the limit is %d", len(item), itemMax)
+	if len(item) > FilingMax {
+		return nil, fmt.Errorf("decode item: %d bytes: the limit is %d", len(item), FilingMax)
 	}
 	var w wire
 	if err := canon.Unmarshal(item, &w); err != nil {
 		if err := decodeOpen(item, &w); err != nil {
 			return nil, fmt.Errorf("decode item: %w", err)
 		}
+	}
+	if k := Kind(min(w.Kind, uint64(kindLast)+1)); len(item) > k.itemMax() {
+		return nil, fmt.Errorf("decode item: %d bytes: the limit is %d", len(item), k.itemMax())
 	}
 	n, err := w.notice()
 	if err != nil {
@@ -137,16 +152,19 @@ func decodeOpen(item []byte, w *wire) error {
 	if !knownKind(kind) {
 		return fmt.Errorf("kind %d: %w", kind, ErrCritical)
 	}
-	if err := stripUnknown(fields, 21); err != nil {
+	if err := stripUnknown(fields, filingKey); err != nil {
 		return err
 	}
 	if err := stripDocuments(fields); err != nil {
 		return err
 	}
-	for key, last := range map[uint64]uint64{11: 4, 12: 3, 14: 1, 15: 6, 16: 1, 17: 4, 18: 5, 19: 8, 20: 8, 21: 1} {
+	for key, last := range map[uint64]uint64{11: 4, 12: 3, 14: 1, 15: 6, 16: 1, 17: 4, 18: 5, 19: 8, 20: 8, 21: 1, filingKey: 23} {
 		if err := stripInner(fields, key, last); err != nil {
 			return fmt.Errorf("key %d: %w", key, err)
 		}
+	}
+	if err := stripFiling(fields); err != nil {
+		return fmt.Errorf("key %d: %w", filingKey, err)
 	}
 	known, err := canon.Marshal(fields)
 	if err != nil {

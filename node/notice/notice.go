@@ -31,8 +31,9 @@
 //	                       7 due (uint, ms), 8 documents (array of maps: 1 SHA-256 and
 //	                       2 that of its chunks' list (bytes), 3 size (uint), 4 name, 5 media type)
 //	21 response     map    1 answer (uint)
+//	22 filing       map    see Filing
 //
-// Keys 14 to 21 are the parts: each belongs to the kind of its name, and is text but
+// Keys 14 to 22 are the parts: each belongs to the kind of its name, and is text but
 // for what is said otherwise. A question has keys 4 and 5, a response key 6; a mayday
 // may have key 6 (the one it replaces), and so must or may an assistance, as Assistance
 // says.
@@ -80,14 +81,15 @@ const (
 	KindLink       Kind = 10 // a connection to a supplier was cut or restored
 	KindAdvisory   Kind = 11 // what to do, or to look for, with documents
 	KindResponse   Kind = 12 // an answer to a notice
+	KindFiling     Kind = 13 // a report of an incident, sealed for whom it names
 
-	kindLast = KindResponse
+	kindLast = KindFiling
 )
 
 var kindNames = [...]string{KindIndicator: "indicator", KindSighting: "sighting",
 	KindRetraction: "retraction", KindDispute: "dispute", KindQuestion: "question",
 	KindProfile: "profile", KindMayday: "mayday", KindService: "service",
-	KindAssistance: "assistance", KindLink: "link", KindAdvisory: "advisory", KindResponse: "response"}
+	KindAssistance: "assistance", KindLink: "link", KindAdvisory: "advisory", KindResponse: "response", KindFiling: "filing"}
 
 func (k Kind) known() bool { return k <= kindLast && kindNames[k] != "" }
 
@@ -169,6 +171,7 @@ type Notice struct {
 	Link       *Link
 	Advisory   *Advisory
 	Response   *Response
+	Filing     *Filing
 }
 
 // A Context says what an indicator belongs to. Empty fields are unknown.
@@ -220,6 +223,8 @@ func (n *Notice) FitsHeader(h *crypto.Header) error {
 	switch {
 	case n.Kind == KindMayday && h.Exercise:
 		return fieldErrorf("exercise", "send it without", "a mayday is never part of a drill")
+	case n.Kind == KindFiling && h.Audience != crypto.AudienceNamed:
+		return fieldErrorf("to", "name who gets it", "a filing is sealed for those it names")
 	case n.linkAt() > h.Time+skewMax.Milliseconds():
 		return fieldErrorf("link.at", "give a time up to now", "%s is in the future", showTime(n.linkAt()))
 	}

@@ -136,9 +136,9 @@ func edit(t *testing.T, n *notice.Notice, f func(map[uint64]any)) []byte {
 
 func TestDecodeLeavesLaterVersionsAlone(t *testing.T) {
 	for name, f := range map[string]func(map[uint64]any){
-		"later kind":               func(m map[uint64]any) { m[1] = uint64(13) },
-		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(13), "help", true },
-		"later key":                func(m map[uint64]any) { m[22] = true },
+		"later kind":               func(m map[uint64]any) { m[1] = uint64(14) },
+		"later kind, other fields": func(m map[uint64]any) { m[1], m[4], m[20] = uint64(14), "help", true },
+		"later key":                func(m map[uint64]any) { m[23] = true },
 		"last critical key":        func(m map[uint64]any) { m[63] = "x" },
 		"later indicator type":     func(m map[uint64]any) { m[4] = uint64(99) },
 		"later context key":        func(m map[uint64]any) { m[11].(map[any]any)[uint64(5)] = "x" },

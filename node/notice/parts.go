@@ -210,6 +210,7 @@ func (n *Notice) checkPart() error {
 		{KindLink, n.Link != nil, func() error { return n.Link.check() }},
 		{KindAdvisory, n.Advisory != nil, func() error { return n.Advisory.check() }},
 		{KindResponse, n.Response != nil, func() error { return checkWord("response.answer", n.Response.Answer, answerNames[:]) }},
+		{KindFiling, n.Filing != nil, func() error { return n.Filing.Check() }},
 	} {
 		switch {
 		case p.there && p.kind != n.Kind:
@@ -422,6 +423,9 @@ func (n *Notice) Texts(yield func(string) bool) {
 		texts = append(texts, l.Supplier, l.Link, l.Reason, l.Criteria, l.AttestedBy)
 	case n.Advisory != nil:
 		texts = append(texts, n.Advisory.texts()...)
+	case n.Filing != nil:
+		f := n.Filing
+		texts = append(texts, f.Incident, f.Title, f.Description, f.Impact, f.Cause, f.Measures, f.Borders, f.Entity)
 	}
 	for _, t := range texts {
 		if t != "" && !yield(t) {

@@ -40,6 +40,16 @@ func fill(n *notice.Notice) {
 				{SHA256: [32]byte{2}, Chunks: [32]byte{4}, Size: notice.DocumentMax, Name: "csaf.json", Media: "application/json"}}}
 	case notice.KindResponse:
 		n.Response, n.Ref = &notice.Response{Answer: notice.AnswerNotSeen}, &ref
+	case notice.KindFiling:
+		n.Filing = &notice.Filing{Incident: "2026-1", Stage: notice.StageFinal, AwareAt: now - 9, Made: now, Title: "Ransomware in radiology",
+			Malicious: notice.WhetherYes, CrossBorder: notice.WhetherNo, Severity: notice.SeverityHigh,
+			Description: "at night", Impact: "no imaging", Cause: "a VPN account", Measures: "all is off", Borders: "none known", Began: now - 20, Handled: now - 1,
+			Entity: "Sankt Älva", Contact: []string{"+353 1 555 0100"}, Earlier: []notice.FiledReport{{Stage: notice.StageNotification, At: now - 5}},
+			Sightings:  []notice.FiledSighting{{Type: notice.TypeDomain, Value: "evil.example", First: now - 8, Last: now - 7, Count: 3, Family: "Qakbot"}},
+			Services:   []notice.FiledService{{Department: "Radiology ward", State: notice.ServiceClosed, At: now - 6, Until: soon}},
+			Links:      []notice.FiledLink{{Supplier: "LIS GmbH", Link: "VPN to LIS", State: notice.LinkCut, At: now - 6, Reason: "they are encrypted"}},
+			Assistance: []notice.FiledAssistance{{Act: notice.ActRequest, What: "mobile CT", Quantity: 1, Unit: "scanner", At: now - 4}},
+			More:       7}
 	}
 }
 
@@ -88,6 +98,14 @@ func anyPart(t *rapid.T, n *notice.Notice) *notice.Notice {
 		}
 	case notice.KindResponse:
 		n.Response.Answer = notice.Answer(rapid.IntRange(1, 6).Draw(t, "answer"))
+	case notice.KindFiling:
+		f := n.Filing
+		f.Stage, f.Severity = notice.Stage(rapid.IntRange(1, 4).Draw(t, "stage")), notice.Severity(rapid.IntRange(0, 4).Draw(t, "severity"))
+		f.Malicious, f.CrossBorder = notice.Whether(rapid.IntRange(0, 2).Draw(t, "malicious")), notice.Whether(rapid.IntRange(0, 2).Draw(t, "borders"))
+		f.Title, f.Impact, f.Cause = some(), text.Draw(t, "impact"), "two\nlines"
+		if rapid.Bool().Draw(t, "without lists") {
+			f.Contact, f.Earlier, f.Sightings, f.Services, f.Links, f.Assistance, f.More = nil, nil, nil, nil, nil, nil, 0
+		}
 	}
 	return n
 }
@@ -162,12 +180,23 @@ func TestPartsAreChecked(t *testing.T) {
 		"a claim on nothing": {notice.KindAssistance, func(n *notice.Notice) {
 			*n.Assistance, n.Ref = notice.Assistance{Act: notice.ActClaim, Quantity: 1}, nil
 		}, "ref"},
-		"a close that counts":         {notice.KindAssistance, func(n *notice.Notice) { *n.Assistance = notice.Assistance{Act: notice.ActClose, Quantity: 1} }, "assistance.quantity"},
-		"a request about another":     {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Act = notice.ActRequest }, "ref"},
-		"a request that is over":      {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Until = now - 1 }, "assistance.until"},
-		"a unit of 21":                {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Unit = long(notice.UnitMax) }, "assistance.unit"},
-		"an answer to nothing":        {notice.KindResponse, func(n *notice.Notice) { n.Ref = nil }, "ref"},
-		"an answer that answers none": {notice.KindResponse, func(n *notice.Notice) { n.Response.Answer = 0 }, "response.answer"},
+		"a close that counts":          {notice.KindAssistance, func(n *notice.Notice) { *n.Assistance = notice.Assistance{Act: notice.ActClose, Quantity: 1} }, "assistance.quantity"},
+		"a request about another":      {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Act = notice.ActRequest }, "ref"},
+		"a request that is over":       {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Until = now - 1 }, "assistance.until"},
+		"a unit of 21":                 {notice.KindAssistance, func(n *notice.Notice) { n.Assistance.Unit = long(notice.UnitMax) }, "assistance.unit"},
+		"an answer to nothing":         {notice.KindResponse, func(n *notice.Notice) { n.Ref = nil }, "ref"},
+		"a report of none":             {notice.KindFiling, func(n *notice.Notice) { n.Filing.Stage = 0 }, "filing.stage"},
+		"an incident without a number": {notice.KindFiling, func(n *notice.Notice) { n.Filing.Incident = "" }, "filing.incident"},
+		"aware after the report":       {notice.KindFiling, func(n *notice.Notice) { n.Filing.AwareAt = n.Filing.Made + 1 }, "filing.aware_at"},
+		"a text of 4001":               {notice.KindFiling, func(n *notice.Notice) { n.Filing.Impact = strings.Repeat("x", notice.ProseMax+1) }, "filing.impact"},
+		"lines that hide":              {notice.KindFiling, func(n *notice.Notice) { n.Filing.Cause = "a\n\u202eb" }, "filing.cause"},
+		"a carriage return":            {notice.KindFiling, func(n *notice.Notice) { n.Filing.Measures = "a\r\nb" }, "filing.measures"},
+		"41 reports before":            {notice.KindFiling, func(n *notice.Notice) { n.Filing.Earlier = make([]notice.FiledReport, 41) }, "filing.earlier"},
+		"101 sightings":                {notice.KindFiling, func(n *notice.Notice) { n.Filing.Sightings = make([]notice.FiledSighting, 101) }, "filing.sightings"},
+		"a value that is none":         {notice.KindFiling, func(n *notice.Notice) { n.Filing.Sightings[0].Value = "EVIL.example" }, "value"},
+		"a service in no state":        {notice.KindFiling, func(n *notice.Notice) { n.Filing.Services[0].State = 0 }, "filing.services"},
+		"a filing about another":       {notice.KindFiling, func(n *notice.Notice) { n.Ref = &crypto.ItemID{1} }, "ref"},
+		"an answer that answers none":  {notice.KindResponse, func(n *notice.Notice) { n.Response.Answer = 0 }, "response.answer"},
 	} {
 		n := full(c.kind)
 		c.f(n)
@@ -217,6 +246,66 @@ func TestLaterWords(t *testing.T) {
 		}
 		if n, err := notice.Decode(edit(t, full(kind), func(m map[uint64]any) { m[at[0]].(map[any]any)[uint64(64)] = true })); err != nil || !reflect.DeepEqual(n, full(kind)) {
 			t.Errorf("%s with an ignorable key: %v", kind, err)
+		}
+	}
+}
+
+// TestLargestFilingFits: all texts and lists at their limits have room where values are
+// short; where they are not, it is said.
+func TestLargestFilingFits(t *testing.T) {
+	n := full(notice.KindFiling)
+	f := n.Filing
+	for _, text := range []*string{&f.Description, &f.Impact, &f.Cause, &f.Measures, &f.Borders} {
+		*text = strings.Repeat("x", notice.ProseMax)
+	}
+	f.Links = nil
+	for range notice.FiledMax {
+		f.Links = append(f.Links, notice.FiledLink{Supplier: "s", Link: "l", State: notice.LinkCut, Reason: strings.Repeat("x", notice.TextMax)})
+	}
+	for len(f.Sightings) < notice.FiledSightingMax {
+		f.Sightings = append(f.Sightings, f.Sightings[0])
+	}
+	item, err := notice.Encode(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := notice.Decode(item); err != nil || len(item) < 32<<10 {
+		t.Errorf("%d bytes: %v", len(item), err)
+	}
+	for i := range f.Sightings {
+		f.Sightings[i].Family = strings.Repeat("x", notice.NameMax)
+	}
+	field := &notice.FieldError{}
+	if _, err := notice.Encode(n); !errors.As(err, &field) || field.Field != "filing" {
+		t.Errorf("too large a filing: %v", err)
+	}
+	mayday := edit(t, full(notice.KindMayday), func(m map[uint64]any) { m[64] = strings.Repeat("x", 8192) })
+	if _, err := notice.Decode(mayday); err == nil {
+		t.Error("a mayday may be as large as a filing")
+	}
+}
+
+// TestLaterWordsOfFilings: what holds for a part holds for a filing, and for the maps in
+// its lists.
+func TestLaterWordsOfFilings(t *testing.T) {
+	n := full(notice.KindFiling)
+	for name, edited := range map[string]func(map[any]any){"word": func(m map[any]any) { m[uint64(2)] = uint64(9) }, "key": func(m map[any]any) { m[uint64(63)] = true }} {
+		if _, err := notice.Decode(edit(t, n, func(m map[uint64]any) { edited(m[22].(map[any]any)) })); !errors.Is(err, notice.ErrCritical) {
+			t.Errorf("a later %s: %v", name, err)
+		}
+	}
+	for key := uint64(18); key <= 22; key++ {
+		entry := func(m map[uint64]any) map[any]any { return m[22].(map[any]any)[key].([]any)[0].(map[any]any) }
+		if _, err := notice.Decode(edit(t, n, func(m map[uint64]any) { entry(m)[uint64(63)] = true })); !errors.Is(err, notice.ErrCritical) {
+			t.Errorf("key 22.%d with a later key: %v", key, err)
+		}
+		if got, err := notice.Decode(edit(t, n, func(m map[uint64]any) { entry(m)[uint64(64)] = true })); err != nil || !reflect.DeepEqual(got, n) {
+			t.Errorf("key 22.%d with an ignorable key: %v", key, err)
+		}
+	}
+	for key, word := range map[uint64]uint64{18: 1, 20: 2, 21: 3, 22: 1} {
+		if _, err := notice.Decode(edit(t, n, func(m map[uint64]any) { m[22].(map[any]any)[key].([]any)[0].(map[any]any)[word] = uint64(9) })); !errors.Is(err, notice.ErrCritical) {
+			t.Errorf("key 22.%d with a later word: %v", key, err)
 		}
 	}
 }

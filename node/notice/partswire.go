@@ -15,7 +15,11 @@ type wireParts struct {
 	Link       *wireLink       `cbor:"19,keyasint,omitempty"`
 	Advisory   *wireAdvisory   `cbor:"20,keyasint,omitempty"`
 	Response   *wireResponse   `cbor:"21,keyasint,omitempty"`
+	Filing     *Filing         `cbor:"22,keyasint,omitempty"`
 }
+
+// filingKey is the key of a filing in the item.
+const filingKey = 22
 
 type wireQuestion struct {
 	Text string `cbor:"1,keyasint,omitempty"`
@@ -85,7 +89,7 @@ type wireResponse struct {
 
 func (n *Notice) wireParts() wireParts {
 	w := wireParts{
-		Question: (*wireQuestion)(n.Question), Profile: (*wireProfile)(n.Profile), Mayday: (*wireMayday)(n.Mayday),
+		Question: (*wireQuestion)(n.Question), Profile: (*wireProfile)(n.Profile), Mayday: (*wireMayday)(n.Mayday), Filing: n.Filing,
 	}
 	if s := n.Service; s != nil {
 		w.Service = &wireService{s.Department, uint64(s.State), s.Until, s.Text}
@@ -111,7 +115,7 @@ func (n *Notice) wireParts() wireParts {
 // into puts the parts into n without judging their content. A word that this version
 // has no name for is one of a later version.
 func (w wireParts) into(n *Notice) error {
-	n.Question, n.Profile, n.Mayday = (*Question)(w.Question), (*Profile)(w.Profile), (*Mayday)(w.Mayday)
+	n.Question, n.Profile, n.Mayday, n.Filing = (*Question)(w.Question), (*Profile)(w.Profile), (*Mayday)(w.Mayday), w.Filing
 	for _, p := range w.choices() {
 		if p.chosen >= uint64(len(p.names)) {
 			return fmt.Errorf("%s %d: %w", p.field, p.chosen, ErrCritical)
@@ -164,6 +168,8 @@ func (w wireParts) choices() []choice {
 		return []choice{{"advisory.type", w.Advisory.Type, adviceNames[:]}}
 	case w.Response != nil:
 		return []choice{{"response.answer", w.Response.Answer, answerNames[:]}}
+	case w.Filing != nil:
+		return w.Filing.choices()
 	}
 	return nil
 }

@@ -274,7 +274,7 @@ func (p *report) hourly() section {
 		return section{}
 	}
 	return section{Title: p.Text(catalog.ReportHourly), Note: p.Text(catalog.ReportHourlyNote, p.Number(total), p.Number(most)),
-		Tall: tall(hourlyHeight), Figure: hourly(p.r.Hourly, p.now, p.Number, p.Clock), Plain: spark(p.r.Hourly)}
+		Tall: tall(hourlyHeight), Figure: hourly(p.r.Hourly, p.now, func(n int) string { return p.Number(n) }, p.Clock), Plain: spark(p.r.Hourly)}
 }
 
 func (p *report) links() section {

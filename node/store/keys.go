@@ -20,6 +20,7 @@ const (
 	tableExpiry    = 'e' // hour, local → nothing
 	tableFork      = 'f' // chain number, seq → slot of the second envelope
 	tableSummary   = 'i' // indicator → summary
+	tableIncident  = 'I' // number of an incident → incident, as package incident has it
 	tableRequest   = 'k' // hash of an idempotency key → ids
 	tableEntry     = 'l' // local → entry
 	tableMember    = 'M' // member number → member id
