@@ -54,20 +54,6 @@ func (h *hospital) token(t testing.TB, name, role string, ceiling notice.TLP) st
 	return made.Token
 }
 
-// servesTAXII makes a hospital that is not open serve TAXII, and share what is added.
-func (h *hospital) servesTAXII(t testing.TB) {
-	t.Helper()
-	path := filepath.Join(h.dir, node.ConfigFile)
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("#taxii = false", "taxii = true", `#inbox = "local"`, `inbox = "share"`).Replace(string(raw))
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // bridgeTo makes a hospital that is not open share with another, which runs and serves
 // TAXII, both ways.
 func (h *hospital) bridgeTo(t testing.TB, to *hospital, name, more string) {
@@ -139,7 +125,7 @@ func bridgedRegions(t testing.TB, several bool, more string) (a, b *region, roun
 	t.Helper()
 	a, b = makeRegions(t, 2)
 	for _, h := range a.hospitals {
-		h.servesTAXII(t)
+		h.exchanges(t, "share")
 		h.open(t)
 		h.start(t, nil)
 	}
