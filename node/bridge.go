@@ -192,10 +192,8 @@ func (b *bridge) intake() intake {
 
 func (b *bridge) run() {
 	wait := rand.N(bridgeFirst) // not all of them at once
+	b.waits(wait)
 	for {
-		b.mu.Lock()
-		b.next = b.n.now().Add(wait)
-		b.mu.Unlock()
 		timer := time.NewTimer(wait)
 		select {
 		case <-b.n.ctx.Done():
@@ -208,6 +206,12 @@ func (b *bridge) run() {
 		}
 		wait = b.goOnce(b.n.ctx)
 	}
+}
+
+func (b *bridge) waits(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = b.n.now().Add(d)
 }
 
 // goOnce reads and pushes once, and returns how long to wait until the next time.
@@ -235,7 +239,9 @@ func (b *bridge) goOnce(ctx context.Context) time.Duration {
 			return 0
 		}
 	}
-	return wait + rand.N(wait/10)
+	wait += rand.N(wait / 10)
+	b.waits(wait)
+	return wait
 }
 
 func (b *bridge) shut() {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
@@ -52,20 +53,6 @@ func (h *hospital) token(t testing.TB, name, role string, ceiling notice.TLP) st
 		t.Fatal(err)
 	}
 	return made.Token
-}
-
-// servesTAXII makes a hospital that is not open serve TAXII, and share what is added.
-func (h *hospital) servesTAXII(t testing.TB) {
-	t.Helper()
-	path := filepath.Join(h.dir, node.ConfigFile)
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("#taxii = false", "taxii = true", `#inbox = "local"`, `inbox = "share"`).Replace(string(raw))
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // bridgeTo makes a hospital that is not open share with another, which runs and serves
@@ -139,7 +126,7 @@ func bridgedRegions(t testing.TB, several bool, more string) (a, b *region, roun
 	t.Helper()
 	a, b = makeRegions(t, 2)
 	for _, h := range a.hospitals {
-		h.servesTAXII(t)
+		h.exchanges(t, "share")
 		h.open(t)
 		h.start(t, nil)
 	}
@@ -294,20 +281,29 @@ func (h *hospital) total(t testing.TB) int {
 
 // What a service does wrong is one line in the status, and nothing here suffers.
 func TestBridgeToAHostileService(t *testing.T) {
+	busy := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "180000")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+	html := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<html>please log in</html>")
+	}
+	who := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
+	const taxii, misp = "kind = \"taxii\"\ncollection = \"all\"\n", "kind = \"misp\"\nkey_file = \"key\"\n"
 	for name, c := range map[string]struct {
-		serve http.HandlerFunc
-		want  string
+		serve      http.HandlerFunc
+		kind, want string
+		wait       time.Duration
 	}{
-		"429": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "7200")
-			w.WriteHeader(http.StatusTooManyRequests)
-		}, "429"},
-		"HTML": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/html")
-			fmt.Fprint(w, "<html>please log in</html>")
-		}, "text/html where TAXII was expected"},
-		"endless": {endlessTAXII, "again and again"},
-		"401":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, "look at the credentials"},
+		"429":          {busy, taxii, "429", 24 * time.Hour},
+		"HTML":         {html, taxii, "text/html where TAXII was expected", 6 * time.Hour},
+		"endless":      {endlessTAXII, taxii, "again and again", 6 * time.Hour},
+		"401":          {who, taxii, "look at the credentials", 6 * time.Hour},
+		"MISP: 429":    {busy, misp, "429", 24 * time.Hour},
+		"MISP: HTML":   {html, misp, "web page", 0},
+		"MISP: 401":    {who, misp, "make a key in MISP", 6 * time.Hour},
+		"feed: absent": {http.NotFound, "kind = \"misp-feed\"\n", "is the url that of the server or of the feed's directory?", 6 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.serve)
@@ -315,12 +311,16 @@ func TestBridgeToAHostileService(t *testing.T) {
 			dir := t.TempDir()
 			makeNode(t, dir, "alone")
 			h := &hospital{dir: dir, clock: &clock{}}
-			h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"isac\"\nkind = \"taxii\"\nurl = \"%s/taxii2/\"\ncollection = \"all\"\npull = true\nprivate = true\nevery = \"24h\"\n", server.URL))
+			h.secret(t, "key", "the-key")
+			h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"isac\"\nurl = \"%s/taxii2/\"\npull = true\nprivate = true\nevery = \"6h\"\n%s", server.URL, c.kind))
 			h.open(t)
 			defer h.stop(t)
 			h.start(t, nil)
 			if why := h.BridgeOnce(t.Context(), "isac"); !strings.Contains(why, c.want) {
 				t.Fatalf("it fails by %q, want %q", why, c.want)
+			}
+			if d, _ := h.Bridge("isac"); time.UnixMilli(int64(d.Next)).Sub(h.clock.Now()) < c.wait-time.Minute {
+				t.Errorf("the next try is at %v", time.UnixMilli(int64(d.Next)))
 			}
 			s, err := h.Status(t.Context(), 0)
 			if err != nil {
@@ -338,7 +338,7 @@ func TestBridgeToAHostileService(t *testing.T) {
 			if n := len(h.alerts(t, "bridge-down")); n != 0 {
 				t.Errorf("%d alerts of a service that fails since now", n)
 			}
-			h.clock.advance(25 * 60 * 60 * 1e9)
+			h.clock.advance(25 * time.Hour)
 			h.BridgeOnce(t.Context(), "isac")
 			h.BridgeOnce(t.Context(), "isac")
 			if n := len(h.alerts(t, "bridge-down")); n != 1 {

@@ -3,12 +3,14 @@ package node_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -174,4 +176,57 @@ func TestBridgeReachesNoInside(t *testing.T) {
 		})
 		h.stop(t)
 	}
+}
+
+// A takesAll is a TAXII server that keeps what is pushed to it, by the first part of its
+// address.
+type takesAll struct {
+	mu     sync.Mutex
+	pushed map[string]string
+}
+
+func (s *takesAll) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	w.Header().Set("Content-Type", "application/taxii+json;version=2.1")
+	switch {
+	case r.Method == http.MethodPost:
+		raw, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.pushed[name] += string(raw)
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusAccepted)
+		n := strings.Count(string(raw), `"spec_version"`)
+		fmt.Fprintf(w, `{"id":"91a7b528-80eb-42ed-a74d-c6fbd5a26116","status":"complete","total_count":%d,"success_count":%d,"failure_count":0,"pending_count":0}`, n, n)
+	case path == "taxii2/":
+		fmt.Fprintf(w, `{"title":"takes all","api_roots":["/%s/root/"]}`, name)
+	case path == "root/":
+		fmt.Fprint(w, `{"title":"root","versions":["application/taxii+json;version=2.1"],"max_content_length":1000000}`)
+	case path == "root/collections/":
+		fmt.Fprint(w, `{"collections":[{"id":"91a7b528-80eb-42ed-a74d-c6fbd5a26116","title":"all","can_read":true,"can_write":true}]}`)
+	default:
+		fmt.Fprint(w, `{}`)
+	}
+}
+
+func (s *takesAll) has(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pushed[name]
+}
+
+// pushesTo makes a hospital that is not open push all to a server, over one bridge a
+// ceiling; "default" has none of its own.
+func (h *hospital) pushesTo(t *testing.T, ceilings ...string) *takesAll {
+	t.Helper()
+	s := &takesAll{pushed: map[string]string{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	for _, c := range ceilings {
+		more := fmt.Sprintf("ceiling = %q\n", c)
+		if c == "default" {
+			more = ""
+		}
+		h.configure(t, fmt.Sprintf("[[bridge]]\nname = %q\nkind = \"taxii\"\nurl = \"%s/%s/taxii2/\"\ncollection = \"all\"\npush = \"all\"\nevery = \"24h\"\nprivate = true\n%s", strings.ToLower(c), server.URL, c, more))
+	}
+	return s
 }

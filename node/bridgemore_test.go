@@ -123,7 +123,7 @@ func TestBridgeRoleTakesWhatItMaySay(t *testing.T) {
 		h.clock = a.clock
 	}
 	from, to := a.hospitals[0], b.hospitals[1]
-	from.servesTAXII(t)
+	from.exchanges(t, "share")
 	from.open(t)
 	from.alone(t)
 	to.bridgeTo(t, from, "isac", "")
@@ -215,7 +215,7 @@ func TestBridgeInAnyOrder(t *testing.T) {
 func bridgeInAnyOrder(t *testing.T, random *rand.Rand) {
 	a, b := makeRegions(t, 1)
 	from, to := a.hospitals[0], b.hospitals[0]
-	from.servesTAXII(t)
+	from.exchanges(t, "share")
 	from.open(t)
 	from.alone(t)
 	w := &wobbly{}
@@ -434,7 +434,7 @@ func (s *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestBridgePushesNothingThatCameMeanwhile(t *testing.T) {
 	a, b := makeRegions(t, 2)
 	for _, h := range a.hospitals {
-		h.servesTAXII(t)
+		h.exchanges(t, "share")
 		h.open(t)
 		h.start(t, nil)
 	}
@@ -487,7 +487,7 @@ func TestBridgesOfTwoKinds(t *testing.T) {
 		h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"csirt\"\nkind = \"misp\"\nurl = %q\nkey_file = %q\npull = true\nshare = true\npush = \"all\"\nevery = \"24h\"\nprivate = true\n",
 			address, h.secret(t, "misp.key", "the-key")))
 	}
-	from.servesTAXII(t)
+	from.exchanges(t, "share")
 	from.open(t)
 	from.alone(t)
 	to.bridgeTo(t, from, "isac", "")
