@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -318,7 +319,7 @@ func (n *Node) joined(c *trust.Credential) int64 {
 }
 
 // advise fills in an advisory as it is submitted.
-func (n *Node) advise(a *api.Advisory) (*notice.Advisory, error) {
+func (n *Node) advise(a *api.Advisory, dry bool) (*notice.Advisory, error) {
 	kind, err := notice.ParseAdvice(a.Type)
 	if err != nil {
 		return nil, err
@@ -337,7 +338,7 @@ func (n *Node) advise(a *api.Advisory) (*notice.Advisory, error) {
 	}
 	for i, d := range a.Documents {
 		field := fmt.Sprintf("advisory.documents[%d]", i)
-		doc, err := n.document(field, d)
+		doc, err := n.document(field, d, dry)
 		if err != nil {
 			return nil, err
 		}
@@ -349,16 +350,32 @@ func (n *Node) advise(a *api.Advisory) (*notice.Advisory, error) {
 func advisoryView(a *notice.Advisory) *api.Advisory {
 	v := &api.Advisory{Type: a.Type.String(), Title: a.Title, Text: a.Text, Suppliers: a.Suppliers, Products: a.Products, CVEs: a.CVEs, Due: api.Time(a.Due)}
 	for _, d := range a.Documents {
-		v.Documents = append(v.Documents, api.Document{SHA256: hex.EncodeToString(d.SHA256[:]), Size: d.Size, Name: d.Name, Media: d.Media})
+		v.Documents = append(v.Documents, api.Document{SHA256: hex.EncodeToString(d.SHA256[:]), Chunks: hex.EncodeToString(d.Chunks[:]), Size: d.Size, Name: d.Name, Media: d.Media})
 	}
 	return v
 }
 
-// document reads a document of an advisory as it is submitted.
-func (n *Node) document(field string, d api.Document) (notice.Document, error) {
+// document reads a document of an advisory as it is submitted. In a dry run it need not be
+// here, if all is said of it.
+func (n *Node) document(field string, d api.Document, dry bool) (notice.Document, error) {
 	out := notice.Document{Size: d.Size, Name: clean(d.Name), Media: d.Media}
-	if raw, err := hex.DecodeString(d.SHA256); err != nil || copy(out.SHA256[:], raw) != len(raw) || len(raw) != len(out.SHA256) {
-		return out, &notice.FieldError{Field: field + ".sha256", Reason: fmt.Sprintf("%.80q is no SHA-256", d.SHA256), Fix: "give its 64 hexadecimal digits, as POST /v1/documents returned them"}
+	for _, h := range []struct {
+		name, text string
+		to         *[32]byte
+		must       bool
+	}{{"sha256", d.SHA256, &out.SHA256, true}, {"chunks", d.Chunks, &out.Chunks, false}} {
+		raw, err := hex.DecodeString(h.text)
+		if err != nil || len(raw) != len(h.to) && (h.must || len(raw) > 0) {
+			return out, &notice.FieldError{Field: field + "." + h.name, Reason: fmt.Sprintf("%.80q is no SHA-256", h.text), Fix: "give its 64 hexadecimal digits, as POST /v1/documents returned them"}
+		}
+		copy(h.to[:], raw)
 	}
-	return out, n.documentOf(field, &out)
+	if n.documents == nil {
+		return out, &notice.FieldError{Field: field, Reason: "this node keeps no documents", Fix: "leave it out"}
+	}
+	err := n.documentOf(field, &out)
+	if missing := (*notice.FieldError)(nil); dry && out.Chunks != ([32]byte{}) && errors.As(err, &missing) && missing.Field == field+".sha256" {
+		err = nil
+	}
+	return out, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/watchward/watchward/mesh"
 	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -294,15 +295,20 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 		t.Errorf("after a start: %d alerts", len(got))
 	}
 
-	// A flood of them is one more alert a day, and hides nobody else's.
-	flood := func() {
-		last = b.floods(t, b.author, last, 200, func(i int) *notice.Notice {
+	// A flood of them is one more alert a day, and hides nobody else's. What was told
+	// before takes no place.
+	flood := func(words int) {
+		last = b.floods(t, b.author, last, words, func(i int) *notice.Notice {
 			return b.advises(0, fmt.Sprint("flood ", i), func(a *notice.Advisory) { a.Suppliers = []string{"LIS GmbH"} })
 		})
 	}
-	flood()
-	flood()
-	if got := alerts(); len(got) < 11 || len(got) > 14 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
+	flood(9)
+	if got := alerts(); len(got) != 12 {
+		t.Errorf("nine more make %d alerts", len(got))
+	}
+	flood(200)
+	flood(200)
+	if got := alerts(); len(got) != 14 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
 		t.Errorf("a flood makes %d alerts, the last is %+v", len(got), got[len(got)-1])
 	}
 	before := len(alerts())
@@ -427,6 +433,43 @@ func TestHostileAdvisories(t *testing.T) {
 		prev = e
 		if n := len(b.list(t, notice.KindAdvisory)); n != 1 {
 			t.Errorf("case %d: %d advisories are there; want the honest one", i, n)
+		}
+	}
+}
+
+// An export whose format has a form for them has advisories within its ceiling, marked if
+// they were taken back; a drill is in none.
+func TestAdvisoriesAreExported(t *testing.T) {
+	b := newBench(t)
+	green := crypto.Header{TLP: uint8(notice.TLPGreen), Audience: crypto.AudienceCommunity}
+	_, last := b.told(t, b.author, green, nil, b.advises(1, "green", nil))
+	gone, last := b.told(t, b.author, green, last, b.advises(2, "gone", nil))
+	_, last = b.told(t, b.author, green, last, b.word(notice.KindRetraction, 3, func(n *notice.Notice) { n.Ref = &gone }))
+	drill := green
+	drill.Exercise = true
+	b.told(t, b.author, drill, last, b.advises(4, "drill", nil))
+	b.told(t, b.other, amberHeader, nil, b.advises(5, "amber", nil))
+	for _, c := range []struct {
+		q    api.ExportQuery
+		want []string
+	}{
+		{api.ExportQuery{Ceiling: notice.TLPGreen, Sees: notice.TLPRed, Advisories: true}, []string{"gone back", "green"}},
+		{api.ExportQuery{Ceiling: notice.TLPAmber, Sees: notice.TLPRed, Advisories: true, Kind: notice.KindAdvisory}, []string{"amber", "gone back", "green"}},
+		{api.ExportQuery{Ceiling: notice.TLPAmber, Sees: notice.TLPRed, Advisories: true, Kind: notice.KindSighting}, nil},
+		{api.ExportQuery{Ceiling: notice.TLPAmber, Sees: notice.TLPRed}, nil},
+	} {
+		var got []string
+		_, err := b.Export(t.Context(), c.q, func(s intel.Stated) error {
+			title := s.Notice.Advisory.Title
+			if s.Retracted {
+				title += " back"
+			}
+			got = append(got, title)
+			return nil
+		})
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %q, %v; want %q", c.q, got, err, c.want)
 		}
 	}
 }

@@ -27,8 +27,8 @@ const (
 	documentsListed = 200              // advisories that are read at once
 )
 
-// A shelf keeps the documents that advisories name, as long as these hold.
-type shelf struct {
+// documents keeps the documents that advisories name, as long as these hold.
+type documents struct {
 	*document.Documents
 	n     *Node
 	stale atomic.Bool // something is named no longer, or may be
@@ -51,7 +51,7 @@ func (n *Node) openDocuments() error {
 	if err != nil {
 		return err
 	}
-	n.documents = &shelf{Documents: d, n: n}
+	n.documents = &documents{Documents: d, n: n}
 	n.registry.MustRegister(lied, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "watchward_documents_missing", Help: "Documents that advisories name and this node has not got yet.",
 	}, func() float64 { return float64(d.Missing()) }))
@@ -59,7 +59,7 @@ func (n *Node) openDocuments() error {
 }
 
 // start fetches what is named, and serves it.
-func (s *shelf) start() {
+func (s *documents) start() {
 	after := s.n.store.Last()
 	if err := s.all(); err != nil {
 		s.n.log.Error("documents that advisories name", slog.Any("err", err))
@@ -74,7 +74,7 @@ func (s *shelf) start() {
 }
 
 // follow wants what new advisories name.
-func (s *shelf) follow(after uint64) {
+func (s *documents) follow(after uint64) {
 	for s.n.ctx.Err() == nil {
 		err := s.n.store.Follow(s.n.ctx, after, 0, func(local uint64, records []store.Record) error {
 			for _, r := range records {
@@ -98,7 +98,7 @@ func (s *shelf) follow(after uint64) {
 }
 
 // keep lets go of what is named no longer.
-func (s *shelf) keep() {
+func (s *documents) keep() {
 	var changed <-chan struct{}
 	if s.n.roster != nil {
 		changed = s.n.roster.Changed()
@@ -129,7 +129,7 @@ func (s *shelf) keep() {
 }
 
 // all wants what all advisories that hold name, and nothing else.
-func (s *shelf) all() error {
+func (s *documents) all() error {
 	var all []document.Wanted
 	err := s.each(0, func(r store.Record) bool {
 		all = append(all, s.n.wanted(r)...)
@@ -142,7 +142,7 @@ func (s *shelf) all() error {
 }
 
 // each yields the advisories that hold, within a ceiling, the newest first.
-func (s *shelf) each(ceiling notice.TLP, yield func(store.Record) bool) error {
+func (s *documents) each(ceiling notice.TLP, yield func(store.Record) bool) error {
 	for q := (store.Query{Kind: notice.KindAdvisory, Ceiling: ceiling, Limit: documentsListed}); ; {
 		records, next, err := s.n.store.List(q)
 		if err != nil {

@@ -3,8 +3,10 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +79,16 @@ csv         ceiling-AMBER         +++--    +++---
 csv         ceiling-RED           +++--    +++---
 csv         unmarked              +++--    +++--+
 csv         default               ++---    ++----
+taxii       ceiling-CLEAR         +----    ------
+taxii       ceiling-GREEN         ++---    ------
+taxii       ceiling-AMBER         +++--    ------
+taxii       ceiling-AMBER+STRICT  +++--    ------
+taxii       ceiling-RED           +++--    ------
+mispfeed    ceiling-CLEAR         +----    ------
+mispfeed    ceiling-GREEN         ++---    ------
+mispfeed    ceiling-AMBER         +++--    ------
+mispfeed    ceiling-AMBER+STRICT  +++--    ------
+mispfeed    ceiling-RED           +++--    ------
 list        ceiling-CLEAR         +----    +-----
 list        ceiling-GREEN         ++---    ++----
 list        ceiling-AMBER         +++--    +++---
@@ -129,6 +141,7 @@ type exitWorld struct {
 	words                       []*said
 
 	readers map[string]*client.Client // by ceiling
+	secrets map[string]string         // their tokens
 	files   map[string]string         // what was exported, and the stream, by name
 	sealed  []byte
 }
@@ -199,6 +212,12 @@ var exitProbes = map[string]func(t *testing.T, w *exitWorld, s *said, who string
 	"receipt": func(t *testing.T, w *exitWorld, s *said, who string) bool {
 		raw, err := w.readers[who].Receipt(t.Context(), s.id, 0)
 		return err == nil && s.provenBy(t, raw)
+	},
+	"taxii": func(t *testing.T, w *exitWorld, s *said, who string) bool {
+		return strings.Contains(w.author.served(t, w.secrets[who]), s.value)
+	},
+	"mispfeed": func(t *testing.T, w *exitWorld, s *said, who string) bool {
+		return strings.Contains(w.author.mispFeed(t, w.secrets[who]), s.value)
 	},
 	"stix": exported("stix"), "misp": exported("misp"), "csv": exported("csv"),
 	"list": func(t *testing.T, w *exitWorld, s *said, who string) bool {
@@ -312,7 +331,7 @@ func newExitWorld(t *testing.T) *exitWorld {
 	w := &exitWorld{
 		author: a.hospitals[0], member: a.hospitals[1], late: a.hospitals[2], apart: a.hospitals[3],
 		endorsed: b.hospitals[0], endorsedLate: b.hospitals[1], stranger: c.hospitals[0],
-		readers: map[string]*client.Client{}, files: map[string]string{},
+		readers: map[string]*client.Client{}, secrets: map[string]string{}, files: map[string]string{},
 	}
 	known, _, err := node.ParseAdmission(a.admission(t, w.apart.dir)) // one that is apart is known, or nobody could seal for it
 	if err != nil {
@@ -321,6 +340,7 @@ func newExitWorld(t *testing.T) *exitWorld {
 	if err := node.AddRecords(w.author.dir, known.Records); err != nil {
 		t.Fatal(err)
 	}
+	w.author.exchanges(t, "off")
 	for _, h := range []*hospital{w.author, w.member, w.endorsed, w.stranger} {
 		h.open(t)
 	}
@@ -412,7 +432,7 @@ func (w *exitWorld) say(t *testing.T, tlp notice.TLP, kept bool) {
 func (w *exitWorld) write(t *testing.T) {
 	t.Helper()
 	for tlp := notice.TLPClear; tlp <= notice.TLPRed; tlp++ {
-		w.readers[tlp.String()], _ = w.author.reader(t, tlp)
+		w.readers[tlp.String()], w.secrets[tlp.String()] = w.author.reader(t, tlp)
 	}
 	for _, format := range []string{"stix", "misp", "csv"} {
 		for name, q := range map[string]client.ExportQuery{
@@ -471,6 +491,34 @@ func follow(t *testing.T, c *client.Client) string {
 	}, func(err error) { t.Error(err) })
 	if !errors.Is(err, done) {
 		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// served is all that TAXII gives somebody, from every collection.
+func (h *hospital) served(t testing.TB, secret string) string {
+	t.Helper()
+	var out strings.Builder
+	for _, alias := range []string{"clear", "green", "amber"} {
+		if status, _, _ := h.fetch(t, secret, "/taxii2/watchward/collections/"+alias+"/", nil); status == http.StatusOK {
+			fmt.Fprintln(&out, h.collected(t, secret, alias))
+		}
+	}
+	return out.String()
+}
+
+// mispFeed is all that the feed of MISP gives somebody.
+func (h *hospital) mispFeed(t testing.TB, secret string) string {
+	t.Helper()
+	_, _, manifest := h.fetch(t, secret, "/misp/manifest.json", nil)
+	var listed map[string]any
+	if err := json.Unmarshal(manifest, &listed); err != nil {
+		t.Fatalf("%v: %s", err, manifest)
+	}
+	var out strings.Builder
+	for uuid := range listed {
+		_, _, event := h.fetch(t, secret, "/misp/"+uuid+".json", nil)
+		out.Write(event)
 	}
 	return out.String()
 }

@@ -202,6 +202,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openFeeds(); err != nil {
 		return n, err
 	}
+	if err = n.openHandout(); err != nil {
+		return n, err
+	}
 	return n, n.openAPI()
 }
 
@@ -328,7 +331,13 @@ func (n *Node) openAPI() error {
 		lists = n.feeds
 		n.registry.MustRegister(fetchAges{n.feeds.fetches})
 	}
+	x := n.o.Settings.Exchange
+	var handed api.Exchange // nil, and not a nil *handout
+	if n.handout != nil {
+		handed = n.handout
+	}
 	n.api, err = api.New(api.Config{
+		Exchange: handed, TAXII: x.TAXII, MISP: x.MISP,
 		Feeds: lists, FeedsListen: c.Listen, FeedsCert: c.TLSCert, FeedsKey: c.TLSKey,
 		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
 		TLSCert: a.TLSCert, TLSKey: a.TLSKey, BodyMax: a.BodyMax, Version: n.o.Version, Name: n.name,
@@ -386,6 +395,9 @@ func (n *Node) Start() error {
 	if n.feeds != nil {
 		n.wait.Go(n.feeds.run)
 		n.feeds.dns.start()
+	}
+	if n.handout != nil {
+		n.wait.Go(n.handout.run)
 	}
 	if err := n.api.Start(); err != nil {
 		return err
@@ -499,6 +511,9 @@ func (n *Node) Close() error {
 		}
 		if n.feeds != nil {
 			errs = append(errs, n.feeds.close())
+		}
+		if n.handout != nil {
+			errs = append(errs, n.handout.shelf.Close())
 		}
 		if n.store != nil {
 			errs = append(errs, n.store.Close())

@@ -72,10 +72,11 @@ type Node struct {
 	heed       *heed            // nil with mesh
 	history    *history.History // nil when it is off, and in a lab
 	picture    *picture
-	feeds      *feeds // nil = none is configured
+	feeds      *feeds   // nil = none is configured
+	handout    *handout // nil = nothing is handed out to other programs
 	policies   *policies
 	watch      *watch       // nil where no log is named
-	documents  *shelf       // nil in a lab
+	documents  *documents   // nil in a lab
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server

@@ -14,7 +14,7 @@ import (
 
 // part fills in what the kind of a word says that others do not. Text is trimmed and
 // brought into NFC.
-func (n *Node) part(w *notice.Notice, p *api.Parts, now int64) error {
+func (n *Node) part(w *notice.Notice, p *api.Parts, dry bool, now int64) error {
 	if p.Question != nil {
 		w.Question = &notice.Question{Text: clean(p.Question.Text)}
 	}
@@ -43,7 +43,7 @@ func (n *Node) part(w *notice.Notice, p *api.Parts, now int64) error {
 	}
 	if p.Advisory != nil {
 		var err error
-		if w.Advisory, err = n.advise(p.Advisory); err != nil {
+		if w.Advisory, err = n.advise(p.Advisory, dry); err != nil {
 			return err
 		}
 	}

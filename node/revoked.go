@@ -76,6 +76,9 @@ func (n *Node) settle() error {
 		if n.feeds != nil {
 			n.feeds.withdrawn()
 		}
+		if n.handout != nil {
+			n.handout.withdrawn()
+		}
 		n.warnOfRevocations()
 		n.warnOfCharterForks()
 	}

@@ -340,34 +340,6 @@ func (i *importer) would(v api.NoticeView) {
 	i.total.Would = append(i.total.Would, w)
 }
 
-// submission is what a found notice states.
-func submission(f intel.Found) api.Submission {
-	if f.Notice == nil { // known by its id, or nothing to state
-		return api.Submission{Notice: f.Item.String()}
-	}
-	n := f.Notice
-	s := api.Submission{
-		Kind: n.Kind.String(), TLP: f.TLP.String(), FirstSeen: api.Time(n.FirstSeen), LastSeen: api.Time(n.LastSeen),
-		Count: n.Count, ValidUntil: api.Time(n.ValidUntil), Reason: n.Reason,
-	}
-	if n.Indicator != nil {
-		s.Type, s.Value = n.Indicator.Type.String(), n.Indicator.Value
-	}
-	if c := n.Context; c != nil {
-		s.Context = &api.Context{Family: c.Family, Tool: c.Tool, Technique: c.Technique, CVE: c.CVE}
-	}
-	if f.Item != nil {
-		s.Notice = f.Item.String()
-	}
-	if f.Withdrawn { // the node finds what it stated of the value from there
-		s = api.Submission{Kind: notice.KindRetraction.String(), Type: s.Type, Value: s.Value, Reason: "taken back by its source"}
-	}
-	if o := n.Origin; o != nil {
-		s.Origin = &api.Origin{Source: o.Source, ID: o.ID, TLP: o.TLP.String()}
-	}
-	return s
-}
-
 func (i *importer) refuse(at, value, reason string, skipped bool) {
 	list, more := &i.total.Refused, &i.total.RefusedMore
 	if skipped {

@@ -261,7 +261,7 @@ func (i *importer) read(shown, label string, file *archive.File, listed *misp.Li
 		if s.count == importItemsMax {
 			return fmt.Errorf("more than %d values: split the file", importItemsMax)
 		}
-		return s.add(found{At: prefix + f.Place, S: submission(f), Why: f.Reason, Value: f.Value, Skipped: f.Skipped})
+		return s.add(found{At: prefix + f.Place, S: api.SubmissionOf(f), Why: f.Reason, Value: f.Value, Skipped: f.Skipped})
 	}
 	options, timestamp := notice.Options{AllowSpecial: i.say.allowSpecial}, int64(0)
 	switch format {

@@ -23,6 +23,7 @@ type Advisory struct {
 type Document struct {
 	SHA256 string `json:"sha256" doc:"Of the whole file: its id"`
 	Size   uint32 `json:"size,omitempty" doc:"In bytes; in a POST it may be left out"`
+	Chunks string `json:"chunks,omitempty" doc:"SHA-256 of the list of its chunks' hashes, by which a part of it is checked; in a POST it may be left out"`
 	Name   string `json:"name" maxLength:"120" doc:"Of the file, without a path"`
 	Media  string `json:"media_type" maxLength:"100" doc:"application/pdf"`
 }
@@ -186,8 +187,8 @@ func (a *Advisory) decode(r *jsonReader) error {
 }
 
 func (d *Document) decode(r *jsonReader) error {
-	texts := map[string]*string{"sha256": &d.SHA256, "name": &d.Name, "media_type": &d.Media}
-	err := r.fields(texts, "sha256, size, name, media_type", func(key string) (bool, error) {
+	texts := map[string]*string{"sha256": &d.SHA256, "chunks": &d.Chunks, "name": &d.Name, "media_type": &d.Media}
+	err := r.fields(texts, "sha256, size, chunks, name, media_type", func(key string) (bool, error) {
 		if key != "size" {
 			return false, nil
 		}

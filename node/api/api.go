@@ -76,6 +76,10 @@ type Config struct {
 	FeedsCert   string // PEM files as TLSCert and TLSKey; "" = plain HTTP
 	FeedsKey    string
 
+	Exchange Exchange // what other programs fetch; nil = nothing
+	TAXII    bool     // it is served as TAXII
+	MISP     bool     // … and as a feed of MISP
+
 	Registerer    prometheus.Registerer // where the server counts; nil = nowhere
 	Gatherer      prometheus.Gatherer   // what /metrics shows; nil = nothing
 	MetricsPublic bool                  // /metrics needs no token
@@ -103,7 +107,8 @@ type Server struct {
 	huma      huma.API
 	routes    map[string]route // by mux pattern
 	guard     *guard
-	feeds     *feedServer        // nil = there are none
+	feeds     *feedServer // nil = there are none
+	exchange  *exchange
 	streams   chan struct{}      // a place for each open stream
 	bundles   chan struct{}      // a place for each bundle that is written or read
 	documents chan struct{}      // and for each document that is put
@@ -151,7 +156,8 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.guard = g
-	return s, nil
+	s.exchange, err = newExchange(s)
+	return s, err
 }
 
 func (c *Config) defaults() {

@@ -135,6 +135,11 @@ func (g *guard) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.s.feeds.ServeHTTP(w, r)
 		return
 	}
+	if h, route := g.s.exchange.handles(r.URL.Path); h != nil {
+		name = route
+		g.s.exchange.serve(w, r, h)
+		return
+	}
 	pattern, p := g.match(r)
 	if p != nil {
 		refuse(w, r, p)
@@ -328,11 +333,15 @@ func (g *guard) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 
 // deny answers and leaves a trace in the log; under attack only some of them.
 func (g *guard) deny(w http.ResponseWriter, r *http.Request, p *Problem, route string) {
+	g.denied(r, p, route)
+	refuse(w, r, p)
+}
+
+func (g *guard) denied(r *http.Request, p *Problem, route string) {
 	g.denials.Do(func() {
 		g.s.log.LogAttrs(r.Context(), slog.LevelWarn, "request denied", slog.String("route", route),
 			slog.Int("status", p.Status), slog.String("reason", p.Word()), slog.String("remote", r.RemoteAddr))
 	})
-	refuse(w, r, p)
 }
 
 // refuse answers a request whose body was not read. Closing a connection with

@@ -170,6 +170,8 @@ type ExportQuery struct {
 	Ceiling  notice.TLP  // of the notice's marking and of its origin's
 	Sees     notice.TLP  // the caller's own ceiling: what is left out is counted up to it
 	Unmarked bool        // also what has no marking
+	// Advisories says that the format has a form for them.
+	Advisories bool
 }
 
 // ExportCount says what is in an export and what its ceiling left out, as far as

@@ -62,6 +62,7 @@ func (c Config) check() []problem {
 	c.History.check(k)
 	c.Documents.check(k)
 	c.Feeds.check(k)
+	c.Exchange.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found

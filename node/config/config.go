@@ -46,6 +46,7 @@ type Config struct {
 	Feeds       Feeds       `toml:"feeds"`
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
+	Exchange    Exchange    `toml:"exchange"`
 
 	Block        Block        `toml:"block"`
 	NeverBlock   NeverBlock   `toml:"never_block"`
@@ -178,6 +179,7 @@ func Default() Config {
 		},
 		Mesh:        Mesh{Listen: []string{}, Announce: []string{}, Seeds: []string{}},
 		Ask:         Ask{Answer: AnswerPerson},
+		Exchange:    Exchange{Inbox: InboxLocal},
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
 		Block:       Block{Families: []string{}, Origins: []string{}},

@@ -19,6 +19,8 @@ import (
 type Found struct {
 	// Place says where: "line 12", "Event.Object[3].Attribute[0]".
 	Place string
+	// Object is the id that its source gave what it was found in, "" if none.
+	Object string
 	// Notice has neither Salt nor Created; nil if refused.
 	Notice *notice.Notice
 	// Withdrawn says that the source took it back: what was imported of it, the

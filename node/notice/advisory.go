@@ -132,6 +132,12 @@ func (a *Advisory) checkDocuments() error {
 	return nil
 }
 
+// IsFileName reports whether s can be the name of a document: a plain one of a file on
+// every system, without a path.
+func IsFileName(s string) bool {
+	return checkSaid("name", s, WhatMax) == nil && isFileName(s)
+}
+
 // size is how many bytes the texts and documents take in an item, roughly.
 func (a *Advisory) size() int {
 	n := len(a.Title) + len(a.Text)

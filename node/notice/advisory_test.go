@@ -165,6 +165,7 @@ func TestProducts(t *testing.T) {
 		{"cpe:2.3:a:citrix:netscaler:13.1", "cpe:2.3:a:citrix:netscaler:12.0", false},
 		{"cpe:2.3:a:citrix:netscaler:13.*", "cpe:2.3:a:citrix:netscaler:13.1", true},
 		{"cpe:2.3:a:citrix:netscaler:13.*", "cpe:2.3:a:citrix:netscaler:14.1", false},
+		{"cpe:2.3:a:citrix:netscaler:-", "cpe:2.3:a:citrix:netscaler", true},
 		{"cpe:2.3:a:citrix:netscaler:-", "cpe:2.3:a:citrix:netscaler:1*", false},
 		{`cpe:2.3:a:a\:b:x\/y:1\[2`, `cpe:2.3:a:a\:b:x\/y:1*`, true},
 		{"cpe:2.3:o:citrix:netscaler", "cpe:2.3:a:citrix:netscaler", false},

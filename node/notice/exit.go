@@ -16,6 +16,7 @@ const (
 	ExitProof                    // a file for whoever checks it
 	ExitExport                   // a file in another program's format …
 	ExitUnmarked                 // … and that what nobody marked goes along was asked for
+	ExitExchange                 // what other programs fetch by themselves: TAXII, MISP, bridges
 	ExitAPI                      // an answer to a program or person of this house
 )
 
@@ -35,6 +36,8 @@ func Leaves(t TLP, a crypto.Audience, by Exit, ceiling TLP) bool {
 		return a == crypto.AudienceNamed
 	case ExitExport, ExitUnmarked: // also what is kept here, if its marking lets it go
 		return a != crypto.AudienceNamed && t <= ExportMax && (t != 0 || by == ExitUnmarked)
+	case ExitExchange: // of what members were told
+		return (a == crypto.AudienceRegion || a == crypto.AudienceCommunity) && t != 0 && t <= ExportMax
 	case ExitAPI:
 		return true
 	}

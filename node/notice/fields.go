@@ -189,5 +189,5 @@ func text(key string, v reflect.Value) string {
 		}
 		return hex.EncodeToString(v.Bytes())
 	}
-	return v.String()
+	return strings.ReplaceAll(v.String(), "\n", "⏎") // of an advisory's text
 }

@@ -122,7 +122,7 @@ func (r *resolver) refuse(o *object, value, format string, args ...any) error {
 }
 
 func (r *resolver) refusal(o *object, value, reason string) intel.Found {
-	return intel.Found{Place: o.at(), TLP: r.tlp(o), Value: intel.Show(value), Reason: reason}
+	return intel.Found{Place: o.at(), Object: o.id, TLP: r.tlp(o), Value: intel.Show(value), Reason: reason}
 }
 
 // A claim is an indicator's pattern, or why nothing of it can be taken.
@@ -214,7 +214,7 @@ func (r *resolver) state(o *object, values []observed, n notice.Notice, m markin
 		done[indicator] = true
 		one := n
 		one.Indicator = &indicator
-		found := intel.Found{Place: o.at(), Notice: &one, TLP: notice.Stricter(m.tlp, n.Origin.TLP), Unclear: m.unclear, Value: intel.Show(v.text), Withdrawn: o.revoked}
+		found := intel.Found{Place: o.at(), Object: o.id, Notice: &one, TLP: notice.Stricter(m.tlp, n.Origin.TLP), Unclear: m.unclear, Value: intel.Show(v.text), Withdrawn: o.revoked}
 		if o.own != nil && len(values) == 1 { // a notice has one value
 			found.Item = o.own.item
 		}

@@ -3,6 +3,7 @@ package stix
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -27,6 +28,9 @@ const writtenMax = 200_000
 // time, so that they are the same in every export.
 const sharedDate = "2026-01-01T00:00:00.000Z"
 
+// extensionDate is when the definition of our extension was changed last.
+const extensionDate = "2026-11-28T00:00:00.000Z"
+
 // A Writer writes notices as one STIX 2.1 bundle, an object a line. The same
 // notices give the same bytes.
 //
@@ -41,6 +45,8 @@ const sharedDate = "2026-01-01T00:00:00.000Z"
 //     created, so that it is the later version. A retraction itself is nothing.
 //   - Family, tool, technique and CVE are a malware, tool, attack-pattern and
 //     vulnerability object that the indicator indicates, marked as it is.
+//   - An advisory is a note; a playbook is a course of action. It says of its documents
+//     their names and hashes, and nothing of what is in them.
 //   - An unmarked notice has no marking; the caller decides what is written.
 //   - JA3 and JA4 are network-traffic:x_watchward_ja3 and …_ja4, a bitcoin
 //     address is cryptocurrency-wallet:value, a path is a file:name.
@@ -52,7 +58,6 @@ type Writer struct {
 	out     *bufio.Writer
 	sum     hash.Hash // of all objects: the bundle's id
 	written map[string]struct{}
-	buf     bytes.Buffer
 	objects int
 	err     error
 }
@@ -64,25 +69,8 @@ func NewWriter(w io.Writer) *Writer {
 
 // Write writes one notice, and what it needs and was not written yet.
 func (w *Writer) Write(s intel.Stated) error {
-	if s.Notice == nil {
-		return errors.New("write STIX: no notice")
-	}
-	n := s.Notice
-	tlp := s.TLP
-	if n.Origin != nil {
-		tlp = notice.Stricter(tlp, n.Origin.TLP)
-	}
-	switch {
-	case n.Kind == notice.KindRetraction, n.Kind == notice.KindDispute && n.Ref != nil && !about(s.RefKind):
-		return w.err
-	case n.Kind == notice.KindIndicator:
-		w.indicator(&s, tlp)
-	case n.Kind == notice.KindSighting:
-		w.sighting(&s, tlp)
-	case n.Kind == notice.KindDispute:
-		w.opinion(&s, tlp)
-	default:
-		return fmt.Errorf("write STIX: %s has no form in it", n.Kind)
+	if w.err == nil {
+		w.err = Objects(s, w.known, w.put)
 	}
 	return w.err
 }
@@ -113,37 +101,109 @@ func (w *Writer) raw(text string) {
 }
 
 // put writes an object.
-func (w *Writer) put(v any) {
-	if w.err != nil {
-		return
-	}
+func (w *Writer) put(o Object) error {
 	if w.objects++; w.objects == 1 {
 		w.raw("{\"type\":\"bundle\",\"objects\":[\n")
 	} else {
 		w.raw(",\n")
 	}
-	w.buf.Reset()
-	encoder := json.NewEncoder(&w.buf)
-	encoder.SetEscapeHTML(false)
-	if w.err = encoder.Encode(v); w.err != nil {
-		return
+	if w.err == nil {
+		w.sum.Write(o.JSON)
+		_, w.err = w.out.Write(o.JSON)
 	}
-	line := bytes.TrimSuffix(w.buf.Bytes(), []byte("\n"))
-	w.sum.Write(line)
-	_, w.err = w.out.Write(line)
+	return w.err
 }
 
-// once reports whether a shared object is still to be written.
-func (w *Writer) once(id string) bool {
+// known reports whether a shared object was written already, and notes that it is now.
+func (w *Writer) known(id string) bool {
 	if _, ok := w.written[id]; ok {
-		return false
+		return true
 	}
 	if len(w.written) >= writtenMax {
 		clear(w.written)
 	}
 	w.written[id] = struct{}{}
-	return true
+	return false
 }
+
+// An Object is a STIX object of a notice.
+type Object struct {
+	ID      string // type--UUID
+	Version string // its modified, else its created
+	// Own says that it is this notice's alone: what states it, and what it indicates.
+	// Others are shared by all notices that need the same, under the same marking.
+	Own  bool
+	JSON []byte // in one line; valid until yield returns
+}
+
+// A maker makes the objects of one notice.
+type maker struct {
+	known func(id string) bool
+	yield func(Object) error
+	buf   bytes.Buffer
+	err   error
+}
+
+// Objects calls yield for each object of a notice, in an order in which nothing but a
+// relationship's notice comes after what refers to it. Of shared objects known says
+// whether they were given before; it is asked once for each that is needed. An error
+// of yield ends it. What Writer writes is this, so an export and a server that give the
+// same notice give the same bytes.
+//
+// A retraction is nothing by itself, nor is a dispute of a notice of an unknown kind.
+// Notices that STIX has no form for are an error.
+func Objects(s intel.Stated, known func(id string) bool, yield func(Object) error) error {
+	if s.Notice == nil {
+		return errors.New("write STIX: no notice")
+	}
+	m := &maker{known: known, yield: yield}
+	n := s.Notice
+	tlp := Marking(&s)
+	switch {
+	case n.Kind == notice.KindRetraction, n.Kind == notice.KindDispute && n.Ref != nil && !about(s.RefKind):
+	case n.Kind == notice.KindIndicator:
+		m.indicator(&s, tlp)
+	case n.Kind == notice.KindSighting:
+		m.sighting(&s, tlp)
+	case n.Kind == notice.KindDispute:
+		m.opinion(&s, tlp)
+	case n.Kind == notice.KindAdvisory:
+		m.advisory(&s, tlp)
+	default:
+		return fmt.Errorf("write STIX: %s has no form in it", n.Kind)
+	}
+	return m.err
+}
+
+// Marking is under which the objects of a notice are given: the stricter of its own
+// and its origin's.
+func Marking(s *intel.Stated) notice.TLP {
+	if s.Notice.Origin == nil {
+		return s.TLP
+	}
+	return notice.Stricter(s.TLP, s.Notice.Origin.TLP)
+}
+
+// put gives an object that others share.
+func (m *maker) put(c *common, v any) { m.give(c, false, v) }
+
+// state gives an object that is this notice's.
+func (m *maker) state(c *common, v any) { m.give(c, true, v) }
+
+func (m *maker) give(c *common, own bool, v any) {
+	if m.err != nil {
+		return
+	}
+	m.buf.Reset()
+	encoder := json.NewEncoder(&m.buf)
+	encoder.SetEscapeHTML(false)
+	if m.err = encoder.Encode(v); m.err == nil {
+		m.err = m.yield(Object{c.ID, cmp.Or(c.Modified, c.Created), own, bytes.TrimSuffix(m.buf.Bytes(), []byte("\n"))})
+	}
+}
+
+// once reports whether a shared object is still to be given.
+func (m *maker) once(id string) bool { return !m.known(id) }
 
 // common is what every object has.
 type common struct {
@@ -177,6 +237,8 @@ type ownExtension struct {
 	OriginID     string `json:"origin_id,omitempty"`
 	OriginTLP    string `json:"origin_tlp,omitempty"`
 	Notice       string `json:"notice,omitempty"`
+	Advice       string `json:"advice,omitempty"`
+	Due          string `json:"due,omitempty"`
 }
 
 type indicatorObject struct {
@@ -189,7 +251,7 @@ type indicatorObject struct {
 	ValidUntil  string   `json:"valid_until,omitempty"`
 }
 
-func (w *Writer) indicator(s *intel.Stated, tlp notice.TLP) {
+func (m *maker) indicator(s *intel.Stated, tlp notice.TLP) {
 	n := s.Notice
 	from := n.FirstSeen
 	if from == 0 {
@@ -199,15 +261,15 @@ func (w *Writer) indicator(s *intel.Stated, tlp notice.TLP) {
 		from = n.ValidUntil - 1
 	}
 	o := indicatorObject{
-		common: w.common(s, idOf("indicator", s.ID.String()), tlp), Types: []string{"malicious-activity"},
+		common: m.common(s, idOf("indicator", s.ID.String()), tlp), Types: []string{"malicious-activity"},
 		Name: n.Indicator.String(), Pattern: patternOf(*n.Indicator), PatternType: "stix",
 		ValidFrom: stamp(from), ValidUntil: stamp(n.ValidUntil),
 	}
 	x := ownOf(s)
 	x.FirstSeen, x.LastSeen = stamp(n.FirstSeen), stamp(n.LastSeen)
-	w.extend(&o.common, x)
-	w.put(o)
-	w.context(n.Context, o.ID, tlp)
+	m.extend(&o.common, x)
+	m.state(&o.common, o)
+	m.context(n.Context, o.ID, true, tlp)
 }
 
 type sightingObject struct {
@@ -219,15 +281,15 @@ type sightingObject struct {
 	Where     []string `json:"where_sighted_refs"`
 }
 
-func (w *Writer) sighting(s *intel.Stated, tlp notice.TLP) {
+func (m *maker) sighting(s *intel.Stated, tlp notice.TLP) {
 	n := s.Notice
 	o := sightingObject{
-		common: w.common(s, idOf("sighting", s.ID.String()), tlp), FirstSeen: stamp(n.FirstSeen), LastSeen: stamp(n.LastSeen),
-		Count: n.Count, Of: w.carrier(*n.Indicator, n.Context, tlp),
+		common: m.common(s, idOf("sighting", s.ID.String()), tlp), FirstSeen: stamp(n.FirstSeen), LastSeen: stamp(n.LastSeen),
+		Count: n.Count, Of: m.carrier(*n.Indicator, n.Context, tlp),
 	}
 	o.Where = []string{o.By}
-	w.extend(&o.common, ownOf(s))
-	w.put(o)
+	m.extend(&o.common, ownOf(s))
+	m.state(&o.common, o)
 }
 
 type opinionObject struct {
@@ -237,44 +299,44 @@ type opinionObject struct {
 	About       []string `json:"object_refs"`
 }
 
-func (w *Writer) opinion(s *intel.Stated, tlp notice.TLP) {
+func (m *maker) opinion(s *intel.Stated, tlp notice.TLP) {
 	n := s.Notice
-	o := opinionObject{common: w.common(s, idOf("opinion", s.ID.String()), tlp), Explanation: n.Reason, Opinion: "strongly-disagree"}
+	o := opinionObject{common: m.common(s, idOf("opinion", s.ID.String()), tlp), Explanation: n.Reason, Opinion: "strongly-disagree"}
 	if n.Ref != nil {
 		o.About = []string{idOf(s.RefKind.String(), n.Ref.String())}
 	} else {
-		o.About = []string{w.carrier(*n.Indicator, nil, tlp)}
+		o.About = []string{m.carrier(*n.Indicator, nil, tlp)}
 	}
-	w.extend(&o.common, ownOf(s))
-	w.put(o)
+	m.extend(&o.common, ownOf(s))
+	m.state(&o.common, o)
 }
 
 // carrier writes the indicator that sightings and opinions of a value refer to.
-func (w *Writer) carrier(i notice.Indicator, c *notice.Context, tlp notice.TLP) string {
+func (m *maker) carrier(i notice.Indicator, c *notice.Context, tlp notice.TLP) string {
 	parts := []string{"carrier", i.Type.String(), i.Value, tlp.String()}
 	if c != nil {
 		parts = append(parts, c.Family, c.Tool, c.Technique, c.CVE)
 	}
 	id := idOf("indicator", parts...)
-	if !w.once(id) {
+	if !m.once(id) {
 		return id
 	}
 	o := indicatorObject{
-		common: w.shared("indicator", id, tlp), Types: []string{"malicious-activity"}, Name: i.String(),
+		common: m.shared("indicator", id, tlp), Types: []string{"malicious-activity"}, Name: i.String(),
 		Pattern: patternOf(i), PatternType: "stix", ValidFrom: "1970-01-01T00:00:00Z",
 	}
-	w.extend(&o.common, ownExtension{Carrier: true})
-	w.put(o)
-	w.context(c, id, tlp)
+	m.extend(&o.common, ownExtension{Carrier: true})
+	m.put(&o.common, o)
+	m.context(c, id, false, tlp)
 	return id
 }
 
 // common starts the object of a notice.
-func (w *Writer) common(s *intel.Stated, id string, tlp notice.TLP) common {
+func (m *maker) common(s *intel.Stated, id string, tlp notice.TLP) common {
 	n := s.Notice
 	kind, _, _ := strings.Cut(id, "--")
-	c := w.shared(kind, id, tlp)
-	c.By, c.Created, c.Modified = w.identity(s.Author, s.AuthorName), stamp(n.Created), stamp(n.Created)
+	c := m.shared(kind, id, tlp)
+	c.By, c.Created, c.Modified = m.identity(s.Author, s.AuthorName), stamp(n.Created), stamp(n.Created)
 	if s.Retracted {
 		c.Revoked, c.Modified = true, stamp(n.Created+1)
 	}
@@ -288,10 +350,10 @@ func (w *Writer) common(s *intel.Stated, id string, tlp notice.TLP) common {
 var reserved = regexp.MustCompile(`^(cve|capec|CVE-\d{4}-\d+|CAPEC-\d+)$`)
 
 // shared starts an object that stands for the same in every export.
-func (w *Writer) shared(kind, id string, tlp notice.TLP) common {
+func (m *maker) shared(kind, id string, tlp notice.TLP) common {
 	c := common{Type: kind, Version: "2.1", ID: id, Created: sharedDate, Modified: sharedDate}
 	if ref := markingIDs[tlp]; ref != "" {
-		w.marking(tlp, ref)
+		m.marking(tlp, ref)
 		c.Markings = []string{ref}
 	}
 	return c
@@ -315,25 +377,28 @@ type definitionObject struct {
 }
 
 // extend adds our extension, and its definition before its first use.
-func (w *Writer) extend(c *common, x ownExtension) {
+func (m *maker) extend(c *common, x ownExtension) {
 	x.Type = "property-extension"
 	c.Extension = ext{extensionOwn: x}
-	if !w.once(extensionOwn) {
+	if !m.once(extensionOwn) {
 		return
 	}
 	by := idOf("identity", "project")
-	w.put(identityObject{common: w.shared("identity", by, 0), Name: "Watchward", Class: "system"})
+	p := identityObject{common: m.shared("identity", by, 0), Name: "Watchward", Class: "system"}
+	m.put(&p.common, p)
 	o := definitionObject{
-		common: w.shared("extension-definition", extensionOwn, 0), Name: "Watchward notices", Edition: "1.0.0",
+		common: m.shared("extension-definition", extensionOwn, 0), Name: "Watchward notices", Edition: "1.1.0",
 		Description: "What a notice of the Watchward alert mesh says beyond STIX.",
 		Schema: "carrier (boolean): the indicator states nothing by itself, it is there for what refers to it. " +
 			"first_seen, last_seen (timestamp): when it was seen, as stated. " +
 			"origin_source, origin_id, origin_tlp (string): who stated it first, under which id and TLP marking. " +
-			"notice (string): id of the notice in the mesh; whoever holds it has nothing to take.",
+			"notice (string): id of the notice in the mesh; whoever holds it has nothing to take. " +
+			"advice (string): guidance, playbook, supplier-compromise or hunt (look for it even if it was patched). " +
+			"due (timestamp): until when it should be done.",
 		Types: []string{"property-extension"},
 	}
-	o.By = by
-	w.put(o)
+	o.By, o.Modified = by, extensionDate
+	m.put(&o.common, o)
 }
 
 type identityObject struct {
@@ -343,13 +408,14 @@ type identityObject struct {
 }
 
 // identity writes the author of notices.
-func (w *Writer) identity(author crypto.MemberID, name string) string {
+func (m *maker) identity(author crypto.MemberID, name string) string {
 	id := idOf("identity", author.String())
-	if w.once(id) {
+	if m.once(id) {
 		if name == "" {
 			name = "member " + author.String()[:16]
 		}
-		w.put(identityObject{common: w.shared("identity", id, 0), Name: name, Class: "organization"})
+		o := identityObject{common: m.shared("identity", id, 0), Name: name, Class: "organization"}
+		m.put(&o.common, o)
 	}
 	return id
 }
@@ -360,17 +426,18 @@ type markingObject struct {
 }
 
 // marking writes the definition of a TLP 2.0 marking, as OASIS publishes it.
-func (w *Writer) marking(tlp notice.TLP, id string) {
-	if !w.once(id) {
+func (m *maker) marking(tlp notice.TLP, id string) {
+	if !m.once(id) {
 		return
 	}
-	w.put(markingObject{Name: "TLP:" + tlp.String(), common: common{
+	o := markingObject{Name: "TLP:" + tlp.String(), common: common{
 		Type: "marking-definition", Version: "2.1", ID: id, Created: "2022-10-01T00:00:00.000Z",
 		Extension: ext{extensionTLP: struct {
 			Type string `json:"extension_type"`
 			TLP  string `json:"tlp_2_0"`
 		}{"property-extension", strings.ToLower(tlp.String())}},
-	}})
+	}}
+	m.put(&o.common, o)
 }
 
 type namedObject struct {
@@ -386,8 +453,9 @@ type relationshipObject struct {
 	Target string `json:"target_ref"`
 }
 
-// context writes what an indicator indicates.
-func (w *Writer) context(c *notice.Context, indicator string, tlp notice.TLP) {
+// context writes what an indicator indicates; own says that the indicator is one
+// notice's.
+func (m *maker) context(c *notice.Context, indicator string, own bool, tlp notice.TLP) {
 	if c == nil {
 		return
 	}
@@ -398,7 +466,7 @@ func (w *Writer) context(c *notice.Context, indicator string, tlp notice.TLP) {
 		if one.name == "" {
 			continue
 		}
-		o := namedObject{common: w.shared(one.kind, idOf(one.kind, one.name, tlp.String()), tlp), Name: one.name}
+		o := namedObject{common: m.shared(one.kind, idOf(one.kind, one.name, tlp.String()), tlp), Name: one.name}
 		if one.source != "" {
 			o.External = []source{{Name: one.source, ID: one.name}}
 		}
@@ -406,13 +474,14 @@ func (w *Writer) context(c *notice.Context, indicator string, tlp notice.TLP) {
 			yes := true
 			o.Family = &yes
 		}
-		if w.once(o.ID) {
-			w.put(o)
+		if m.once(o.ID) {
+			m.put(&o.common, o)
 		}
-		w.put(relationshipObject{
-			common: w.shared("relationship", idOf("relationship", indicator, o.ID), tlp),
+		r := relationshipObject{
+			common: m.shared("relationship", idOf("relationship", indicator, o.ID), tlp),
 			Kind:   "indicates", Source: indicator, Target: o.ID,
-		})
+		}
+		m.give(&r.common, own, r)
 	}
 }
 
