@@ -428,7 +428,7 @@ func listIncidents(out io.Writer, incidents []api.IncidentView) error {
 	t := table{header: []string{"NUMBER", "AWARE", "NEXT", "DUE", "STATE", "TITLE"}}
 	for _, v := range incidents {
 		d := next(v)
-		state, due := d.State, dueText(d)
+		state, due := d.State, deadlineText(d)
 		switch {
 		case v.Closed != 0:
 			state = "closed"
