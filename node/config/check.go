@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/verdict"
 )
@@ -40,6 +41,7 @@ type problem struct{ key, reason, fix string }
 func (c Config) check() []problem {
 	k := &checker{}
 	c.checkName(k)
+	k.oneOf("language", c.Language, catalog.Languages...)
 	c.API.check(k)
 	c.Mesh.check(k)
 	if c.Share.TLP != "" {

@@ -34,6 +34,7 @@ const problemsMax = 100
 // Config is a node's configuration. REFERENCE.md describes every key.
 type Config struct {
 	Name        string      `toml:"name"`
+	Language    string      `toml:"language"` // one of catalog.Languages
 	API         API         `toml:"api"`
 	Mesh        Mesh        `toml:"mesh"`
 	Share       Share       `toml:"share"`
@@ -159,6 +160,7 @@ type Metrics struct {
 // name and so does not pass Validate.
 func Default() Config {
 	return Config{
+		Language: "en",
 		API: API{
 			Listen: "127.0.0.1:8460", Socket: defaultSocket, Hosts: []string{}, BodyMax: 8 << 20,
 		},

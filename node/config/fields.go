@@ -18,6 +18,7 @@ type field struct {
 func fields() []field {
 	return []field{
 		{"name", "The hospital's name as others see it, 1 to 100 characters.\nRequired."},
+		{"language", "Language of reports, packs, drafts and alerts: en or de. The terminal speaks English."},
 		{"api.listen", "TCP address of the API; port 0 picks a free one, \"\" is none.\nAnything but loopback needs tls_cert and tls_key, or plaintext."},
 		{"api.socket", "Path of a Unix socket, \"\" is none; relative paths start at the node's directory.\nWhoever can open it is admin: its mode is 0660, so its group decides."},
 		{"api.hosts", "Host names that requests may be for, besides localhost and IP addresses.\nOthers are refused, against DNS rebinding."},

@@ -43,6 +43,8 @@ var laws = []law{
 	{"ledger/tlog", "github.com/libp2p", "a verifier is no member, and stands on this"},
 	{"node/notice", module + "mesh", "the domain is pure"},
 	{"node/notice", module + "node/", "the domain is the lowest room of its floor"},
+	{"node/catalog", module, "words need nothing of what they speak of"},
+	{"node/catalog", "os", "words are in the program, not beside it"},
 	{"node/situation", module + "mesh", "the picture is pure state"},
 	{"node/situation", module + "node/store", "the picture is pure state"},
 	{"node/situation", module + "node/api", "the picture is pure state"},
