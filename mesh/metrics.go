@@ -18,6 +18,7 @@ type metrics struct {
 	records    *prometheus.CounterVec
 	sessions   *prometheus.CounterVec
 	bytes      *prometheus.CounterVec
+	bulk       *prometheus.CounterVec
 }
 
 func newMetrics(m *Mesh, r prometheus.Registerer) (*metrics, error) {
@@ -31,12 +32,13 @@ func newMetrics(m *Mesh, r prometheus.Registerer) (*metrics, error) {
 		records:    counter("watchward_trust_records_total", "Trust records of gossip, by what became of them.", "result"),
 		sessions:   counter("watchward_sync_sessions_total", "Sync sessions, by how they ended.", "result"),
 		bytes:      counter("watchward_sync_bytes_total", "Bytes of sync streams.", "direction"),
+		bulk:       counter("watchward_bulk_bytes_total", "Bytes of the streams that carry what is large for others, such as documents.", "protocol", "direction"),
 	}
 	peers := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "watchward_mesh_peers", Help: "Members connected now."},
 		func() float64 { return float64(len(m.connected())) })
 	clocks := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "watchward_mesh_clocks_off", Help: "Members met since the start whose clock was far off when they were last heard."},
 		func() float64 { return float64(m.clocksOff()) })
-	x.all = []prometheus.Collector{x.envelopes, x.refused, x.records, x.sessions, x.bytes, peers, clocks}
+	x.all = []prometheus.Collector{x.envelopes, x.refused, x.records, x.sessions, x.bytes, x.bulk, peers, clocks}
 	if r == nil {
 		return x, nil
 	}
@@ -64,6 +66,10 @@ func (x *metrics) session(word string)        { x.sessions.WithLabelValues(word)
 func (x *metrics) transferred(in, out int64) {
 	x.bytes.WithLabelValues("in").Add(float64(in))
 	x.bytes.WithLabelValues("out").Add(float64(out))
+}
+
+func (x *metrics) carried(protocol, direction string, n int) {
+	x.bulk.WithLabelValues(protocol, direction).Add(float64(n))
 }
 
 // tracer counts what gossip drops before or after validation, and names who

@@ -158,6 +158,7 @@ type bulk struct {
 
 	writing chan struct{} // holds one: a chunk, or word of what was read, is being written
 	out     int64         // bytes written, with heads; guarded by writing
+	wrote   func(n int)   // is told of them; nil = nobody
 	wait    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -218,6 +219,9 @@ func (b *bulk) put(raw []byte) error {
 	_ = b.s.SetWriteDeadline(time.Now().Add(frameTime))
 	n, err := b.s.Write(raw)
 	b.out += int64(n)
+	if b.wrote != nil {
+		b.wrote(n)
+	}
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
@@ -31,11 +32,26 @@ func (n *Node) fitsRef(w *notice.Notice) error {
 			return wrong("a mayday takes the place of this hospital's own", "leave it out: the open one is found by itself")
 		}
 	case notice.KindResponse:
-		if k := about.Notice.Kind; k != notice.KindQuestion && k != notice.KindAssistance {
-			return wrong("a %s is not answered", "give the id of a question: watchward list question", k)
-		}
+		return n.fitsResponse(w.Response.Answer, about, wrong)
 	case notice.KindAssistance:
 		return n.fitsAssistance(w.Assistance.Act, about, wrong)
+	}
+	return nil
+}
+
+func (n *Node) fitsResponse(answer notice.Answer, about store.Record, wrong func(reason, fix string, args ...any) error) error {
+	fit := notice.AnswersTo(about.Notice.Kind)
+	switch {
+	case len(fit) == 0:
+		return wrong("a %s is not answered", "give the id of a question or an advisory: watchward list advisory", about.Notice.Kind)
+	case about.Notice.Advisory != nil && about.Author == n.member:
+		return wrong("it is this hospital's own advisory", "the others answer it: watchward show "+about.ID.String())
+	case !slices.Contains(fit, answer):
+		var choices []string
+		for _, a := range fit {
+			choices = append(choices, a.String())
+		}
+		return &notice.FieldError{Field: "response.answer", Reason: fmt.Sprintf("%s is no answer to this %s", answer, about.Notice.Kind), Fix: "choose " + strings.Join(choices, ", ")}
 	}
 	return nil
 }

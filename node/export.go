@@ -66,7 +66,7 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 	tlp := strictest(r)
 	switch {
 	case r.Exercise, // outside nobody could tell a drill from the real thing
-		r.Notice.Kind.HasPart(), // other programs have no form for it
+		r.Notice.Kind.HasPart() && (r.Notice.Kind != notice.KindAdvisory || !q.Advisories), // other programs have no form for it
 		q.Kind != 0 && r.Notice.Kind != q.Kind:
 		return s, false, nil
 	case goesOut(r, q):

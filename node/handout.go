@@ -238,7 +238,7 @@ func (n *Node) handed(r store.Record) (intel.Stated, bool, error) {
 	if !notice.Leaves(r.TLP, r.Audience, notice.ExitExchange, notice.ExportMax) {
 		return intel.Stated{}, false, nil
 	}
-	return n.exported(r, api.ExportQuery{Ceiling: notice.ExportMax, Sees: notice.TLPRed}, &api.ExportCount{})
+	return n.exported(r, api.ExportQuery{Ceiling: notice.ExportMax, Sees: notice.TLPRed, Advisories: true}, &api.ExportCount{})
 }
 
 // stated implements shelf.Options.Stated.

@@ -20,7 +20,7 @@ const (
 )
 
 // heed is what this node does by itself when it hears something: it alerts its people
-// of a mayday and of what becomes of it, confirms claims on what it asked for, and
+// of a mayday and of what becomes of it, and of advisories about what they have, confirms claims on what it asked for, and
 // answers questions as far as its policy allows. What came while it did not
 // run it looks for at its start, so that nothing is lost between a notice and what
 // follows from it; doing it twice changes nothing.
@@ -32,7 +32,8 @@ type heed struct {
 	called chan struct{} // a mayday waits
 	wake   chan struct{} // something else does
 
-	answers answers // of round alone
+	answers answers // of round alone, as the next
+	advice  advice
 
 	mu    sync.Mutex // guards what follows
 	calls calls
@@ -124,7 +125,7 @@ func heeded(n *notice.Notice) bool {
 	case n.Assistance != nil:
 		return n.Assistance.Act == notice.ActClaim
 	}
-	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink
+	return n.Kind == notice.KindMayday || n.Kind == notice.KindQuestion || n.Kind == notice.KindLink || n.Kind == notice.KindAdvisory
 }
 
 // run heeds until the node stops.
@@ -259,6 +260,10 @@ func (h *heed) everything() error {
 	if err := h.n.each(h.n.ctx, late, h.n.alertSupplier); err != nil {
 		return err
 	}
+	advised := store.Query{Kind: notice.KindAdvisory, Since: h.n.now().Add(-advisoryBack).UnixMilli()}
+	if err := h.n.each(h.n.ctx, advised, h.advised); err != nil {
+		return err
+	}
 	err = h.n.each(h.n.ctx, store.Query{Kind: notice.KindAssistance, Author: &h.n.member}, func(r store.Record) error { return h.n.confirm(r.ID) })
 	if err != nil {
 		return err
@@ -274,6 +279,8 @@ func (h *heed) one(r store.Record) error {
 		return h.asked(r)
 	case notice.KindLink:
 		return h.n.alertSupplier(r)
+	case notice.KindAdvisory:
+		return h.advised(r)
 	case notice.KindMayday:
 		return h.mayday(r)
 	}

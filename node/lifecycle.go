@@ -196,6 +196,9 @@ func Open(o Options) (n *Node, err error) {
 	if o.Lab != nil {
 		return n, nil
 	}
+	if err = n.openDocuments(); err != nil {
+		return n, err
+	}
 	if err = n.openFeeds(); err != nil {
 		return n, err
 	}
@@ -388,6 +391,7 @@ func (n *Node) Start() error {
 	if n.o.Lab != nil {
 		return nil
 	}
+	n.documents.start()
 	if n.feeds != nil {
 		n.wait.Go(n.feeds.run)
 		n.feeds.dns.start()
@@ -491,6 +495,9 @@ func (n *Node) Close() error {
 		}
 		if n.pulse != nil {
 			n.pulse.pulse.Close()
+		}
+		if n.documents != nil {
+			errs = append(errs, n.documents.Close())
 		}
 		if n.mesh != nil {
 			errs = append(errs, n.mesh.Close())

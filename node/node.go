@@ -76,6 +76,7 @@ type Node struct {
 	handout    *handout // nil = nothing is handed out to other programs
 	policies   *policies
 	watch      *watch       // nil where no log is named
+	documents  *documents   // nil in a lab
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server

@@ -14,7 +14,7 @@ import (
 
 // part fills in what the kind of a word says that others do not. Text is trimmed and
 // brought into NFC.
-func (n *Node) part(w *notice.Notice, p *api.Parts, now int64) error {
+func (n *Node) part(w *notice.Notice, p *api.Parts, dry bool, now int64) error {
 	if p.Question != nil {
 		w.Question = &notice.Question{Text: clean(p.Question.Text)}
 	}
@@ -38,6 +38,12 @@ func (n *Node) part(w *notice.Notice, p *api.Parts, now int64) error {
 	}
 	if p.Link != nil {
 		if err := link(w, p.Link, now); err != nil {
+			return err
+		}
+	}
+	if p.Advisory != nil {
+		var err error
+		if w.Advisory, err = n.advise(p.Advisory, dry); err != nil {
 			return err
 		}
 	}
@@ -126,6 +132,9 @@ func partsOf(w *notice.Notice) (p api.Parts) {
 	if l := w.Link; l != nil {
 		p.Link = &api.Link{Supplier: l.Supplier, Link: l.Link, Direction: l.Direction.String(), State: l.State.String(), At: api.Time(l.At),
 			Reason: l.Reason, Criteria: l.Criteria, AttestedBy: l.AttestedBy}
+	}
+	if w.Advisory != nil {
+		p.Advisory = advisoryView(w.Advisory)
 	}
 	if w.Response != nil {
 		p.Response = &api.Response{Answer: w.Response.Answer.String()}

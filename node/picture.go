@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/advisory"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/situation"
 	"github.com/watchward/watchward/node/store"
@@ -26,8 +27,9 @@ const (
 // A picture keeps the regional picture up with the store. At a start, and when it
 // changes who counts, it is made anew from what is stored.
 type picture struct {
-	n      *Node
-	opened uint64 // the last local number at the start
+	n       *Node
+	opened  uint64            // the last local number at the start
+	library *advisory.Library // brought up like the picture, and never made anew: the store has the last word
 
 	mu      sync.Mutex // guards what follows
 	now     *situation.Picture
@@ -44,7 +46,7 @@ type picture struct {
 }
 
 func newPicture(n *Node) *picture {
-	return &picture{n: n, opened: n.store.Last(), now: situation.New(n.warnlisted), reading: true}
+	return &picture{n: n, opened: n.store.Last(), library: advisory.New(), now: situation.New(n.warnlisted), reading: true}
 }
 
 // anew makes the picture be made anew.
@@ -120,6 +122,7 @@ func (p *picture) follow(ctx context.Context) error {
 	return p.n.store.Follow(ctx, p.local, 0, func(local uint64, records []store.Record) error {
 		now := p.n.now()
 		for _, r := range records {
+			p.shelve(r)
 			for _, s := range fresh.Add(p.fact(r), now.UnixMilli()) {
 				p.spreading(s, now)
 			}
@@ -149,6 +152,7 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 	add := func(r store.Record) error {
 		p.here = max(p.here, r.Local)
 		into.Add(p.fact(r), now.UnixMilli())
+		p.shelve(r)
 		if r.Notice.Kind != notice.KindMayday && !r.Retracted {
 			return nil
 		}
@@ -174,6 +178,13 @@ func (p *picture) replay(ctx context.Context, into *situation.Picture) error {
 		}
 		return nil
 	})
+}
+
+// shelve puts an advisory into the library.
+func (p *picture) shelve(r store.Record) {
+	if r.Notice.Advisory != nil {
+		p.library.Add(advisory.Place{Local: r.First, ID: r.ID}, r.Author, r.Notice)
+	}
 }
 
 // each does something with all notices that a query finds, until ctx ends.

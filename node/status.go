@@ -76,6 +76,9 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
 	}
 	s.Questions = len(n.unanswered(ceiling))
+	if s.Advisories, err = n.openAdvisories(ctx, ceiling); err != nil {
+		return api.Status{}, err
+	}
 	n.mu.Lock()
 	out, skew := n.out, n.skew
 	n.mu.Unlock()

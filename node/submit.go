@@ -209,7 +209,7 @@ func (n *Node) word(s api.Submission, o api.SubmitOptions, now int64) (*notice.N
 		}
 		w.Ref = &ref
 	}
-	if err := n.part(w, &s.Parts, now); err != nil {
+	if err := n.part(w, &s.Parts, o.DryRun, now); err != nil {
 		return nil, err
 	}
 	if w.Ref == nil {
@@ -398,6 +398,9 @@ func refused(s api.Submission, why *notice.FieldError) api.Refused {
 	r := api.Refused{At: fmt.Sprintf("notices[%d]", s.Index), Index: s.Index, Value: s.Value, Field: why.Field, Reason: why.Reason, Fix: why.Fix}
 	if s.Value == "" {
 		r.Value = s.Ref
+	}
+	if r.Value == "" && s.Advisory != nil {
+		r.Value = s.Advisory.Title
 	}
 	if runes := []rune(r.Value); len(runes) > 80 {
 		r.Value = string(runes[:80]) + "…"

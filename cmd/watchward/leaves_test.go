@@ -206,6 +206,9 @@ func fillPart(n *notice.Notice, now int64) {
 		n.Assistance = &notice.Assistance{Act: notice.ActOffer, What: "w", Quantity: 1, Unit: "u", Until: now}
 	case notice.KindLink:
 		n.Link = &notice.Link{Supplier: "s", Link: "l", Direction: notice.DirectionIn, State: notice.LinkCut, At: now, Reason: "r", Criteria: "c", AttestedBy: "a"}
+	case notice.KindAdvisory:
+		n.Advisory = &notice.Advisory{Type: notice.AdviceHunt, Title: "t", Text: "t", Suppliers: []string{"s"}, Products: []string{"pkg:npm/x"}, CVEs: []string{"CVE-2021-44228"}, Due: now,
+			Documents: []notice.Document{{SHA256: [32]byte{1}, Chunks: [32]byte{1}, Size: 1, Name: "n", Media: "text/plain"}}}
 	case notice.KindResponse:
 		n.Response = &notice.Response{Answer: notice.AnswerSeen}
 	}
@@ -228,8 +231,10 @@ func keysOf(t *testing.T, k notice.Kind) []string {
 			if !slices.Contains(keys, c.Key) {
 				keys = append(keys, c.Key)
 			}
-			if outer, _, inner := strings.Cut(c.Key, "."); inner && !slices.Contains(keys, outer) {
-				keys = append(keys, outer)
+			for i, r := range c.Key { // what it is inside of
+				if outer := c.Key[:i]; r == '.' && !slices.Contains(keys, outer) {
+					keys = append(keys, outer)
+				}
 			}
 		}
 	}
@@ -263,7 +268,7 @@ func lives() []life {
 		}
 	}
 	for _, k := range []notice.Kind{notice.KindRetraction, notice.KindDispute, notice.KindProfile, notice.KindMayday, notice.KindService,
-		notice.KindAssistance, notice.KindLink, notice.KindResponse} {
+		notice.KindAssistance, notice.KindLink, notice.KindAdvisory, notice.KindResponse} {
 		out = append(out, life{k.String(), expiry(k, nil)})
 	}
 	return out

@@ -14,13 +14,14 @@ import (
 )
 
 func newList() *cobra.Command {
-	var mine bool
+	var mine, open bool
+	var product, supplier string
 	var search, since, next string
 	var limit int
 	c := &cobra.Command{
 		Use:     "list [KIND]",
 		Short:   "List notices, newest first",
-		Example: "  watchward list sighting --search evil --since 24h",
+		Example: "  watchward list sighting --search evil --since 24h\n  watchward list advisory --search \"session tokens\" --open",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			q := client.NoticesQuery{Mine: mine, Search: search, Next: next}
@@ -36,6 +37,13 @@ func newList() *cobra.Command {
 			var err error
 			if q.Since, err = parseSince(since, now()); err != nil {
 				return usage("--since %w", err)
+			}
+			if q.Kind != notice.KindAdvisory.String() {
+				if product != "" || supplier != "" || open {
+					return usage("--product, --supplier and --open are for advisories: watchward list advisory")
+				}
+			} else {
+				return listAdvisories(cmd, c, client.AdvisoriesQuery{Search: search, Product: product, Supplier: supplier, Mine: mine, Open: open, Since: q.Since, Next: next}, limit)
 			}
 			page := api.NoticesAnswer{Notices: []api.NoticeView{}}
 			for len(page.Notices) < limit {
@@ -61,7 +69,10 @@ func newList() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&mine, "mine", false, "only this node's own")
-	c.Flags().StringVar(&search, "search", "", "only values that contain this")
+	c.Flags().StringVar(&search, "search", "", "only values that contain this; of advisories, those that have all these words")
+	c.Flags().StringVar(&product, "product", "", "of advisories: only those about this product (CPE, package URL, or words of one)")
+	c.Flags().StringVar(&supplier, "supplier", "", "of advisories: only those about this supplier")
+	c.Flags().BoolVar(&open, "open", false, "of advisories: only those of others that this hospital has not answered with done or na")
 	c.Flags().StringVar(&since, "since", "", "only what arrived here since then: 30d, 12h, 2026-01-31 or a full time")
 	c.Flags().IntVar(&limit, "limit", 50, "at most so many")
 	c.Flags().StringVar(&next, "next", "", "go on where the last page ended")

@@ -155,6 +155,8 @@ func partSubject(v api.NoticeView) string {
 		return v.Assistance.Act + " " + v.Ref
 	case v.Link != nil:
 		return fmt.Sprintf("%s: %s %s", v.Link.Supplier, v.Link.Link, v.Link.State)
+	case v.Advisory != nil:
+		return v.Advisory.Type + ": " + v.Advisory.Title
 	case v.Response != nil:
 		return v.Response.Answer + ", to " + v.Ref
 	}
@@ -212,6 +214,9 @@ func showPart(line func(name, value string), v api.NoticeView) {
 		line("why", l.Reason)
 		line("reconnect", l.Criteria)
 		line("attested by", l.AttestedBy)
+	}
+	if v.Advisory != nil {
+		showAdvice(line, v.Advisory)
 	}
 	if v.Response != nil {
 		line("answer", v.Response.Answer)

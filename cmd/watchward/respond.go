@@ -17,22 +17,24 @@ import (
 	"github.com/watchward/watchward/node/api/client"
 )
 
-// answers are what a question can be answered with.
-var answers = []string{"seen", "not-seen", "unknown"}
+// answers are what a question, a request for help or an advisory can be answered with.
+var answers = []string{"seen", "not-seen", "unknown", "done", "na", "help"}
 
 func newRespond() *cobra.Command {
 	var o sayOptions
 	c := &cobra.Command{
-		Use:   "respond [ID seen|not-seen|unknown]",
-		Short: "Answer questions: one key each, or one by its id; or a request for help",
+		Use:   "respond [ID seen|done|na|help|not-seen|unknown]",
+		Short: "Answer an advisory, or questions: one key each, or one by its id",
 		Long: `Without arguments, show the open questions of others that this hospital has not
 answered, one after the other, with what it has seen itself and what others answered,
 and take one key for each: s seen, n not seen, u unknown, k skip, q quit. Where the
 input is no terminal, it takes a line for each. --json lists them and asks nothing.
 
-With an id, answer that notice; the last answer of a hospital counts. That you saw it
-yourself is better told with report, which says when and how often.`,
-		Example: "  watchward respond\n  watchward respond 000ff21b27cf9b4d446b3d87191d3ea027e3f080 not-seen",
+With an id, answer that notice; the last answer of a hospital counts. An advisory is
+answered with seen, done, na (it does not concern this hospital) or help (this hospital
+needs help with it); a question or a request for help with seen, not-seen or unknown.
+That you saw it yourself is better told with report, which says when and how often.`,
+		Example: "  watchward respond\n  watchward respond 000ff21b27cf9b4d446b3d87191d3ea027e3f080 not-seen\n  watchward respond 1c2df11b27cf9b4d446b3d87191d3ea027e3f081 done",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 || len(args) > 2 {
 				return fmt.Errorf("give an id and an answer (%s), or nothing to go through the open questions", strings.Join(answers, ", "))

@@ -23,12 +23,18 @@ func newShow() *cobra.Command {
 
 With --out the notice is written to a file with all that proves it: anybody can
 check it with watchward verify FILE, without a node and without a network. Its
-marking holds for the file.`,
+marking holds for the file.
+
+Of an advisory it says who has acted, where this hospital wrote it or coordinates the
+region. With the SHA-256 of one of its documents, --out writes that document; into a
+directory, under its own name.`,
 		Args: cobra.ExactArgs(1),
 		RunE: asking(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			switch {
+			case to != "" && isSHA256(args[0]):
+				return writeDocument(cmd, c, args[0], to)
 			case to != "" && !isID(args[0]):
-				return usage("--out takes a notice: copy the 40 digits of its id from watchward list")
+				return usage("--out takes a notice or a document: copy the 40 digits of its id from watchward list, or the 64 of a document's from watchward show ID")
 			case to != "":
 				return writeProof(cmd, c, strings.ToLower(args[0]), to)
 			case isID(args[0]):
@@ -40,7 +46,7 @@ marking holds for the file.`,
 			return showIndicator(cmd, c, args[0])
 		}),
 	}
-	command.Flags().StringVar(&to, "out", "", "write the notice to this file, with what proves it")
+	command.Flags().StringVar(&to, "out", "", "write the notice to this file, with what proves it; or a document")
 	return command
 }
 
@@ -59,8 +65,22 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if jsonFlag(cmd) {
+	if jsonFlag(cmd) && n.Advisory == nil {
 		return printJSON(out, n)
+	}
+	var answers api.AdvisoryView
+	if n.Advisory != nil {
+		if answers, err = c.Advisory(cmd.Context(), id); err != nil && !isMissing(err) { // it may count no more
+			return err
+		}
+	}
+	if jsonFlag(cmd) {
+		return printJSON(out, struct {
+			api.NoticeAnswer
+			Concerns []string      `json:"concerns,omitempty"`
+			Answer   string        `json:"answer,omitempty"`
+			Progress *api.Progress `json:"progress,omitempty"`
+		}{n, answers.Concerns, answers.Answer, answers.Progress})
 	}
 	line := func(name, value string) {
 		if value != "" {
@@ -99,6 +119,7 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 	case v.State == api.StateLocal:
 		line("proof", "none: it never left this node")
 	}
+	showAnswers(out, answers)
 	return nil
 }
 
@@ -330,6 +351,9 @@ func showStatus(out io.Writer, s api.Status) {
 	}
 	if s.Questions > 0 {
 		line("questions", "%d of other hospitals to answer: watchward respond", s.Questions)
+	}
+	if s.Advisories > 0 {
+		line("advisories", "%d of other hospitals to answer: watchward list advisory --open", s.Advisories)
 	}
 	line("notices", "%d", s.Notices)
 	if l := s.Ledger; l != nil {

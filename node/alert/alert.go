@@ -19,6 +19,7 @@ const (
 	KindMayday       = "mayday"          // critical: in the own region
 	KindMaydayBack   = "mayday-back"     // it is taken back
 	KindMaydayDoubt  = "mayday-disputed" // a coordinator disputes it
+	KindAdvisory     = "advisory"        // one about a supplier or a product that this house declared
 	KindSupplier     = "supplier"        // trouble of a supplier that this house declared
 	KindNotice       = "notice"          // a notice that a rule with do = page or digest chose
 	KindLimit        = "alerts-limit"    // a rule matched more than its limit
@@ -147,6 +148,7 @@ func DefaultRules() []Rule {
 		page("built-in seen-here", Match{FieldKind: {KindSeenHere}}, FieldValue),
 		page("built-in mayday", Match{FieldKind: {KindMayday}, FieldSeverity: {"critical"}}, FieldAuthor),
 		page("built-in supplier", Match{FieldKind: {KindSupplier}}),
+		page("built-in advisory", Match{FieldKind: {KindAdvisory}}),
 	}
 }
 

@@ -100,20 +100,21 @@ type Limits struct {
 
 // Server serves the API on its listeners.
 type Server struct {
-	c        Config
-	log      *slog.Logger
-	mux      *http.ServeMux
-	huma     huma.API
-	routes   map[string]route // by mux pattern
-	guard    *guard
-	feeds    *feedServer        // nil = there are none
-	exchange *exchange
-	streams  chan struct{}      // a place for each open stream
-	bundles  chan struct{}      // a place for each bundle that is written or read
-	stopping chan struct{}      // closed when Close begins: streams end
-	base     context.Context    // of every request
-	cancel   context.CancelFunc // ends base when Close runs out of patience
-	openapi  []byte
+	c         Config
+	log       *slog.Logger
+	mux       *http.ServeMux
+	huma      huma.API
+	routes    map[string]route // by mux pattern
+	guard     *guard
+	feeds     *feedServer // nil = there are none
+	exchange  *exchange
+	streams   chan struct{}      // a place for each open stream
+	bundles   chan struct{}      // a place for each bundle that is written or read
+	documents chan struct{}      // and for each document that is put
+	stopping  chan struct{}      // closed when Close begins: streams end
+	base      context.Context    // of every request
+	cancel    context.CancelFunc // ends base when Close runs out of patience
+	openapi   []byte
 
 	mu        sync.Mutex // guards what follows
 	started   bool
@@ -138,7 +139,7 @@ func New(c Config) (*Server, error) {
 	c.defaults()
 	s := &Server{
 		c: c, log: c.Log, mux: http.NewServeMux(), routes: map[string]route{},
-		streams: make(chan struct{}, streamsMax), bundles: make(chan struct{}, bundlesMax), stopping: make(chan struct{}),
+		streams: make(chan struct{}, streamsMax), bundles: make(chan struct{}, bundlesMax), documents: make(chan struct{}, documentsMax), stopping: make(chan struct{}),
 	}
 	if c.Feeds != nil {
 		s.feeds = newFeedServer(&c)

@@ -169,7 +169,7 @@ func (s *Server) exportBundle(ctx context.Context, in *exportBundleInput) (*huma
 			return nil, badQuery("kind", in.Kind, err)
 		}
 	}
-	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
+	return s.carry(s.bundles, tooMany("bundles", "bundles are being written or read", bundlesMax), func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
 		out := &bundleWriter{w: w, rc: http.NewResponseController(w), timeout: s.c.Limits.Answer}
 		_ = out.rc.SetReadDeadline(time.Time{}) // the request is read
 		part, err := s.c.Node.ExportBundle(ctx, out, q)
@@ -196,7 +196,7 @@ type importBundleInput struct {
 
 func (s *Server) importBundle(c context.Context, q *importBundleInput) (*huma.StreamResponse, error) {
 	ceiling := callerOf(c).ceiling
-	return s.carry(func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
+	return s.carry(s.bundles, tooMany("bundles", "bundles are being written or read", bundlesMax), func(ctx context.Context, r *http.Request, w http.ResponseWriter) *Problem {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // it is set anew before the answer
 		in := &bundleReader{ctx: ctx, r: http.MaxBytesReader(w, r.Body, BundleBytesMax), rc: rc, timeout: s.c.Limits.Answer}
@@ -225,20 +225,24 @@ func (s *Server) importBundle(c context.Context, q *importBundleInput) (*huma.St
 	}), nil
 }
 
-// carry runs one export or import, of which few may be under way. It ends with
-// the request or the server. What do returns is answered when its place is free, since
-// reading on what was refused takes time.
-func (s *Server) carry(do func(context.Context, *http.Request, http.ResponseWriter) *Problem) *huma.StreamResponse {
+// tooMany is the problem that a kind of large request meets when all its places are taken.
+func tooMany(what, busy string, most int) *Problem {
+	return problem(http.StatusServiceUnavailable, "too-many-"+what, "Too many "+what, fmt.Sprintf("%d %s", most, busy), "try again when one is done").with("Retry-After", "10")
+}
+
+// carry runs one large request, of which few may be under way: as many as there are
+// places. It ends with the request or the server. What do returns is answered when its
+// place is free, since reading on what was refused takes time.
+func (s *Server) carry(places chan struct{}, busy *Problem, do func(context.Context, *http.Request, http.ResponseWriter) *Problem) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
 		select {
-		case s.bundles <- struct{}{}:
+		case places <- struct{}{}:
 		default:
-			refuse(w, r, problem(http.StatusServiceUnavailable, "too-many-bundles", "Too many bundles",
-				fmt.Sprintf("%d bundles are being written or read", bundlesMax), "try again when one is done").with("Retry-After", "10"))
+			refuse(w, r, busy)
 			return
 		}
-		free := sync.OnceFunc(func() { <-s.bundles })
+		free := sync.OnceFunc(func() { <-places })
 		defer free()
 		ctx, cancel := context.WithCancel(r.Context())
 		done := make(chan struct{})

@@ -50,7 +50,7 @@ func newExporter(format, org string, w io.Writer) (e exporter, mediaType string)
 
 type exportInput struct {
 	Format   string `query:"format" default:"stix" maxLength:"20" doc:"stix (STIX 2.1), misp (MISP events) or csv"`
-	Kind     string `query:"kind" enum:"indicator,sighting,dispute" doc:"Only this kind"`
+	Kind     string `query:"kind" enum:"indicator,sighting,dispute,advisory" doc:"Only this kind; advisories are in stix alone"`
 	Since    string `query:"since" format:"date-time" doc:"Only what arrived here since then, and what was taken back since then"`
 	Mine     bool   `query:"mine" doc:"Only this node's own"`
 	TLP      string `query:"tlp" doc:"The strictest marking: CLEAR, GREEN (default) or AMBER. The token's ceiling holds as well"`
@@ -76,7 +76,7 @@ func (s *Server) export(ctx context.Context, in *exportInput) (*huma.StreamRespo
 }
 
 func exportQuery(in *exportInput, who caller) (q ExportQuery, err error) {
-	q = ExportQuery{Sees: who.ceiling, Mine: in.Mine, Unmarked: in.Unmarked, Ceiling: ExportDefault}
+	q = ExportQuery{Sees: who.ceiling, Advisories: in.Format == "stix", Mine: in.Mine, Unmarked: in.Unmarked, Ceiling: ExportDefault}
 	if in.TLP != "" {
 		if q.Ceiling, err = notice.ParseTLP(in.TLP); err != nil {
 			return q, badQuery("tlp", in.TLP, err)

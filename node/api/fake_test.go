@@ -30,6 +30,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // knownID is the id of the fake node's one AMBER notice.
 const knownID = "00112233445566778899aabbccddeeff00112233"
 
+// documentID is the id of its one document.
+const documentID = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
@@ -39,6 +42,7 @@ type fakeNode struct {
 	submitted   []api.Submission
 	options     api.SubmitOptions
 	query       api.Query
+	asked       api.AdvisoryQuery
 	bundleQuery api.BundleQuery
 	lookedUp    []string
 	policyQuery api.PolicyQuery
@@ -266,6 +270,35 @@ func (f *fakeNode) Situation(_ context.Context, since int64, ceiling notice.TLP)
 		s.Maydays = []api.MaydayView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Text: "ransom note"}}
 	}
 	return s, f.fail
+}
+
+// Advisories has one, AMBER.
+func (f *fakeNode) Advisories(_ context.Context, q api.AdvisoryQuery) (a api.AdvisoriesAnswer, _ error) {
+	f.mu.Lock()
+	f.asked = q
+	f.mu.Unlock()
+	if q.Ceiling >= notice.TLPAmber {
+		a.Advisories = []api.AdvisoryView{{Word: api.Word{ID: knownID, TLP: "AMBER"}, Advisory: api.Advisory{Type: "hunt", Title: "Look for it"}}}
+	}
+	return a, f.fail
+}
+
+func (f *fakeNode) Advisory(_ context.Context, id string, ceiling notice.TLP) (api.AdvisoryView, bool, error) {
+	return api.AdvisoryView{Word: api.Word{ID: id, TLP: "AMBER"}}, id == knownID && ceiling >= notice.TLPAmber, f.fail
+}
+
+// PutDocument names a document by the number of its bytes.
+func (f *fakeNode) PutDocument(_ context.Context, r io.Reader) (api.DocumentAnswer, error) {
+	n, err := io.Copy(io.Discard, r)
+	if err != nil || f.fail != nil {
+		return api.DocumentAnswer{}, errors.Join(err, f.fail)
+	}
+	return api.DocumentAnswer{SHA256: fmt.Sprintf("%064x", n), Size: uint32(n)}, nil
+}
+
+// Document has one, AMBER.
+func (f *fakeNode) Document(_ context.Context, sha256 string, ceiling notice.TLP) (api.DocumentFile, bool, error) {
+	return api.DocumentFile{Content: []byte("<script>alert(1)</script>"), Name: "Plan für Ärzte.html"}, sha256 == documentID && ceiling >= notice.TLPAmber, f.fail
 }
 
 // Questions has one, AMBER.

@@ -68,6 +68,8 @@ var rights = map[string]struct {
 	"GET /v1/feeds/{name}":                        {"/v1/feeds/absent", "", [5]int{401, 401, 404, 404, 404}},
 	"POST /v1/feeds/{name}/diff":                  {"/v1/feeds/absent/diff", `{}`, [5]int{401, 401, 403, 403, 404}},
 	"POST /v1/feeds/{name}/accept":                {"/v1/feeds/absent/accept", "", [5]int{401, 401, 403, 403, 404}},
+	"GET /v1/advisories":                          {"/v1/advisories", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/advisories/{id}":                     {"/v1/advisories/" + knownID, "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
 	"POST /v1/hunt":                               {"/v1/hunt", `{"values":["evil.example"]}`, [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/logs":                                {"/v1/logs", "", [5]int{401, 401, 200, 200, 200}},

@@ -76,6 +76,8 @@ type Node interface {
 	// asks.
 	Logs(ctx context.Context) ([]LogView, error)
 	AlertsNode
+	AdvisoriesNode
+	DocumentsNode
 	// Follow yields what arrived after the local sequence after, then what
 	// arrives, until ctx ends or yield returns an error, which it returns.
 	// FromNow skips what is stored; the first event then has the present Seq and
@@ -168,6 +170,8 @@ type ExportQuery struct {
 	Ceiling  notice.TLP  // of the notice's marking and of its origin's
 	Sees     notice.TLP  // the caller's own ceiling: what is left out is counted up to it
 	Unmarked bool        // also what has no marking
+	// Advisories says that the format has a form for them.
+	Advisories bool
 }
 
 // ExportCount says what is in an export and what its ceiling left out, as far as

@@ -316,7 +316,7 @@ func canonicalTLP(s string) (string, error) {
 }
 
 type noticesInput struct {
-	Kind   string `query:"kind" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,response" doc:"Only this kind"`
+	Kind   string `query:"kind" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,advisory,response" doc:"Only this kind"`
 	Author string `query:"author" enum:"me" doc:"me: only this node's own"`
 	Search string `query:"search" maxLength:"256" doc:"Part of a value"`
 	Since  string `query:"since" format:"date-time" doc:"What arrived here since then"`

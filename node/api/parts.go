@@ -56,7 +56,7 @@ type Link struct {
 
 // Response answers the notice in ref.
 type Response struct {
-	Answer string `json:"answer" enum:"seen,not-seen,unknown"`
+	Answer string `json:"answer" enum:"seen,not-seen,unknown,done,na,help" doc:"To a question or a request for help: seen, not-seen or unknown; to an advisory: seen, done, na (it does not concern this hospital) or help"`
 }
 
 // Parts are what a kind says that others do not: at most the one of the kind.
@@ -67,10 +67,11 @@ type Parts struct {
 	Service    *Service    `json:"service,omitempty" doc:"Of a service"`
 	Assistance *Assistance `json:"assistance,omitempty" doc:"Of an assistance"`
 	Link       *Link       `json:"link,omitempty" doc:"Of a link"`
+	Advisory   *Advisory   `json:"advisory,omitempty" doc:"Of an advisory"`
 	Response   *Response   `json:"response,omitempty" doc:"Of a response"`
 }
 
-const partFields = "question, profile, mayday, service, assistance, link, response"
+const partFields = "question, profile, mayday, service, assistance, link, advisory, response"
 
 // decode reads the part under key, and reports whether it is one.
 func (p *Parts) decode(r *jsonReader, key string) (known bool, err error) {
@@ -87,6 +88,8 @@ func (p *Parts) decode(r *jsonReader, key string) (known bool, err error) {
 		p.Assistance, err = part[Assistance](r)
 	case "link":
 		p.Link, err = part[Link](r)
+	case "advisory":
+		p.Advisory, err = part[Advisory](r)
 	case "response":
 		p.Response, err = part[Response](r)
 	default:

@@ -85,7 +85,7 @@ const MarkReplaced = "replaced by a later one"
 // NoticeView is a notice as the API and every command show it.
 type NoticeView struct {
 	ID         string     `json:"id" doc:"40 hexadecimal digits"`
-	Kind       string     `json:"kind" doc:"indicator, sighting, retraction, dispute, question, profile, mayday, service, assistance, link or response"`
+	Kind       string     `json:"kind" doc:"indicator, sighting, retraction, dispute, question, profile, mayday, service, assistance, link, advisory or response"`
 	Indicator  *Indicator `json:"indicator,omitempty"`
 	TLP        string     `json:"tlp" doc:"CLEAR, GREEN, AMBER, AMBER+STRICT, RED; empty: unmarked, local"`
 	Audience   string     `json:"audience" doc:"local, named, region or community"`
@@ -163,7 +163,7 @@ type Proof struct {
 // place in the request and not part of the JSON.
 type Submission struct {
 	Index      int      `json:"-"`
-	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,response" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others; the kinds from question on have a field of their name"`
+	Kind       string   `json:"kind,omitempty" enum:"indicator,sighting,retraction,dispute,question,profile,mayday,service,assistance,link,advisory,response" default:"sighting" doc:"sighting: seen here; indicator: known bad, told by others; the kinds from question on have a field of their name"`
 	Value      string   `json:"value,omitempty" maxLength:"2048" doc:"What was seen; defanged is fine (hxxp://evil[.]example)"`
 	Type       string   `json:"type,omitempty" doc:"Type of value; detected when left out"`
 	TLP        string   `json:"tlp,omitempty" doc:"Marking; needed to share"`
@@ -305,31 +305,32 @@ type AlertView struct {
 
 // Status answers "am I well?".
 type Status struct {
-	Name      string       `json:"name"`
-	Version   string       `json:"version"`
-	Member    string       `json:"member" doc:"This node's member id"`
-	Region    string       `json:"region"`
-	PeerID    string       `json:"peer_id"`
-	Ready     bool         `json:"ready"`
-	Started   Time         `json:"started"`
-	Now       Time         `json:"now" doc:"This node's clock"`
-	Peers     int          `json:"peers" doc:"Open connections to members"`
-	Members   int          `json:"members" doc:"Members known, this node included"`
-	State     string       `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
-	States    StateCounts  `json:"states" doc:"Members of this region by state, this node included"`
-	LastIn    Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
-	LastOut   Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
-	Waiting   int          `json:"waiting" doc:"Notices to be signed and sent"`
-	Awaited   int          `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
-	Awaiting  int          `json:"awaiting,omitempty" doc:"Members that they wait for"`
-	Questions int          `json:"questions,omitempty" doc:"Open questions of others that this hospital has not answered, see GET /v1/questions"`
-	Notices   int64        `json:"notices" doc:"Notices within the caller's ceiling"`
-	Ledger    *LedgerBrief `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
-	Disk      DiskStatus   `json:"disk"`
-	Clock     ClockStatus  `json:"clock"`
-	Until     Time         `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
-	Listen    []string     `json:"listen" doc:"Addresses of the mesh, with the peer id"`
-	Warnings  []string     `json:"warnings" doc:"What a person should look at; empty when all is well"`
+	Name       string       `json:"name"`
+	Version    string       `json:"version"`
+	Member     string       `json:"member" doc:"This node's member id"`
+	Region     string       `json:"region"`
+	PeerID     string       `json:"peer_id"`
+	Ready      bool         `json:"ready"`
+	Started    Time         `json:"started"`
+	Now        Time         `json:"now" doc:"This node's clock"`
+	Peers      int          `json:"peers" doc:"Open connections to members"`
+	Members    int          `json:"members" doc:"Members known, this node included"`
+	State      string       `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
+	States     StateCounts  `json:"states" doc:"Members of this region by state, this node included"`
+	LastIn     Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
+	LastOut    Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
+	Waiting    int          `json:"waiting" doc:"Notices to be signed and sent"`
+	Awaited    int          `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
+	Awaiting   int          `json:"awaiting,omitempty" doc:"Members that they wait for"`
+	Questions  int          `json:"questions,omitempty" doc:"Open questions of others that this hospital has not answered, see GET /v1/questions"`
+	Advisories int          `json:"advisories,omitempty" doc:"Advisories of others in the last 30 days that this hospital has not answered with done or na, 200 at most, see GET /v1/advisories?open=true"`
+	Notices    int64        `json:"notices" doc:"Notices within the caller's ceiling"`
+	Ledger     *LedgerBrief `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
+	Disk       DiskStatus   `json:"disk"`
+	Clock      ClockStatus  `json:"clock"`
+	Until      Time         `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
+	Listen     []string     `json:"listen" doc:"Addresses of the mesh, with the peer id"`
+	Warnings   []string     `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }
 
 // DiskStatus is the room the store takes and has, in bytes.

@@ -34,7 +34,7 @@ type texts map[Key]text
 
 // tables lists the table of each subject.
 func tables() []texts {
-	return []texts{dateTexts, alertTexts, drillTexts, incidentTexts, packTexts, reportTexts}
+	return []texts{dateTexts, adviceTexts, alertTexts, drillTexts, incidentTexts, packTexts, reportTexts}
 }
 
 // A Printer says texts in one language. It may be used by many at once.

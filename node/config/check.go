@@ -31,6 +31,7 @@ const (
 	maxAgeMost                         = 7 * 24 * time.Hour
 	historyDaysMax, historyPrefixesMax = 400, 8 // as package history has them
 	historyMiBMin, historyMiBMax       = 16, 1 << 20
+	documentsMiBMin, documentsMiBMax   = 64, 1 << 20
 	socketPathMax                      = 100 // bytes; systems allow 104 to 108
 )
 
@@ -50,6 +51,7 @@ func (c Config) check() []problem {
 		}
 	}
 	k.oneOf("ask.answer", c.Ask.Answer, AnswerPerson, AnswerSeen, AnswerAll)
+	c.Advisories.check(k)
 	if d, err := time.ParseDuration(c.Ledger.MaxAge); err != nil || d < maxAgeLeast || d > maxAgeMost {
 		k.add("ledger.max_age", fmt.Sprintf("%.100q is no time within 2m and 168h", c.Ledger.MaxAge), `write minutes or hours: max_age = "10m"`)
 	}
@@ -58,6 +60,7 @@ func (c Config) check() []problem {
 	c.checkLogs(k)
 	c.Syslog.check(k, c.Share)
 	c.History.check(k)
+	c.Documents.check(k)
 	c.Feeds.check(k)
 	c.Exchange.check(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -178,6 +181,30 @@ func (m Mesh) check(k *checker) {
 	}
 }
 
+// advisoriesMax bounds what a hospital declares: each advisory is compared with all of it.
+const advisoriesMax = 1000
+
+func (a Advisories) check(k *checker) {
+	length := func(key string, list []string) {
+		if len(list) > advisoriesMax {
+			k.add(key, fmt.Sprintf("the list has %d entries", len(list)), fmt.Sprintf("use at most %d", advisoriesMax))
+		}
+	}
+	length("advisories.suppliers", a.Suppliers)
+	for i, s := range a.Suppliers {
+		if notice.Fold(s) == "" || utf8.RuneCountInString(s) > notice.PartyMax {
+			k.add(indexed("advisories.suppliers", i), fmt.Sprintf("%.100q is no name of 1 to %d characters", s, notice.PartyMax), `write it as advisories have it: "LIS GmbH"`)
+		}
+	}
+	length("advisories.products", a.Products)
+	for i, p := range a.Products {
+		if _, err := notice.ParseProduct(p); err != nil {
+			field := err.(*notice.FieldError)
+			k.add(indexed("advisories.products", i), field.Reason, field.Fix)
+		}
+	}
+}
+
 func (h History) check(k *checker) {
 	if h.Days < 0 || h.Days > historyDaysMax {
 		k.add("history.days", fmt.Sprintf("%d is out of range", h.Days), fmt.Sprintf("choose 1 to %d days, or 0 to remember nothing", historyDaysMax))
@@ -192,6 +219,12 @@ func (h History) check(k *checker) {
 		if bits < 8 || bits > 127 {
 			k.add(indexed("history.prefixes", i), fmt.Sprintf("%d is no length of a network", bits), "choose 8 to 31 for IPv4, 32 to 127 for IPv6, such as [16, 48, 64]")
 		}
+	}
+}
+
+func (d Documents) check(k *checker) {
+	if d.MiB < documentsMiBMin || d.MiB > documentsMiBMax {
+		k.add("documents.mib", fmt.Sprintf("%d is out of range", d.MiB), fmt.Sprintf("choose %d to %d MiB", documentsMiBMin, documentsMiBMax))
 	}
 }
 

@@ -39,6 +39,7 @@ type Config struct {
 	Mesh        Mesh        `toml:"mesh"`
 	Share       Share       `toml:"share"`
 	Ask         Ask         `toml:"ask"`
+	Advisories  Advisories  `toml:"advisories"`
 	Coordinator Coordinator `toml:"coordinator"`
 	Ledger      Ledger      `toml:"ledger"`
 	Alerts      Alerts      `toml:"alerts"`
@@ -51,9 +52,10 @@ type Config struct {
 	NeverBlock   NeverBlock   `toml:"never_block"`
 	Warninglists Warninglists `toml:"warninglists"`
 
-	History History `toml:"history"`
-	Log     Log     `toml:"log"`
-	Metrics Metrics `toml:"metrics"`
+	History   History   `toml:"history"`
+	Documents Documents `toml:"documents"`
+	Log       Log       `toml:"log"`
+	Metrics   Metrics   `toml:"metrics"`
 }
 
 // API configures the HTTP API.
@@ -91,6 +93,12 @@ const (
 	AnswerSeen   = "seen"   // what it has told those who hear the answer already
 	AnswerAll    = "all"    // also that nothing of its own has it
 )
+
+// Advisories configures which advisories concern this hospital.
+type Advisories struct {
+	Suppliers []string `toml:"suppliers"`
+	Products  []string `toml:"products"`
+}
 
 // Coordinator configures a node that the charter names as a voter of the ledger.
 type Coordinator struct {
@@ -145,6 +153,11 @@ type History struct {
 	Prefixes []int `toml:"prefixes"`
 }
 
+// Documents configures the files that advisories name.
+type Documents struct {
+	MiB int `toml:"mib"`
+}
+
 // Log configures the log on standard error.
 type Log struct {
 	Level  string `toml:"level"`
@@ -170,10 +183,12 @@ func Default() Config {
 		Coordinator: Coordinator{Vote: true},
 		Ledger:      Ledger{Mirror: true, MaxAge: "10m"},
 		Block:       Block{Families: []string{}, Origins: []string{}},
+		Advisories:  Advisories{Suppliers: []string{}, Products: []string{}},
 		NeverBlock:  NeverBlock{Own: []string{}, Suppliers: []string{}, Clinical: []string{}},
 		Alerts:      Alerts{Digest: "07:00", DigestTo: []string{}, AckTimeout: "15m"},
 		Syslog:      Syslog{Allow: []string{}},
 		History:     History{Days: 90, MiB: 512, Parents: true, Prefixes: []int{}},
+		Documents:   Documents{MiB: 1024},
 		Feeds:       Feeds{Stale: "24h"},
 		Log:         Log{Level: "info", Format: "text"},
 	}

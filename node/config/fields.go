@@ -38,6 +38,8 @@ func fields() []field {
 			"Every \"not-seen\" tells an attacker among the members what you do not notice, and means no more than that nothing was reported to this node.\n" +
 			"Of what is kept here alone neither says a word; with all, that silence can tell whoever asks often that there is something.\n" +
 			"At most 10 answers an hour to one member and 60 to all; the rest waits for a person."},
+		{"advisories.suppliers", "Suppliers of this hospital, besides those in its profile: \"LIS GmbH\". An advisory about one of them alerts. Nobody is told which they are."},
+		{"advisories.products", "Its products, as CPE 2.3 (cpe:2.3:a:vendor:product:version, the version may be left out) or package URL: an advisory about one of them alerts. Nobody is told which they are."},
 		{"coordinator.vote", "Orders the region's ledger with the other voters, where the charter names this member as one.\nWith false it only mirrors, and still counts as one of those of whom most must sign."},
 		{"ledger.mirror", "Keeps a verified copy of the region's ledger, and hands it to members that ask.\nA voter keeps one in any case."},
 		{"ledger.public", "Shows the ledger's tiles and checkpoints without a token to all who reach the API.\nThey hold hashes alone, never a notice."},
@@ -55,7 +57,7 @@ func fields() []field {
 		{"alerts.digest_to", "Names of the sinks that get it; none: all of type webhook, chat, smtp and command."},
 		{"alerts.ack_timeout", "How long somebody may take to acknowledge (watchward alerts ack) before the next sink of a rule is told, 1m to 24h."},
 		{"alerts.rules.name", "What the rule is called: 1 to 40 small letters, digits and hyphens.\nThe first rule that matches decides. Behind yours stand these: a hit of the own logs (kind hit), a value in the own history (seen-here), " +
-			"a mayday in the region (mayday, critical) and trouble of a supplier (supplier) page; the rest is in the digest."},
+			"a mayday in the region (mayday, critical), trouble of a supplier (supplier) and an advisory about what this hospital has (advisory) page; the rest is in the digest."},
 		{"alerts.rules.kind", "Kinds of alerts, as watchward alerts shows them. A rule matches what is of all that it names; what is left out matches anything."},
 		{"alerts.rules.severity", "info, warning or critical."},
 		{"alerts.rules.notice", "Kinds of notices of others, or \"*\": the rule is then about what arrives, and not about alerts.\nThis hospital's own notices match where author names it."},
@@ -126,6 +128,7 @@ func fields() []field {
 		{"history.parents", "Remembers a name's parents too, so that evil.example tells of www.evil.example."},
 		{"history.prefixes", "Lengths of networks that are remembered for each address, up to 8: below 32 of IPv4, from 32 of IPv6.\n" +
 			"A network is found if its length, or one up to 8 longer, is among them; from /24 (IPv6: /120) on it is found without."},
+		{"documents.mib", "Size of the documents of advisories on the disk in MiB, 64 to 1048576; of one author's at most a quarter is fetched.\nWhat no advisory names any more makes room for others."},
 		{"log.level", "debug, info, warn or error."},
 		{"log.format", "text or json."},
 		{"metrics.public", "Shows /metrics without a token to all who reach the API."},

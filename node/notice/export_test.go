@@ -14,7 +14,7 @@ var Guard = guard
 // TextKeys returns the keys of an item under which there is text.
 func TextKeys() (keys []string) {
 	walk("", reflect.ValueOf(wire{Context: &wireContext{}, Origin: &wireOrigin{}, wireParts: wireParts{
-		&wireQuestion{}, &wireProfile{}, &wireMayday{}, &wireService{}, &wireAssistance{}, &wireLink{}, &wireResponse{},
+		&wireQuestion{}, &wireProfile{}, &wireMayday{}, &wireService{}, &wireAssistance{}, &wireLink{}, &wireAdvisory{Documents: []wireDocument{{}}}, &wireResponse{},
 	}}), func(key string, v reflect.Value) {
 		if _, list := v.Interface().([]string); list || v.Kind() == reflect.String {
 			keys = append(keys, key)

@@ -137,13 +137,13 @@ func decodeOpen(item []byte, w *wire) error {
 	if !knownKind(kind) {
 		return fmt.Errorf("kind %d: %w", kind, ErrCritical)
 	}
-	if _, ok := fields[keptKey]; ok {
-		return fmt.Errorf("key %d: %w", keptKey, ErrCritical)
-	}
 	if err := stripUnknown(fields, 21); err != nil {
 		return err
 	}
-	for key, last := range map[uint64]uint64{11: 4, 12: 3, 14: 1, 15: 6, 16: 1, 17: 4, 18: 5, 19: 8, 21: 1} {
+	if err := stripDocuments(fields); err != nil {
+		return err
+	}
+	for key, last := range map[uint64]uint64{11: 4, 12: 3, 14: 1, 15: 6, 16: 1, 17: 4, 18: 5, 19: 8, 20: 8, 21: 1} {
 		if err := stripInner(fields, key, last); err != nil {
 			return fmt.Errorf("key %d: %w", key, err)
 		}
@@ -156,10 +156,36 @@ func decodeOpen(item []byte, w *wire) error {
 	return canon.Unmarshal(known, w)
 }
 
-// keptKey is for a part of a later version, among those of this one.
-const keptKey = 20
-
 func knownKind(k uint64) bool { return k <= uint64(kindLast) && Kind(k).known() }
+
+// stripDocuments does for each document of an advisory what stripUnknown does at the top.
+func stripDocuments(fields map[uint64]canon.Raw) error {
+	raw, ok := fields[20]
+	if !ok {
+		return nil
+	}
+	var advisory map[uint64]canon.Raw
+	if err := canon.Unmarshal(raw, &advisory); err != nil {
+		return err
+	}
+	if raw, ok = advisory[8]; !ok {
+		return nil
+	}
+	var documents []map[uint64]canon.Raw
+	if err := canon.Unmarshal(raw, &documents); err != nil {
+		return err
+	}
+	for i := range documents {
+		if err := stripUnknown(documents[i], 5); err != nil {
+			return fmt.Errorf("document %d: %w", i, err)
+		}
+	}
+	var err error
+	if advisory[8], err = canon.Marshal(documents); err == nil {
+		fields[20], err = canon.Marshal(advisory)
+	}
+	return err
+}
 
 // stripInner does for the map under key what stripUnknown does at the top.
 func stripInner(fields map[uint64]canon.Raw, key, last uint64) error {

@@ -27,12 +27,15 @@
 //	18 assistance   map    1 act (uint), 2 what, 3 quantity (uint), 4 unit, 5 until (uint, ms)
 //	19 link         map    1 supplier, 2 link, 3 direction (uint), 4 state (uint), 5 at (uint, ms),
 //	                       6 reason, 7 criteria, 8 attested by
+//	20 advisory     map    1 type (uint), 2 title, 3 text, 4 suppliers (array), 5 products (array), 6 CVEs (array),
+//	                       7 due (uint, ms), 8 documents (array of maps: 1 SHA-256 and
+//	                       2 that of its chunks' list (bytes), 3 size (uint), 4 name, 5 media type)
 //	21 response     map    1 answer (uint)
 //
 // Keys 14 to 21 are the parts: each belongs to the kind of its name, and is text but
-// for what is said otherwise; 20 and kind 11 are kept for advisories. A question has
-// keys 4 and 5, a response key 6; a mayday may have key 6 (the one it replaces), and so
-// must or may an assistance, as Assistance says.
+// for what is said otherwise. A question has keys 4 and 5, a response key 6; a mayday
+// may have key 6 (the one it replaces), and so must or may an assistance, as Assistance
+// says.
 //
 // Empty fields are left out. The rule for unknown keys holds in the maps too.
 package notice
@@ -75,6 +78,7 @@ const (
 	KindService    Kind = 8  // a department is open, diverted or closed
 	KindAssistance Kind = 9  // help that is asked for, offered, taken
 	KindLink       Kind = 10 // a connection to a supplier was cut or restored
+	KindAdvisory   Kind = 11 // what to do, or to look for, with documents
 	KindResponse   Kind = 12 // an answer to a notice
 
 	kindLast = KindResponse
@@ -83,7 +87,7 @@ const (
 var kindNames = [...]string{KindIndicator: "indicator", KindSighting: "sighting",
 	KindRetraction: "retraction", KindDispute: "dispute", KindQuestion: "question",
 	KindProfile: "profile", KindMayday: "mayday", KindService: "service",
-	KindAssistance: "assistance", KindLink: "link", KindResponse: "response"}
+	KindAssistance: "assistance", KindLink: "link", KindAdvisory: "advisory", KindResponse: "response"}
 
 func (k Kind) known() bool { return k <= kindLast && kindNames[k] != "" }
 
@@ -163,6 +167,7 @@ type Notice struct {
 	Service    *Service
 	Assistance *Assistance
 	Link       *Link
+	Advisory   *Advisory
 	Response   *Response
 }
 
@@ -235,6 +240,8 @@ func (n *Notice) until() (field string, until int64) {
 		return "service.until", n.Service.Until
 	case n.Assistance != nil:
 		return "assistance.until", n.Assistance.Until
+	case n.Advisory != nil:
+		return "advisory.due", n.Advisory.Due
 	}
 	return "", 0
 }
@@ -498,7 +505,7 @@ func show(s string) string {
 func showTime(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 func article(k Kind) string {
-	if k == KindIndicator || k == KindAssistance {
+	if k == KindIndicator || k == KindAssistance || k == KindAdvisory {
 		return "an " + k.String()
 	}
 	return "a " + k.String()

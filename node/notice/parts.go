@@ -121,13 +121,17 @@ type Response struct {
 	Answer Answer
 }
 
-// An Answer is wire format.
+// An Answer is wire format. AnswersTo says which fit a kind; of one that does not fit
+// what it answers, a reader takes no notice.
 type Answer uint8
 
 const (
 	AnswerSeen    Answer = 1
 	AnswerNotSeen Answer = 2
 	AnswerUnknown Answer = 3
+	AnswerDone    Answer = 4 // what the advisory asks for
+	AnswerNA      Answer = 5 // it does not concern the author
+	AnswerHelp    Answer = 6 // the author needs help with it
 )
 
 // Names of the words above, by number.
@@ -136,7 +140,7 @@ var (
 	actNames       = [...]string{"", "request", "offer", "claim", "confirm", "close"}
 	directionNames = [...]string{"", "in", "out", "both"}
 	linkNames      = [...]string{"", "cut", "restored"}
-	answerNames    = [...]string{"", "seen", "not-seen", "unknown"}
+	answerNames    = [...]string{"", "seen", "not-seen", "unknown", "done", "na", "help"}
 )
 
 func (s ServiceState) String() string { return wordName(serviceNames[:], uint8(s)) }
@@ -204,6 +208,7 @@ func (n *Notice) checkPart() error {
 		{KindService, n.Service != nil, func() error { return n.Service.check() }},
 		{KindAssistance, n.Assistance != nil, func() error { return n.Assistance.check() }},
 		{KindLink, n.Link != nil, func() error { return n.Link.check() }},
+		{KindAdvisory, n.Advisory != nil, func() error { return n.Advisory.check() }},
 		{KindResponse, n.Response != nil, func() error { return checkWord("response.answer", n.Response.Answer, answerNames[:]) }},
 	} {
 		switch {
@@ -415,6 +420,8 @@ func (n *Notice) Texts(yield func(string) bool) {
 	case n.Link != nil:
 		l := n.Link
 		texts = append(texts, l.Supplier, l.Link, l.Reason, l.Criteria, l.AttestedBy)
+	case n.Advisory != nil:
+		texts = append(texts, n.Advisory.texts()...)
 	}
 	for _, t := range texts {
 		if t != "" && !yield(t) {

@@ -33,6 +33,11 @@ func fill(n *notice.Notice) {
 	case notice.KindLink:
 		n.Link = &notice.Link{Supplier: "LIS GmbH", Link: "VPN to LIS", Direction: notice.DirectionBoth, State: notice.LinkCut, At: now - 1,
 			Reason: "they are encrypted", Criteria: "a clean report", AttestedBy: "Dr. Roe"}
+	case notice.KindAdvisory:
+		n.Advisory = &notice.Advisory{Type: notice.AdviceSupplier, Title: "LIS GmbH is encrypted", Text: "Cut the VPN.\n\n- then ask them", Suppliers: []string{"LIS GmbH"},
+			Products: []string{"cpe:2.3:a:lis:lab_manager:8.1:*:*:*:*:*:*:*", "pkg:npm/%40lis/agent"}, CVEs: []string{"CVE-2021-44228"}, Due: soon,
+			Documents: []notice.Document{{SHA256: [32]byte{1}, Chunks: [32]byte{3}, Size: 7, Name: "plan.pdf", Media: "application/pdf"},
+				{SHA256: [32]byte{2}, Chunks: [32]byte{4}, Size: notice.DocumentMax, Name: "csaf.json", Media: "application/json"}}}
 	case notice.KindResponse:
 		n.Response, n.Ref = &notice.Response{Answer: notice.AnswerNotSeen}, &ref
 	}
@@ -75,8 +80,14 @@ func anyPart(t *rapid.T, n *notice.Notice) *notice.Notice {
 	case notice.KindLink:
 		n.Link = &notice.Link{Supplier: some(), Link: some(), Direction: notice.Direction(rapid.IntRange(1, 3).Draw(t, "direction")),
 			State: notice.LinkState(rapid.IntRange(1, 2).Draw(t, "state")), At: now, Reason: text.Draw(t, "reason")}
+	case notice.KindAdvisory:
+		a := n.Advisory
+		a.Type, a.Title, a.Text = notice.Advice(rapid.IntRange(1, 4).Draw(t, "type")), some(), text.Draw(t, "lines")
+		if rapid.Bool().Draw(t, "without lists") {
+			a.Suppliers, a.Products, a.CVEs, a.Documents = nil, nil, nil, nil
+		}
 	case notice.KindResponse:
-		n.Response.Answer = notice.Answer(rapid.IntRange(1, 3).Draw(t, "answer"))
+		n.Response.Answer = notice.Answer(rapid.IntRange(1, 6).Draw(t, "answer"))
 	}
 	return n
 }
@@ -193,7 +204,7 @@ func TestLargestProfileFits(t *testing.T) {
 // TestLaterWords: a word that this version has no name for is left alone.
 func TestLaterWords(t *testing.T) {
 	for kind, at := range map[notice.Kind][2]uint64{
-		notice.KindService: {17, 2}, notice.KindAssistance: {18, 1}, notice.KindLink: {19, 4}, notice.KindResponse: {21, 1},
+		notice.KindService: {17, 2}, notice.KindAssistance: {18, 1}, notice.KindLink: {19, 4}, notice.KindAdvisory: {20, 1}, notice.KindResponse: {21, 1},
 	} {
 		for word, later := range map[uint64]bool{9: true, 256 + 1: true, 0: false} {
 			_, err := notice.Decode(edit(t, full(kind), func(m map[uint64]any) { m[at[0]].(map[any]any)[at[1]] = word }))

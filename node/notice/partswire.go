@@ -1,6 +1,9 @@
 package notice
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // wireParts are the parts as they are encoded, at most one of them.
 type wireParts struct {
@@ -10,6 +13,7 @@ type wireParts struct {
 	Service    *wireService    `cbor:"17,keyasint,omitempty"`
 	Assistance *wireAssistance `cbor:"18,keyasint,omitempty"`
 	Link       *wireLink       `cbor:"19,keyasint,omitempty"`
+	Advisory   *wireAdvisory   `cbor:"20,keyasint,omitempty"`
 	Response   *wireResponse   `cbor:"21,keyasint,omitempty"`
 }
 
@@ -56,6 +60,25 @@ type wireLink struct {
 	AttestedBy string `cbor:"8,keyasint,omitempty"`
 }
 
+type wireAdvisory struct {
+	Type      uint64         `cbor:"1,keyasint,omitempty"`
+	Title     string         `cbor:"2,keyasint,omitempty"`
+	Text      string         `cbor:"3,keyasint,omitempty"`
+	Suppliers []string       `cbor:"4,keyasint,omitempty"`
+	Products  []string       `cbor:"5,keyasint,omitempty"`
+	CVEs      []string       `cbor:"6,keyasint,omitempty"`
+	Due       int64          `cbor:"7,keyasint,omitempty"`
+	Documents []wireDocument `cbor:"8,keyasint,omitempty"`
+}
+
+type wireDocument struct {
+	SHA256 []byte `cbor:"1,keyasint,omitempty"`
+	Chunks []byte `cbor:"2,keyasint,omitempty"`
+	Size   uint64 `cbor:"3,keyasint,omitempty"`
+	Name   string `cbor:"4,keyasint,omitempty"`
+	Media  string `cbor:"5,keyasint,omitempty"`
+}
+
 type wireResponse struct {
 	Answer uint64 `cbor:"1,keyasint,omitempty"`
 }
@@ -72,6 +95,12 @@ func (n *Notice) wireParts() wireParts {
 	}
 	if l := n.Link; l != nil {
 		w.Link = &wireLink{l.Supplier, l.Link, uint64(l.Direction), uint64(l.State), l.At, l.Reason, l.Criteria, l.AttestedBy}
+	}
+	if a := n.Advisory; a != nil {
+		w.Advisory = &wireAdvisory{uint64(a.Type), a.Title, a.Text, a.Suppliers, a.Products, a.CVEs, a.Due, nil}
+		for _, d := range a.Documents {
+			w.Advisory.Documents = append(w.Advisory.Documents, wireDocument{d.SHA256[:], d.Chunks[:], uint64(d.Size), d.Name, d.Media})
+		}
 	}
 	if r := n.Response; r != nil {
 		w.Response = &wireResponse{uint64(r.Answer)}
@@ -100,6 +129,16 @@ func (w wireParts) into(n *Notice) error {
 	if l := w.Link; l != nil {
 		n.Link = &Link{l.Supplier, l.Link, Direction(l.Direction), LinkState(l.State), l.At, l.Reason, l.Criteria, l.AttestedBy}
 	}
+	if a := w.Advisory; a != nil {
+		n.Advisory = &Advisory{Type: Advice(a.Type), Title: a.Title, Text: a.Text, Suppliers: a.Suppliers, Products: a.Products, CVEs: a.CVEs, Due: a.Due}
+		for _, d := range a.Documents {
+			if len(d.SHA256) != sha256.Size || len(d.Chunks) != sha256.Size || d.Size > DocumentMax {
+				return fieldErrorf("advisory.documents", "give two SHA-256 of 32 bytes and a size of up to 8 MiB",
+					"a document has %d bytes, and hashes of %d and %d", d.Size, len(d.SHA256), len(d.Chunks))
+			}
+			n.Advisory.Documents = append(n.Advisory.Documents, Document{[32]byte(d.SHA256), [32]byte(d.Chunks), uint32(d.Size), d.Name, d.Media})
+		}
+	}
 	if r := w.Response; r != nil {
 		n.Response = &Response{Answer(r.Answer)}
 	}
@@ -121,6 +160,8 @@ func (w wireParts) choices() []choice {
 		return []choice{{"assistance.act", w.Assistance.Act, actNames[:]}}
 	case w.Link != nil:
 		return []choice{{"link.direction", w.Link.Direction, directionNames[:]}, {"link.state", w.Link.State, linkNames[:]}}
+	case w.Advisory != nil:
+		return []choice{{"advisory.type", w.Advisory.Type, adviceNames[:]}}
 	case w.Response != nil:
 		return []choice{{"response.answer", w.Response.Answer, answerNames[:]}}
 	}

@@ -13,7 +13,7 @@ import (
 // A Change is something that became known here after a time.
 type Change struct {
 	At     int64  // ms: when it came here
-	Kind   string // mayday, service, assistance, link, question, response, profile, spreading or silent
+	Kind   string // mayday, service, assistance, link, question, advisory, response, profile, spreading or silent
 	Member crypto.MemberID
 	Text   string // what the member did, in words, without its name
 	IDs    []crypto.ItemID
@@ -94,6 +94,8 @@ func (v *viewer) words(e *entry) string {
 		return fmt.Sprintf("%s %s to %s", n.Link.State, n.Link.Link, n.Link.Supplier)
 	case n.Assistance != nil:
 		return v.helpWords(n)
+	case n.Advisory != nil:
+		return "advises: " + n.Advisory.Title
 	case n.Response != nil:
 		return "answers: " + n.Response.Answer.String() + v.of(n, " %s")
 	case n.Kind == notice.KindDispute:
@@ -134,6 +136,8 @@ func (v *viewer) of(n *notice.Notice, format string) string {
 		return ""
 	case about.Notice.Assistance != nil && about.Notice.Assistance.What != "":
 		return fmt.Sprintf(format, about.Notice.Assistance.What)
+	case about.Notice.Advisory != nil:
+		return fmt.Sprintf(format, about.Notice.Advisory.Title)
 	case about.Notice.Indicator != nil:
 		return fmt.Sprintf(format, about.Notice.Indicator.Value)
 	}

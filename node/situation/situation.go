@@ -17,7 +17,7 @@ import (
 // of each audience and marking: what an author says too much of pushes out its own.
 var shelfMax = [...]int{
 	notice.KindDispute: 256, notice.KindQuestion: 64, notice.KindProfile: 2, notice.KindMayday: 16, notice.KindService: 256,
-	notice.KindAssistance: 256, notice.KindLink: 256, notice.KindResponse: 256,
+	notice.KindAssistance: 256, notice.KindLink: 256, notice.KindAdvisory: 64, notice.KindResponse: 256,
 }
 
 // aheadMax bounds the retractions that are remembered before what they take back.

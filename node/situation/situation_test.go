@@ -283,7 +283,7 @@ func TestQuestion(t *testing.T) {
 	v := picture(
 		question(1, 1, ago(5*time.Hour), "evil.example"), response(2, 2, ago(4*time.Hour), 1, notice.AnswerUnknown), response(3, 2, ago(3*time.Hour), 1, notice.AnswerNotSeen),
 		sighting(4, 3, ago(2*time.Hour), "evil.example", nil), sighting(5, 1, ago(6*time.Hour), "evil.example", nil),
-		question(6, 1, ago(8*24*time.Hour), "bad.example"),
+		question(6, 1, ago(8*24*time.Hour), "bad.example"), response(7, 2, ago(2*time.Hour), 1, notice.AnswerDone), // which answers advisories
 	).View(ask(3))
 	if len(v.Questions) != 1 || len(v.Questions[0].Answers) != 2 {
 		t.Fatalf("questions: %+v", v.Questions)

@@ -578,7 +578,9 @@ func (v *viewer) question(e *entry) Question {
 	if e.Notice.Question != nil {
 		q.Text = e.Notice.Question.Text
 	}
-	responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool { return a.Notice.Kind != notice.KindResponse })
+	responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool {
+		return a.Notice.Kind != notice.KindResponse || !a.Notice.Response.Answer.Fits(notice.KindQuestion)
+	})
 	for _, a := range newestBy(responses, func(*entry) string { return "" }) {
 		q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
 	}

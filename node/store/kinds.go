@@ -95,29 +95,41 @@ const (
 // without the expired and the retracted. The notice itself need not be here.
 func (s *Store) Spoken(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
 	now := s.now()
-	return s.spoken(referencePrefix(id), spokenEach, func(e *evidence) bool {
+	return s.spoken(referencePrefix(id), spokenEach, spokenMax, func(e *evidence) bool {
 		return !e.retracted && e.expiry > now && Visible(e.tlp, ceiling)
+	})
+}
+
+// answersMax bounds the answers to one notice: several of each member of a large region.
+const answersMax = 65_536
+
+// Answers returns the responses to a notice as Spoken returns what is said of it, of a
+// region of any size.
+func (s *Store) Answers(id crypto.ItemID, ceiling notice.TLP) ([]Record, error) {
+	now := s.now()
+	return s.spoken(referencePrefix(id), spokenEach, answersMax, func(e *evidence) bool {
+		return e.kind == notice.KindResponse && !e.retracted && e.expiry > now && Visible(e.tlp, ceiling)
 	})
 }
 
 // SpokenBy returns what one member has said of a notice, also what it took back or has
 // expired, whatever others say of it.
 func (s *Store) SpokenBy(id crypto.ItemID, author crypto.MemberID) ([]Record, error) {
-	return s.spoken(referencePrefix(id), spokenMax, func(e *evidence) bool { return s.memberID(e.member) == author })
+	return s.spoken(referencePrefix(id), spokenMax, spokenMax, func(e *evidence) bool { return s.memberID(e.member) == author })
 }
 
 // EvidenceBy returns the notices of one member that a summary sums up, whatever others
 // say of it.
 func (s *Store) EvidenceBy(key notice.Key, author crypto.MemberID, ceiling notice.TLP) ([]Record, error) {
 	now := s.now()
-	return s.spoken(evidencePrefix(key), spokenMax, func(e *evidence) bool {
+	return s.spoken(evidencePrefix(key), spokenMax, spokenMax, func(e *evidence) bool {
 		return s.memberID(e.member) == author && e.counts(now) && Visible(e.tlp, ceiling)
 	})
 }
 
 // spoken returns the notices of an index whose evidence is picked, in the order in which
-// they came, up to each of one member and spokenMax in all.
-func (s *Store) spoken(prefix []byte, each int, pick func(*evidence) bool) ([]Record, error) {
+// they came, up to each of one member and so many in all.
+func (s *Store) spoken(prefix []byte, each, most int, pick func(*evidence) bool) ([]Record, error) {
 	v := s.newView()
 	defer v.txn.Discard()
 	type said struct {
@@ -148,7 +160,7 @@ func (s *Store) spoken(prefix []byte, each int, pick func(*evidence) bool) ([]Re
 	var out []Record
 	count := map[uint32]int{}
 	for _, from := range all {
-		if count[from.member]++; count[from.member] > each || len(out) == spokenMax {
+		if count[from.member]++; count[from.member] > each || len(out) == most {
 			continue
 		}
 		r, err := v.record(from.id)

@@ -128,6 +128,9 @@ func TestSpokenOfAFlood(t *testing.T) {
 		put(t, s, ws[1].envelope(t, crypto.Header{}, claims...))
 	}
 	put(t, s, ws[0].envelope(t, crypto.Header{}, &notice.Notice{Kind: notice.KindAssistance, Salt: salt(2), Created: start, Ref: &id, Assistance: &notice.Assistance{Act: notice.ActClose}}))
+	if answers, err := s.Answers(id, 0); err != nil || len(answers) != 0 {
+		t.Errorf("%d answers, %v; want none", len(answers), err)
+	}
 	said, err := s.Spoken(id, 0)
 	if err != nil || len(said) != 33 {
 		t.Fatalf("%d words, %v; want 32 claims and the close", len(said), err)
@@ -135,6 +138,14 @@ func TestSpokenOfAFlood(t *testing.T) {
 	for i, r := range said {
 		if last := i == 32; (r.Author == ws[0].ID) != last || i > 0 && r.Local < said[i-1].Local {
 			t.Fatalf("word %d of %s came at %d: want them as they came, the close last", i, r.Author, r.Local)
+		}
+	}
+	answer := &notice.Notice{Kind: notice.KindResponse, Salt: salt(3), Created: start, Ref: &id, Response: &notice.Response{Answer: notice.AnswerSeen}}
+	response := ws[0].envelope(t, crypto.Header{Audience: crypto.AudienceRegion, TLP: uint8(notice.TLPAmber)}, answer)
+	put(t, s, response)
+	for ceiling, want := range map[notice.TLP]int{0: 1, notice.TLPGreen: 0} {
+		if answers, err := s.Answers(id, ceiling); err != nil || len(answers) != want {
+			t.Errorf("answers under %s: %d, %v; want %d", ceiling, len(answers), err, want)
 		}
 	}
 }

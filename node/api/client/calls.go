@@ -86,6 +86,35 @@ func (c *Client) Situation(ctx context.Context, since time.Time) (out api.Situat
 	return out, err
 }
 
+// AdvisoriesQuery selects advisories; zero values select all.
+type AdvisoriesQuery struct {
+	Search, Product, Supplier string
+	Mine, Open                bool
+	Since                     time.Time
+	Limit                     int // 1 … api.PageMax; 0 = the server's default
+	Next                      string
+}
+
+// Advisories returns a page, the last to arrive first.
+func (c *Client) Advisories(ctx context.Context, q AdvisoriesQuery) (out api.AdvisoriesAnswer, err error) {
+	query := page(q.Since, q.Limit, q.Next)
+	set(query, "search", q.Search)
+	set(query, "product", q.Product)
+	set(query, "supplier", q.Supplier)
+	if q.Mine {
+		query.Set("author", "me")
+	}
+	flag(query, "open", q.Open)
+	err = c.call(ctx, http.MethodGet, "/v1/advisories", query, nil, nil, &out)
+	return out, err
+}
+
+// Advisory returns one, with who has acted.
+func (c *Client) Advisory(ctx context.Context, id string) (out api.AdvisoryView, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/advisories/"+url.PathEscape(id), nil, nil, nil, &out)
+	return out, err
+}
+
 // Questions returns the questions of others that wait for an answer.
 func (c *Client) Questions(ctx context.Context) (out api.QuestionsAnswer, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/questions", nil, nil, nil, &out)

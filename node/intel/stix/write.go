@@ -28,6 +28,9 @@ const writtenMax = 200_000
 // time, so that they are the same in every export.
 const sharedDate = "2026-01-01T00:00:00.000Z"
 
+// extensionDate is when the definition of our extension was changed last.
+const extensionDate = "2026-11-28T00:00:00.000Z"
+
 // A Writer writes notices as one STIX 2.1 bundle, an object a line. The same
 // notices give the same bytes.
 //
@@ -42,6 +45,8 @@ const sharedDate = "2026-01-01T00:00:00.000Z"
 //     created, so that it is the later version. A retraction itself is nothing.
 //   - Family, tool, technique and CVE are a malware, tool, attack-pattern and
 //     vulnerability object that the indicator indicates, marked as it is.
+//   - An advisory is a note; a playbook is a course of action. It says of its documents
+//     their names and hashes, and nothing of what is in them.
 //   - An unmarked notice has no marking; the caller decides what is written.
 //   - JA3 and JA4 are network-traffic:x_watchward_ja3 and …_ja4, a bitcoin
 //     address is cryptocurrency-wallet:value, a path is a file:name.
@@ -162,6 +167,8 @@ func Objects(s intel.Stated, known func(id string) bool, yield func(Object) erro
 		m.sighting(&s, tlp)
 	case n.Kind == notice.KindDispute:
 		m.opinion(&s, tlp)
+	case n.Kind == notice.KindAdvisory:
+		m.advisory(&s, tlp)
 	default:
 		return fmt.Errorf("write STIX: %s has no form in it", n.Kind)
 	}
@@ -230,6 +237,8 @@ type ownExtension struct {
 	OriginID     string `json:"origin_id,omitempty"`
 	OriginTLP    string `json:"origin_tlp,omitempty"`
 	Notice       string `json:"notice,omitempty"`
+	Advice       string `json:"advice,omitempty"`
+	Due          string `json:"due,omitempty"`
 }
 
 type indicatorObject struct {
@@ -378,15 +387,17 @@ func (m *maker) extend(c *common, x ownExtension) {
 	p := identityObject{common: m.shared("identity", by, 0), Name: "Watchward", Class: "system"}
 	m.put(&p.common, p)
 	o := definitionObject{
-		common: m.shared("extension-definition", extensionOwn, 0), Name: "Watchward notices", Edition: "1.0.0",
+		common: m.shared("extension-definition", extensionOwn, 0), Name: "Watchward notices", Edition: "1.1.0",
 		Description: "What a notice of the Watchward alert mesh says beyond STIX.",
 		Schema: "carrier (boolean): the indicator states nothing by itself, it is there for what refers to it. " +
 			"first_seen, last_seen (timestamp): when it was seen, as stated. " +
 			"origin_source, origin_id, origin_tlp (string): who stated it first, under which id and TLP marking. " +
-			"notice (string): id of the notice in the mesh; whoever holds it has nothing to take.",
+			"notice (string): id of the notice in the mesh; whoever holds it has nothing to take. " +
+			"advice (string): guidance, playbook, supplier-compromise or hunt (look for it even if it was patched). " +
+			"due (timestamp): until when it should be done.",
 		Types: []string{"property-extension"},
 	}
-	o.By = by
+	o.By, o.Modified = by, extensionDate
 	m.put(&o.common, o)
 }
 

@@ -247,6 +247,16 @@ func everyKind(t *testing.T) (all []intel.Stated) {
 		n.Kind, n.Created, n.Reason = notice.KindDispute, seen, "our own proxy"
 		return intel.Stated{ID: crypto.ItemID{id}, TLP: notice.TLPAmber, Author: author, AuthorName: "St Anna", RefKind: k, Notice: &n}
 	}
+	advice := func(id byte, a notice.Advisory) intel.Stated {
+		return intel.Stated{ID: crypto.ItemID{id}, TLP: notice.TLPGreen, Author: author, AuthorName: "St Anna",
+			Notice: &notice.Notice{Kind: notice.KindAdvisory, Created: seen, Advisory: &a}}
+	}
+	full := notice.Advisory{Type: notice.AdviceHunt, Title: "NetScaler: <b>sessions</b> survive", Text: "End them.\n\nThen patch.", Suppliers: []string{"Citrix"},
+		Products: []string{"cpe:2.3:a:citrix:netscaler:*:*:*:*:*:*:*:*"}, CVEs: []string{"CVE-2023-4966"}, Due: seen + 1000,
+		Documents: []notice.Document{{SHA256: [32]byte{1}, Chunks: [32]byte{2}, Size: 7, Name: "plan.pdf", Media: "application/pdf"}}}
+	playbook := full
+	playbook.Type = notice.AdvicePlaybook
+	all = append(all, advice(110, full), advice(111, playbook), advice(112, notice.Advisory{Type: notice.AdviceGuidance, Title: "Patch"}))
 	return append(all, dispute(100, notice.Notice{Ref: &target}, notice.KindSighting), dispute(101, notice.Notice{Indicator: &value}, 0),
 		dispute(102, notice.Notice{Ref: &target}, 0),
 		intel.Stated{ID: crypto.ItemID{103}, Author: author, Notice: &notice.Notice{Kind: notice.KindRetraction, Created: seen, Ref: &target}})
@@ -314,7 +324,7 @@ func sample(t *testing.T, path string, reader func(io.Reader, func(intel.Found) 
 // takes them for custom objects, of which it demands that they match just one of
 // core.json and cyber-observable-core.json; most match both. They are checked by
 // their own schemas alone.
-var unlisted = []string{"opinion", "extension-definition"}
+var unlisted = []string{"opinion", "note", "extension-definition"}
 
 // schemas compiles the schemas, whose references are resolved among the files of
 // dir. It returns what validates a bundle.

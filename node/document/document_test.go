@@ -1,0 +1,334 @@
+package document_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/document"
+)
+
+// A document reaches all though none is connected to all, and its author says it no
+// more than three times.
+func TestEverybodyGetsIt(t *testing.T) {
+	const members, size = 30, 3<<20 + 17
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		author := w.join(t, "author", filepath.Join(root, "author"), nil)
+		file := content(1, size)
+		ref := author.has(t, file)
+		var others []*member
+		for i := range members {
+			others = append(others, w.join(t, fmt.Sprintf("m%02d", i), filepath.Join(root, fmt.Sprint(i)), nil))
+		}
+		for _, m := range others {
+			m.Want(wanted(ref))
+		}
+		for _, m := range others {
+			eventually(t, m.name+" has it", func() bool { return m.State(ref).Whole })
+			if !m.holds(file) {
+				t.Errorf("%s has something else", m.name)
+			}
+		}
+		if out := float64(author.out.Load()) / size; out > 3 {
+			t.Errorf("the author said it %.2f times", out)
+		} else {
+			t.Logf("the author said it %.2f times", out)
+		}
+	})
+}
+
+// Where the author is all that others know, it says it to each.
+func TestStar(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		author := w.join(t, "author", filepath.Join(root, "author"), nil)
+		file := content(2, 1<<20)
+		ref := author.has(t, file)
+		begun := time.Now()
+		var others []*member
+		for i := range 8 {
+			m := w.join(t, fmt.Sprintf("m%02d", i), filepath.Join(root, fmt.Sprint(i)), nil)
+			m.knows = func([]string, string) []string { return []string{"author"} }
+			others = append(others, m)
+			m.Want(wanted(ref))
+		}
+		for _, m := range others {
+			eventually(t, m.name+" has it", func() bool { return m.holds(file) })
+		}
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestPut(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	m := w.join(t, "m", dirOf(t, "m"), func(c *document.Config) { c.Max = 20 << 20 })
+	for name, c := range map[string]struct {
+		size int
+		want error
+	}{
+		"empty":              {0, document.ErrEmpty},
+		"one byte":           {1, nil},
+		"a chunk":            {document.ChunkSize, nil},
+		"a chunk and a byte": {document.ChunkSize + 1, nil},
+		"the largest":        {document.SizeMax, nil},
+		"one byte more":      {document.SizeMax + 1, document.ErrTooLarge},
+		"eighty million":     {80_000_000, document.ErrTooLarge},
+	} {
+		file := content(3, c.size)
+		ref, err := m.Put(bytes.NewReader(file))
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && (ref != refOf(file) || !m.holds(file)) {
+			t.Errorf("%s: %+v", name, ref)
+		}
+	}
+	if _, err := m.Put(errReader{}); !errors.Is(err, errBroken) {
+		t.Errorf("a reader that breaks: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(m.dir, "*.tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errBroken }
+
+// The oldest that nothing names makes room; what is named stays.
+func TestRoom(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	now := time.Now()
+	m := w.join(t, "m", dirOf(t, "m"), func(c *document.Config) {
+		c.Max = 3 << 20
+		c.Now = func() time.Time { now = now.Add(time.Second); return now }
+	})
+	named, old, young, next := content(4, 1<<20), content(5, 1<<20), content(6, 1<<20), content(7, 1<<20)
+	m.has(t, named)
+	for _, file := range [][]byte{old, young, next} {
+		if _, err := m.Put(bytes.NewReader(file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !m.holds(named) || m.holds(old) || !m.holds(young) || !m.holds(next) {
+		t.Fatalf("kept: named %t, old %t, young %t, next %t", m.holds(named), m.holds(old), m.holds(young), m.holds(next))
+	}
+	m.Want(wanted(refOf(young)))
+	m.Want(wanted(refOf(next)))
+	if _, err := m.Put(bytes.NewReader(old)); !errors.Is(err, document.ErrFull) {
+		t.Errorf("all that is here is named: %v", err)
+	}
+	m.WantAll([]document.Wanted{wanted(refOf(named))})
+	if _, err := m.Put(bytes.NewReader(old)); err != nil || m.holds(young) {
+		t.Errorf("what is named no longer: %v, kept %t", err, m.holds(young))
+	}
+}
+
+// What the disk has damaged is nobody's document, and comes again.
+func TestDamage(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	a, b := w.join(t, "a", dirOf(t, "a"), nil), w.join(t, "b", dirOf(t, "b"), nil)
+	file := content(8, 1<<20)
+	ref := a.has(t, file)
+	b.Want(wanted(ref))
+	eventually(t, "b has it", func() bool { return b.holds(file) })
+	name := filepath.Join(a.dir, ref.ID.String())
+	spoilt := bytes.Clone(file)
+	spoilt[500_000]++
+	if err := os.WriteFile(name, spoilt, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Content(ref.ID); !errors.Is(err, document.ErrMissing) {
+		t.Fatalf("a damaged file: %v", err)
+	}
+	eventually(t, "a has it again", func() bool { return a.holds(file) })
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a has it a third time", func() bool { return a.holds(file) })
+}
+
+// A fetch goes on where it was, after the end of the process too; what of the part is
+// damaged comes again.
+func TestGoesOn(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	file := content(9, 4<<20)
+	ref := refOf(file)
+	half := w.player("half", func(_ string, s document.Stream) { giveSome(s, file, 40) })
+	dir := dirOf(t, "b")
+	b := w.join(t, "b", dir, nil)
+	b.Want(wanted(ref))
+	eventually(t, "b has a part", func() bool { return b.State(ref).Held == 40 })
+	b.leave(t)
+	half.leave(t)
+	part, err := filepath.Glob(filepath.Join(dir, "*.part"))
+	if err != nil || len(part) != 1 {
+		t.Fatalf("%v, %v", part, err)
+	}
+	f, err := os.OpenFile(part[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("spoilt"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := w.join(t, "a", dirOf(t, "a"), nil)
+	a.has(t, file)
+	b = w.join(t, "b", dir, nil)
+	b.Want(wanted(ref))
+	eventually(t, "b has it", func() bool { return b.holds(file) })
+	if out, most := a.out.Load(), int64(25*document.ChunkSize+8<<10); out > most { // 24 chunks and the spoilt one
+		t.Errorf("a said %d bytes, at most %d are missing", out, most)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.part")); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// giveSome gives the first n chunks of a document.
+func giveSome(s document.Stream, file []byte, n int) {
+	defer s.Close()
+	if _, err := document.Receive(s, document.AskMax); err != nil {
+		return
+	}
+	held := document.All(n)
+	if document.Send(s, &document.List{Hashes: document.ListOf(file)}) != nil || document.Send(s, &document.Have{Chunks: held[:]}) != nil {
+		return
+	}
+	for {
+		message, err := document.Receive(s, document.AskMax)
+		if err != nil {
+			return
+		}
+		for _, i := range message.(*document.Want).Chunks {
+			at := int(i) * document.ChunkSize
+			if document.Send(s, &document.Chunk{Index: i, Data: file[at:min(at+document.ChunkSize, len(file))]}) != nil {
+				return
+			}
+		}
+	}
+}
+
+// Who may not hear what names a document gets nothing of it, as if it were not there.
+func TestOnlyWhoMayHear(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	a := w.join(t, "a", dirOf(t, "a"), nil)
+	b := w.join(t, "b", dirOf(t, "b"), nil)
+	other := crypto.Region{2}
+	b.may = func(to document.Audience) bool { return to.Region == other }
+	file := content(10, 200_000)
+	ref := a.has(t, file)
+	b.Want(wanted(ref))
+	s := a.dial(t, "b", ref)
+	none := a.dial(t, "b", refOf(content(11, 5)))
+	unnamed := content(12, 100)
+	if _, err := a.Put(bytes.NewReader(unnamed)); err != nil {
+		t.Fatal(err)
+	}
+	fresh := a.dial(t, "c", refOf(unnamed)) // which no notice names
+	for name, s := range map[string]document.Stream{"not for it": s, "not here": none, "not named": fresh} {
+		if err := document.Send(s, &document.Want{Chunks: []uint8{0}, Alone: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := hear(t, s); fmt.Sprint(got) != fmt.Sprint(&document.Later{}) {
+			t.Errorf("%s: %T", name, got)
+		}
+	}
+	a.Want(document.Wanted{Ref: ref, Author: crypto.MemberID{3}, To: document.Audience{Region: other, Audience: crypto.AudienceCommunity}})
+	eventually(t, "b has what is for it now", func() bool { return b.holds(file) })
+}
+
+// Nobody gets a document more often than it needs.
+func TestGreed(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	a := w.join(t, "a", dirOf(t, "a"), nil)
+	w.player("greedy", nil)
+	file := content(13, 2*document.ChunkSize)
+	ref := a.has(t, file)
+	got := 0
+	for range 5 {
+		s := a.dial(t, "greedy", ref)
+		hear(t, s)
+		hear(t, s)
+		for err := error(nil); err == nil; {
+			if err = document.Send(s, &document.Want{Chunks: []uint8{0}, Alone: true}); err == nil {
+				var message any
+				if message, err = document.Receive(s, document.AnswerMax); err == nil {
+					got += len(message.(*document.Chunk).Data)
+				}
+			}
+		}
+		_ = s.Close()
+	}
+	if got != 3*len(file) {
+		t.Errorf("it got %d bytes of %d", got, len(file))
+	}
+}
+
+// An author whose chunks are not those of the whole is found out, and harms nobody else:
+// the same document is got by the word of another.
+func TestFalseList(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	file, lie := content(14, 300_000), content(15, 300_000)
+	false1 := refOf(lie)
+	false1.ID = refOf(file).ID
+	w.player("liar", func(_ string, s document.Stream) { giveSome(s, lie, false1Chunks) })
+	b := w.join(t, "b", dirOf(t, "b"), nil)
+	b.Want(wanted(false1))
+	eventually(t, "all chunks came, and were nothing", func() bool {
+		left, err := filepath.Glob(filepath.Join(b.dir, "*"))
+		return err == nil && len(left) == 0 && b.State(false1).Held == 0 && b.Missing() == 1
+	})
+	a := w.join(t, "a", dirOf(t, "a"), nil)
+	a.has(t, file)
+	b.Want(wanted(refOf(file)))
+	eventually(t, "b has it", func() bool { return b.holds(file) })
+	eventually(t, "nothing is missing", func() bool { return b.Missing() == 0 })
+}
+
+const false1Chunks = 5
+
+// One author takes no more than its share.
+func TestShare(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	a := w.join(t, "a", dirOf(t, "a"), nil)
+	b := w.join(t, "b", dirOf(t, "b"), func(c *document.Config) { c.Max = 8 << 20 })
+	for i := range uint64(4) {
+		b.Want(wanted(a.has(t, content(20+i, 1<<20))))
+	}
+	another := wanted(a.has(t, content(30, 1<<20)))
+	another.Author = crypto.MemberID{2}
+	eventually(t, "b has its share of one author", func() bool { return b.Missing() == 2 })
+	b.Want(another)
+	eventually(t, "b has what another wants", func() bool { return b.State(another.Ref).Whole })
+	if b.Missing() != 2 {
+		t.Errorf("%d are missing", b.Missing())
+	}
+}
