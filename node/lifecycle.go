@@ -171,6 +171,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openAlerting(); err != nil {
 		return n, err
 	}
+	if err = n.openDrills(); err != nil {
+		return n, err
+	}
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
@@ -377,6 +380,7 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.scribe.run(n.ctx) })
 	}
 	n.wait.Go(n.keep)
+	n.wait.Go(n.drills.run)
 	n.wait.Go(n.picture.run)
 	if n.history != nil {
 		n.wait.Go(newReminder(n).run)

@@ -75,8 +75,9 @@ type Node struct {
 	feeds      *feeds   // nil = none is configured
 	handout    *handout // nil = nothing is handed out to other programs
 	policies   *policies
-	watch      *watch       // nil where no log is named
-	documents  *documents   // nil in a lab
+	watch      *watch     // nil where no log is named
+	documents  *documents // nil in a lab
+	drills     *drills
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server
@@ -149,7 +150,7 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.pulse.word(h.Author, min(h.Time, e.Received))
 	}
 	if n.heed != nil {
-		n.heed.hear(h.Author, e.Items)
+		n.heed.hear(h.Author, h.Exercise, e.Items)
 	}
 	n.said(&e)
 	if a.Fork {

@@ -21,6 +21,7 @@ const (
 	KindMaydayDoubt  = "mayday-disputed" // a coordinator disputes it
 	KindAdvisory     = "advisory"        // one about a supplier or a product that this house declared
 	KindSupplier     = "supplier"        // trouble of a supplier that this house declared
+	KindExercise     = "exercise"        // another member holds one, or the own one has ended; warning: of a coordinator
 	KindNotice       = "notice"          // a notice that a rule with do = page or digest chose
 	KindLimit        = "alerts-limit"    // a rule matched more than its limit
 	limitDedupPrefix = KindLimit + "/"
@@ -148,6 +149,7 @@ func DefaultRules() []Rule {
 		page("built-in seen-here", Match{FieldKind: {KindSeenHere}}, FieldValue),
 		page("built-in mayday", Match{FieldKind: {KindMayday}, FieldSeverity: {"critical"}}, FieldAuthor),
 		page("built-in supplier", Match{FieldKind: {KindSupplier}}),
+		page("built-in exercise", Match{FieldKind: {KindExercise}, FieldSeverity: {"warning"}}, FieldAuthor),
 		page("built-in advisory", Match{FieldKind: {KindAdvisory}}),
 	}
 }

@@ -36,6 +36,8 @@ const documentID = "00112233445566778899aabbccddeeff00112233445566778899aabbccdd
 // fakeNode knows evil.example (AMBER) and refuses private addresses. It keeps
 // events so that streams can resume.
 type fakeNode struct {
+	fakeDrills
+
 	mu          sync.Mutex
 	events      []api.Event
 	arrived     chan struct{} // closed and replaced with each event

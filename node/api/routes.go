@@ -68,6 +68,7 @@ func (s *Server) register() {
 	s.registerLedger()
 	s.registerFeeds()
 	s.registerPolicies()
+	s.registerExercise()
 	s.registerLogs()
 
 	admin := route{need: token.Admin}
