@@ -161,7 +161,8 @@ type Mesh struct {
 	answering map[peer.ID]bool // and those that peers began
 	sync      map[peer.ID]syncState
 	mine      map[crypto.Audience]position
-	held      map[crypto.Audience]position // own places that a peer said it holds
+	held      map[crypto.Audience]position                     // own places that a peer said it holds
+	holders   map[crypto.Audience]map[crypto.MemberID]position // the same, by the member that said so
 	told      map[peer.ID]telling
 	reunited  map[peer.ID]time.Time // when a connection was made anew for the sake of another region's topic
 	brought   map[peer.ID]time.Time // when a peer last brought something new
@@ -229,7 +230,7 @@ func New(c Config) (*Mesh, error) {
 	m := &Mesh{
 		c: c, log: c.Log, redial: make(chan struct{}, 1),
 		syncing: map[peer.ID]bool{}, answering: map[peer.ID]bool{}, sync: map[peer.ID]syncState{},
-		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, compared: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, pulled: map[crypto.MemberID]int64{},
+		told: map[peer.ID]telling{}, reunited: map[peer.ID]time.Time{}, brought: map[peer.ID]time.Time{}, compared: map[peer.ID]time.Time{}, mine: map[crypto.Audience]position{}, held: map[crypto.Audience]position{}, holders: map[crypto.Audience]map[crypto.MemberID]position{}, pulled: map[crypto.MemberID]int64{},
 		parked: parking{raws: map[crypto.EnvelopeID]parked{}, asking: map[peer.ID]bool{}},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -435,6 +436,20 @@ func (m *Mesh) Held(a crypto.Audience) (epoch uint32, seq uint64) {
 	defer m.mu.Unlock()
 	p := m.held[a]
 	return p.epoch, p.seq
+}
+
+// Holders returns the members that have said since the start, on a connection of their
+// own, that they hold this node's own chain for an audience up to a place. Who is not
+// connected says nothing, so others may hold it too.
+func (m *Mesh) Holders(a crypto.Audience, epoch uint32, seq uint64) (out []crypto.MemberID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for member, p := range m.holders[a] {
+		if p.epoch > epoch || p.epoch == epoch && p.seq >= seq {
+			out = append(out, member)
+		}
+	}
+	return out
 }
 
 // Greeted reports whether any peer has said yet what it holds of this node.

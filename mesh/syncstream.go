@@ -462,11 +462,24 @@ func (m *Mesh) heard(id peer.ID, s *session) {
 		if p := m.held[h.Audience]; seq > 0 && (h.Epoch > p.epoch || h.Epoch == p.epoch && seq > p.seq) {
 			m.held[h.Audience] = position{epoch: h.Epoch, seq: seq}
 		}
+		if seq > 0 {
+			m.holds(s.peer, h.Audience, position{epoch: h.Epoch, seq: seq})
+		}
 	}
 	before := m.sync[id]
 	m.sync[id] = syncState{last: s.now, offset: s.clock - s.now}
 	if off := m.sync[id].off(); off != 0 && before.off() == 0 {
 		m.log.Info("a peer's clock is far off", slog.String("peer", id.String()), slog.Duration("ahead", off))
+	}
+}
+
+// holds notes how far a member holds this node's own chain. mu is held.
+func (m *Mesh) holds(member crypto.MemberID, a crypto.Audience, at position) {
+	if m.holders[a] == nil {
+		m.holders[a] = map[crypto.MemberID]position{}
+	}
+	if p := m.holders[a][member]; at.epoch > p.epoch || at.epoch == p.epoch && at.seq > p.seq {
+		m.holders[a][member] = at
 	}
 }
 

@@ -117,7 +117,7 @@ func (n *Node) openAdvisories(ctx context.Context, ceiling notice.TLP) (open int
 		if seen++; r.Received < since || seen > openMax {
 			return false, nil
 		}
-		if r.Author == n.member || !store.Visible(r.TLP, ceiling) {
+		if r.Author == n.member || r.Exercise || !store.Visible(r.TLP, ceiling) {
 			return true, nil
 		}
 		answer, err := n.ownAnswerTo(r.ID)

@@ -26,7 +26,7 @@ const (
 
 // answers counts what was done on questions of late. heed alone uses it.
 type answers struct {
-	loaded bool
+	loaded bool // what was answered before the start is known
 	acts   []act
 }
 
@@ -47,7 +47,7 @@ func (a *answers) room(n *Node, asker crypto.MemberID, now int64) (bool, error) 
 		for _, r := range said {
 			if q, found, err := n.store.Record(*r.Notice.Ref); err != nil {
 				return false, err
-			} else if found && q.Notice.Kind == notice.KindQuestion {
+			} else if found && q.Notice.Kind == notice.KindQuestion && !q.Exercise {
 				a.acts = append(a.acts, act{q.Author, r.Received})
 			}
 		}
@@ -69,11 +69,15 @@ func (a *answers) room(n *Node, asker crypto.MemberID, now int64) (bool, error) 
 // nobody: they are in the situation and in the status until somebody answers.
 func (h *heed) asked(q store.Record) error {
 	n, now := h.n, h.n.now().UnixMilli()
-	if q.Author == n.member || q.Retracted || q.Exercise || q.Expiry <= now || n.floods.muted(q.Author, false, n.now()) ||
+	if q.Author == n.member || q.Retracted || q.Expiry <= now || n.floods.muted(q.Author, false, n.now()) ||
 		factSaid(q) <= now-situation.AskedFor.Milliseconds() {
 		return nil
 	}
-	if room, err := h.answers.room(n, q.Author, now); err != nil || !room {
+	done := &h.answers
+	if q.Exercise { // a drill takes no room of real questions
+		done = &h.drillAnswers
+	}
+	if room, err := done.room(n, q.Author, now); err != nil || !room {
 		return err
 	}
 	said, err := n.store.SpokenBy(q.ID, n.member)
@@ -84,14 +88,14 @@ func (h *heed) asked(q store.Record) error {
 	if err != nil {
 		return err
 	}
-	did := false
-	if answer := ownAnswer(n.o.Settings.Ask.Answer, q, own); answer != 0 {
+	own, did := sameWorld(own, q.Exercise), false
+	if answer := ownAnswer(n.o.Settings.Ask.Answer, q, own); answer != 0 && !q.Exercise { // a drill is for people
 		did, err = n.respond(q, answer)
 	} else if seen := ownSeen(own); seen != nil && !answersItself(q, own, now) {
 		did = n.alertAsked(q, own, seen)
 	}
 	if did {
-		h.answers.acts = append(h.answers.acts, act{q.Author, now})
+		done.acts = append(done.acts, act{q.Author, now})
 	}
 	return err
 }
@@ -102,6 +106,11 @@ func factSaid(r store.Record) int64 {
 		return r.Received
 	}
 	return min(r.Notice.Created, r.Received)
+}
+
+// sameWorld leaves out what was said in drills, unless it is asked for in one.
+func sameWorld(own []store.Record, exercise bool) []store.Record {
+	return slices.DeleteFunc(own, func(r store.Record) bool { return r.Exercise && !exercise })
 }
 
 // ownWords returns what this hospital itself has of a value: of the value, its parent
@@ -174,7 +183,7 @@ func (n *Node) respond(q store.Record, answer notice.Answer) (bool, error) {
 // alertAsked tells people that a question is about what they have seen.
 func (n *Node) alertAsked(q store.Record, own []store.Record, seen *api.OwnSeen) bool {
 	a := store.Alert{Kind: "question", Severity: "warning", TLP: q.TLP.House(), Refs: []crypto.ItemID{q.ID},
-		Dedup: fmt.Sprintf("question/%x/%s", q.Notice.Indicator.Key(), time.UnixMilli(q.Received).UTC().Format(time.DateOnly))}
+		Dedup: drillDedup(q, fmt.Sprintf("question/%x/%s", q.Notice.Indicator.Key(), time.UnixMilli(q.Received).UTC().Format(time.DateOnly)))}
 	for _, r := range own {
 		a.TLP = notice.Stricter(a.TLP, r.TLP.House())
 	}
@@ -182,9 +191,9 @@ func (n *Node) alertAsked(q store.Record, own []store.Record, seen *api.OwnSeen)
 	if seen.Kept {
 		kept = ", and has not shared it"
 	}
-	a.Text = fmt.Sprintf("%s asks who has seen %s %s. This hospital has (last %s)%s. Decide what they may know: watchward respond",
+	a.Text = n.marked(q, fmt.Sprintf("%s asks who has seen %s %s. This hospital has (last %s)%s. Decide what they may know: watchward respond",
 		n.nameOrID(q.Author), q.Notice.Indicator.Type, shorten(q.Notice.Indicator.Value, spreadShownMax),
-		time.UnixMilli(int64(seen.Last)).UTC().Format("2 Jan 15:04 UTC"), kept)
+		time.UnixMilli(int64(seen.Last)).UTC().Format("2 Jan 15:04 UTC"), kept))
 	return n.alert(a)
 }
 
@@ -264,7 +273,7 @@ func (n *Node) Questions(ctx context.Context, ceiling notice.TLP) (out api.Quest
 		if err != nil {
 			return out, err
 		}
-		out.Questions = append(out.Questions, api.OpenQuestion{QuestionView: s.question(q), Own: ownSeen(own)})
+		out.Questions = append(out.Questions, api.OpenQuestion{QuestionView: s.question(q), Own: ownSeen(sameWorld(own, q.Exercise))})
 	}
 	return out, ctx.Err()
 }

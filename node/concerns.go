@@ -78,7 +78,7 @@ func (c concerns) of(a *notice.Advisory) (names []string, found concern) {
 // has declared. All others page nobody: they are in the list until somebody answers.
 func (h *heed) advised(r store.Record) error {
 	n := h.n
-	if r.Notice.Advisory == nil || r.Author == n.member || r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() {
+	if r.Notice.Advisory == nil || r.Author == n.member || r.Retracted || r.Expiry <= n.now().UnixMilli() {
 		return nil
 	}
 	own, err := n.concerns(0)
@@ -91,7 +91,7 @@ func (h *heed) advised(r store.Record) error {
 	}
 	a := store.Alert{
 		Kind: alert.KindAdvisory, Severity: "warning", TLP: notice.Stricter(r.TLP.House(), why.tlp), Refs: []crypto.ItemID{r.ID},
-		Dedup: fmt.Sprintf("%s/%s", alert.KindAdvisory, r.ID), Text: n.adviceText(r, names),
+		Dedup: fmt.Sprintf("%s/%s", alert.KindAdvisory, r.ID), Text: n.marked(r, n.adviceText(r, names)),
 	}
 	if why.ref != nil {
 		a.Refs = append(a.Refs, *why.ref)

@@ -32,8 +32,11 @@ type heed struct {
 	called chan struct{} // a mayday waits
 	wake   chan struct{} // something else does
 
-	answers answers // of round alone, as the next
-	advice  advice
+	answers      answers // of round alone, as the next
+	advice       advice
+	drillAnswers answers // to questions of drills, of which none are answered by itself
+	drillDay     string  // of drillCount, the alerts of others' drills
+	drillCount   int
 
 	mu    sync.Mutex // guards what follows
 	calls calls
@@ -43,7 +46,7 @@ type heed struct {
 }
 
 func newHeed(n *Node) *heed {
-	return &heed{n: n, called: make(chan struct{}, 1), wake: make(chan struct{}, 1), all: true}
+	return &heed{n: n, drillAnswers: answers{loaded: true}, called: make(chan struct{}, 1), wake: make(chan struct{}, 1), all: true}
 }
 
 // calls are maydays that wait, of each author in the order in which they came.
@@ -86,16 +89,17 @@ func (c *calls) take() (id crypto.ItemID, found bool) {
 }
 
 // hear notes the notices of an envelope that is durable now.
-func (h *heed) hear(author crypto.MemberID, items []store.Item) {
-	called, heard := false, false
+func (h *heed) hear(author crypto.MemberID, exercise bool, items []store.Item) {
+	called, heard, drill := false, false, exercise && author != h.n.member
 	h.mu.Lock()
 	for _, item := range items {
 		switch {
-		case !heeded(item.Notice):
+		case !heeded(item.Notice) && (!drill || item.Notice == nil || item.Notice.Ref != nil):
 		case item.Notice.Kind == notice.KindMayday && h.calls.add(author, item.ID):
 			called = true
 		case len(h.queue) < heedMax:
 			h.queue, heard = append(h.queue, item.ID), true
+			drill = false // one word is enough to hear of it
 		default:
 			h.queue, h.all, heard = nil, true, true
 		}
@@ -257,11 +261,11 @@ func (h *heed) everything() error {
 		return err
 	}
 	late := store.Query{Kind: notice.KindLink, Since: h.n.now().Add(-supplierBack).UnixMilli()}
-	if err := h.n.each(h.n.ctx, late, h.n.alertSupplier); err != nil {
+	if err := h.n.each(h.n.ctx, late, h.one); err != nil {
 		return err
 	}
 	advised := store.Query{Kind: notice.KindAdvisory, Since: h.n.now().Add(-advisoryBack).UnixMilli()}
-	if err := h.n.each(h.n.ctx, advised, h.advised); err != nil {
+	if err := h.n.each(h.n.ctx, advised, h.one); err != nil {
 		return err
 	}
 	late = store.Query{Kind: notice.KindFiling, Since: h.n.now().Add(-filingBack).UnixMilli()}
@@ -276,6 +280,9 @@ func (h *heed) everything() error {
 }
 
 func (h *heed) one(r store.Record) error {
+	if err := h.hearDrill(r); err != nil {
+		return err
+	}
 	switch r.Notice.Kind {
 	case notice.KindAssistance:
 		return h.n.confirm(*r.Notice.Ref)
@@ -289,6 +296,9 @@ func (h *heed) one(r store.Record) error {
 		return h.mayday(r)
 	case notice.KindFiling:
 		return h.n.alertFiling(r)
+	}
+	if r.Notice.Ref == nil { // the first word of a drill
+		return nil
 	}
 	about, found, err := h.n.store.Record(*r.Notice.Ref)
 	switch {
@@ -395,12 +405,15 @@ func (n *Node) tie(author crypto.MemberID, theirs *notice.Notice) (string, error
 		return "", err
 	}
 	for _, s := range seen {
+		if s.Exercise {
+			continue
+		}
 		evidence, err := n.store.Evidence(s.Notice.Indicator.Key(), 0, evidenceMax)
 		if err != nil {
 			return "", err
 		}
 		for _, e := range evidence {
-			if e.Author == n.member && e.Notice.Kind == notice.KindSighting {
+			if e.Author == n.member && e.Notice.Kind == notice.KindSighting && !e.Exercise {
 				return "both have seen " + s.Notice.Indicator.Value, nil
 			}
 		}

@@ -128,7 +128,7 @@ func (n *Node) headerOf(item store.LocalItem, now int64) (crypto.Header, error) 
 	}
 	return crypto.Header{
 		Version: crypto.Version, Region: n.roster.Region(), Author: n.member, Serial: n.serial, Audience: item.Audience,
-		Time: now, Expiry: expiryOf(now, item.Notice.DefaultExpiry()), TLP: uint8(item.TLP), Urgent: item.Urgent,
+		Time: now, Expiry: expiryOf(now, item.Notice.DefaultExpiry()), TLP: uint8(item.TLP), Exercise: item.Exercise, Urgent: item.Urgent,
 		Count: 1, Size: uint32(size), Root: root,
 	}, nil
 }

@@ -174,6 +174,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openDesk(); err != nil {
 		return n, err
 	}
+	if err = n.openDrills(); err != nil {
+		return n, err
+	}
 	if err = n.openTrust(); err != nil {
 		return n, err
 	}
@@ -389,6 +392,7 @@ func (n *Node) Start() error {
 		n.wait.Go(func() { n.scribe.run(n.ctx) })
 	}
 	n.wait.Go(n.keep)
+	n.wait.Go(n.drills.run)
 	n.wait.Go(n.picture.run)
 	n.wait.Go(n.desk.run)
 	if n.history != nil {

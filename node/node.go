@@ -80,6 +80,7 @@ type Node struct {
 	watch      *watch     // nil where no log is named
 	documents  *documents // nil in a lab
 	desk       *desk
+	drills     *drills
 	asked      atomic.Int64 // ns, when somebody looked something up
 	alerting   *alerting
 	api        *api.Server
@@ -152,7 +153,7 @@ func (n *Node) admitted(ctx context.Context, e store.Entry, a store.Appended) {
 		n.pulse.word(h.Author, min(h.Time, e.Received))
 	}
 	if n.heed != nil {
-		n.heed.hear(h.Author, e.Items)
+		n.heed.hear(h.Author, h.Exercise, e.Items)
 	}
 	n.said(&e)
 	if a.Fork {

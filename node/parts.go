@@ -2,6 +2,7 @@ package node
 
 import (
 	"crypto/sha256"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -174,7 +175,16 @@ func (n *Node) replaces(w *notice.Notice) error {
 // contentOf is the content key by which a word is taken once. What a hospital says of
 // itself it says again after it has said otherwise: open, closed, open. The second
 // "open" is another word than the first, and known by what it follows.
-func (n *Node) contentOf(w *notice.Notice) ([20]byte, error) {
+// What is said in a drill is never the same as what is said for real.
+func (n *Node) contentOf(w *notice.Notice, exercise bool) ([20]byte, error) {
+	key, err := n.contentFor(w, exercise)
+	if exercise {
+		key = store.DrillContent(key)
+	}
+	return key, err
+}
+
+func (n *Node) contentFor(w *notice.Notice, exercise bool) ([20]byte, error) {
 	key := notice.ContentKey(n.member, w)
 	if !w.Kind.HasPart() {
 		return key, nil
@@ -184,7 +194,7 @@ func (n *Node) contentOf(w *notice.Notice) ([20]byte, error) {
 		return key, err
 	}
 	for _, r := range said {
-		if !supersedesWord(w, r.Notice) {
+		if r.Exercise != exercise || !supersedesWord(w, r.Notice) {
 			continue
 		}
 		otherwise := notice.ContentKey(n.member, r.Notice) != key
@@ -268,6 +278,7 @@ func (n *Node) profile(member crypto.MemberID) (store.Record, bool, error) {
 	if err != nil {
 		return store.Record{}, false, err
 	}
+	records = slices.DeleteFunc(records, func(r store.Record) bool { return r.Exercise }) // whom to call is never a drill
 	last, found := newest(records)
 	return last, found, nil
 }

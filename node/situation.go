@@ -37,6 +37,7 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 		out.Members = append(out.Members, s.member(m))
 		out.Counts.Add(string(m.State))
 	}
+	out.Exercise = exerciseCounts(&v)
 	for _, m := range v.Maydays {
 		out.Maydays = append(out.Maydays, s.mayday(m))
 	}
@@ -64,6 +65,36 @@ func (n *Node) Situation(ctx context.Context, since int64, ceiling notice.TLP) (
 		out.Partial = append(out.Partial, api.PartialView{Party: s.party(e.Member), Before: api.Time(e.Before)})
 	}
 	return out, nil
+}
+
+// exerciseCounts counts what a picture has of drills, nil if it has nothing.
+func exerciseCounts(v *situation.View) *api.ExerciseCounts {
+	var c api.ExerciseCounts
+	members := map[crypto.MemberID]bool{}
+	count := func(s situation.Said, of *int) {
+		if s.Exercise {
+			members[s.Member] = true
+			*of++
+		}
+	}
+	for _, e := range v.Services {
+		count(e.Said, &c.Services)
+	}
+	for _, h := range v.Assistance {
+		count(h.Said, &c.Assistance)
+	}
+	for _, s := range v.Suppliers {
+		for _, l := range s.Line {
+			count(l.Said, &c.Links)
+		}
+	}
+	for _, q := range v.Questions {
+		count(q.Said, &c.Questions)
+	}
+	if c.Members = len(members); c.Members == 0 {
+		return nil
+	}
+	return &c
 }
 
 // counted returns the members of this region that belong to it still, by name.

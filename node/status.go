@@ -75,7 +75,12 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, count := range awaiting {
 		s.Awaiting, s.Awaited = s.Awaiting+1, s.Awaited+count
 	}
-	s.Questions = len(n.unanswered(ceiling))
+	for _, q := range n.unanswered(ceiling) {
+		if !q.Exercise {
+			s.Questions++
+		}
+	}
+	s.Exercise = n.exerciseBrief(ceiling)
 	if s.Advisories, err = n.openAdvisories(ctx, ceiling); err != nil {
 		return api.Status{}, err
 	}

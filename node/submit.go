@@ -71,6 +71,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 			}
 			result.Notices = append(result.Notices, view)
 		}
+		result.Notes = n.exerciseNotes(batch.Items)
 		return result, nil
 	}
 	taken, err := n.store.AppendLocal(ctx, batch)
@@ -80,6 +81,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 	if err != nil {
 		return result, unwritten(err)
 	}
+	n.drills.said(batch.Items)
 	n.outbox.nudge()
 	known, err := n.known(taken)
 	if err != nil {
@@ -94,6 +96,7 @@ func (n *Node) Submit(ctx context.Context, items []api.Submission, o api.SubmitO
 		view.ID, view.Known, view.Promoted = t.ID.String(), t.Known, t.Promoted
 		result.Notices = append(result.Notices, view)
 	}
+	result.Notes = n.exerciseNotes(batch.Items)
 	return result, nil
 }
 
@@ -128,8 +131,9 @@ func requestHash(items []api.Submission, o api.SubmitOptions) ([32]byte, error) 
 		Items []api.Submission
 		TLP   notice.TLP
 		Local bool
-		Again bool `json:",omitempty"`
-	}{items, o.TLP, o.Local, o.Again})
+		Again bool   `json:",omitempty"`
+		Drill string `json:",omitempty"`
+	}{items, o.TLP, o.Local, o.Again, o.Exercise})
 	if err != nil {
 		return [32]byte{}, fmt.Errorf("hash request: %w", err)
 	}
@@ -169,7 +173,11 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	if err != nil {
 		return store.LocalItem{}, err
 	}
-	content, err := n.contentOf(word)
+	exercise, err := n.exercises(word, o)
+	if err != nil {
+		return store.LocalItem{}, err
+	}
+	content, err := n.contentOf(word, exercise)
 	if err != nil {
 		return store.LocalItem{}, err
 	}
@@ -177,7 +185,7 @@ func (n *Node) state(s api.Submission, o api.SubmitOptions, now int64) (store.Lo
 	return store.LocalItem{
 		Raw: raw, Notice: word, TLP: m.tlp, Audience: m.audience, To: m.to, Author: n.member,
 		ID: crypto.NewItemID(n.member, crypto.LeafHash(raw)), Content: content,
-		Again:  o.Again,
+		Again: o.Again, Exercise: exercise,
 		Urgent: urgent && m.audience != crypto.AudienceLocal && (o.DryRun || n.urgent.take(now, word.Kind == notice.KindMayday)),
 	}, nil
 }

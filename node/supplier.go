@@ -20,7 +20,7 @@ const (
 // house has declared in its own profile: partners had hours to decide whether to do so too.
 func (n *Node) alertSupplier(r store.Record) error {
 	l := r.Notice.Link
-	if l == nil || l.State != notice.LinkCut || r.Author == n.member || r.Retracted || r.Exercise || r.Expiry <= n.now().UnixMilli() {
+	if l == nil || l.State != notice.LinkCut || r.Author == n.member || r.Retracted || r.Expiry <= n.now().UnixMilli() {
 		return nil
 	}
 	own, known, err := n.profile(n.member)
@@ -37,9 +37,9 @@ func (n *Node) alertSupplier(r store.Record) error {
 		}
 		n.alert(store.Alert{
 			Kind: alert.KindSupplier, Severity: "warning", TLP: notice.Stricter(r.TLP.House(), own.TLP), Refs: []crypto.ItemID{r.ID, own.ID},
-			Dedup: fmt.Sprintf("%s/%s/%d", alert.KindSupplier, notice.Fold(s), r.Received/supplierAgain.Milliseconds()),
-			Text: fmt.Sprintf("SUPPLIER: %s has cut its link to %s, which you have too%s. Ask them, and decide whether to cut yours: watchward situation, watchward link cut",
-				n.nameOrID(r.Author), s, reason),
+			Dedup: drillDedup(r, fmt.Sprintf("%s/%s/%d", alert.KindSupplier, notice.Fold(s), r.Received/supplierAgain.Milliseconds())),
+			Text: n.marked(r, fmt.Sprintf("SUPPLIER: %s has cut its link to %s, which you have too%s. Ask them, and decide whether to cut yours: watchward situation, watchward link cut",
+				n.nameOrID(r.Author), s, reason)),
 		})
 		break
 	}

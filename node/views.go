@@ -265,7 +265,7 @@ func (n *Node) preview(item store.LocalItem, now int64) api.NoticeView {
 	v := WordView(item.Notice)
 	v.ID, v.TLP, v.Audience = item.ID.String(), item.TLP.String(), item.Audience.String()
 	v.Author, v.AuthorName, v.Received = n.member.String(), n.name, api.Time(now)
-	v.State, v.To = api.StateWaiting, n.recipientViews(item.To, nil)
+	v.Exercise, v.State, v.To = item.Exercise, api.StateWaiting, n.recipientViews(item.To, nil)
 	if item.Audience == crypto.AudienceLocal {
 		v.State = api.StateLocal
 	}

@@ -312,10 +312,11 @@ func answeredText(v api.AdvisoryView) string {
 }
 
 func adviceNotes(v api.AdvisoryView) string {
-	notes := append([]string(nil), v.Marks...)
+	var notes []string
 	if v.Exercise {
 		notes = append(notes, "EXERCISE")
 	}
+	notes = append(notes, v.Marks...)
 	if len(v.Concerns) > 0 {
 		notes = append(notes, "you have "+strings.Join(v.Concerns, ", "))
 	}

@@ -154,7 +154,7 @@ func newAssistList() *cobra.Command {
 			t := table{header: []string{"ID", "AGE", "BY", "WHAT", "STATE", "REACH"}}
 			for _, h := range helps(said) {
 				if state := h.state(); all || state != "closed" && state != "over" {
-					t.add(h.ID, ago(stamp(h.Received), now()), h.AuthorName, h.Assistance.Act+": "+helpText(h.Assistance), h.text(), reach[h.Author])
+					t.add(h.ID, ago(stamp(h.Received), now()), h.AuthorName, drillMark(h.Exercise)+h.Assistance.Act+": "+helpText(h.Assistance), h.text(), reach[h.Author])
 				}
 			}
 			if len(t.rows) == 0 {

@@ -105,6 +105,7 @@ file could not be read. A dry run ends as the import would.`,
 	c.Flags().StringVar(&i.say.tlp, "tlp", "", "marking of values that have none")
 	c.Flags().BoolVar(&i.say.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&i.again, "again", false, "take what was taken back here or by its source")
+	c.Flags().BoolVar(&i.exercise, "exercise", false, "it is part of the exercise that runs here; without it what is imported is real")
 	c.Flags().BoolVar(&i.say.dryRun, "dry-run", false, "check everything and show what would be taken; store nothing")
 	c.Flags().BoolVar(&i.say.allowSpecial, "allow-special", false, "take private and special-use addresses and names")
 	c.Flags().BoolVar(&i.all, "all", false, "take what is not marked for detection too (MISP: to_ids false, and the names of files beside their hashes; STIX: observables that nothing calls bad)")
@@ -159,6 +160,7 @@ type importer struct {
 	columns  string
 	noHeader bool
 	again    bool // take what was taken back
+	exercise bool // it is part of the exercise that runs
 	json     bool
 	out      io.Writer
 	errOut   io.Writer
@@ -278,9 +280,17 @@ func (i *importer) send(ctx context.Context, batch []found, key string) sent {
 	}
 	answer, err := i.client.Submit(ctx, submissions, client.SubmitOptions{
 		TLP: i.say.tlp, Local: i.say.local, DryRun: i.say.dryRun, AllowSpecial: i.say.allowSpecial, Idempotency: key,
-		Again: i.again, Elsewhere: i.say.elsewhere,
+		Again: i.again, Elsewhere: i.say.elsewhere, Exercise: i.exercised(),
 	})
 	return sent{batch, answer, err}
+}
+
+// exercised is how what is imported goes with an exercise.
+func (i *importer) exercised() string {
+	if i.exercise {
+		return api.ExerciseYes
+	}
+	return api.ExerciseNo
 }
 
 // count adds what became of a batch to the whole.

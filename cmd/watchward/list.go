@@ -133,10 +133,11 @@ func ownRow(v api.NoticeView, sending bool) []string {
 
 // notesOf is what a reader should know of a notice, in one cell.
 func notesOf(v api.NoticeView) string {
-	notes := append([]string(nil), v.Marks...)
+	var notes []string
 	if v.Exercise {
 		notes = append(notes, "EXERCISE")
 	}
+	notes = append(notes, v.Marks...)
 	if c := v.Context; c != nil {
 		for _, s := range []string{c.Family, c.Tool, c.Technique, c.CVE} {
 			if s != "" {

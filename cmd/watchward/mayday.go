@@ -13,6 +13,7 @@ import (
 
 // markFlags are the flags of every command by which a hospital speaks of itself.
 func (o *sayOptions) markFlags(c *cobra.Command) {
+	o.realFlag(c)
 	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: AMBER (this region, the default), GREEN (endorsed regions too)")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
 }
@@ -48,6 +49,7 @@ before; --retract takes it back.`,
 		},
 	}
 	o.markFlags(c)
+	_ = c.Flags().MarkHidden("real") // it always is
 	c.Flags().BoolVar(&retract, "retract", false, "take the open mayday back")
 	c.Flags().StringVar(&reason, "reason", "", "with --retract: why")
 	return c

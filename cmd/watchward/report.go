@@ -18,10 +18,24 @@ type sayOptions struct {
 	dryRun       bool
 	allowSpecial bool
 	elsewhere    bool
+	real         bool
+}
+
+// exercise is how what is said goes with an exercise that runs.
+func (o *sayOptions) exercise() string {
+	if o.real {
+		return api.ExerciseNo
+	}
+	return ""
+}
+
+func (o *sayOptions) realFlag(c *cobra.Command) {
+	c.Flags().BoolVar(&o.real, "real", false, "while an exercise runs here: this is real, and not marked EXERCISE")
 }
 
 func (o *sayOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.tlp, "tlp", "", "how far it may travel: CLEAR, GREEN (endorsed regions), AMBER (this region); with --to also AMBER+STRICT (the members' hospitals), RED (those people alone)")
+	o.realFlag(c)
 	c.Flags().BoolVar(&o.local, "local", false, "keep it on this node: no other hospital gets it; an export to a file has it if its marking allows")
 	c.Flags().BoolVar(&o.elsewhere, "known-elsewhere", false, "you have it from somebody else too: a stricter marking held here does not bind")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check it and show what would leave, field by field; store nothing")
@@ -124,7 +138,7 @@ func say(cmd *cobra.Command, submissions []api.Submission, o sayOptions) error {
 		return err
 	}
 	defer c.Close()
-	answer, err := c.Submit(cmd.Context(), submissions, client.SubmitOptions{TLP: o.tlp, Local: o.local, DryRun: o.dryRun, AllowSpecial: o.allowSpecial, Elsewhere: o.elsewhere})
+	answer, err := c.Submit(cmd.Context(), submissions, client.SubmitOptions{TLP: o.tlp, Local: o.local, DryRun: o.dryRun, AllowSpecial: o.allowSpecial, Elsewhere: o.elsewhere, Exercise: o.exercise()})
 	if err != nil {
 		return err
 	}
@@ -154,11 +168,17 @@ func showSaid(cmd *cobra.Command, answer api.SubmitAnswer, o sayOptions) {
 			case v.Known:
 				note = "said before"
 			}
+			if v.Exercise {
+				note = strings.TrimSuffix("EXERCISE; "+note, "; ")
+			}
 			t.add(v.ID, v.Kind, withUnicode(subject(v)), v.TLP, reachOf(v), note)
 		}
 		t.print(out)
 	}
 	showAbroad(errOut, answer.Notices)
+	for _, note := range answer.Notes {
+		fmt.Fprintf(errOut, "note: %s\n", plain(note))
+	}
 	for _, v := range answer.Notices {
 		if o.dryRun && v.Audience == "local" {
 			fmt.Fprintf(out, "\n%s: nothing leaves, it stays on this node\n", plain(subject(v)))

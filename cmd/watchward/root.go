@@ -33,7 +33,7 @@ Start with:  watchward dev`,
 		&cobra.Group{ID: "region", Title: "The region:"},
 	)
 	for id, commands := range map[string][]*cobra.Command{
-		"words":  {newMayday(), newReport(), newLookup(), newHunt(), newAsk(), newAdvise(), newRespond(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts(), newScan()},
+		"words":  {newMayday(), newReport(), newLookup(), newHunt(), newAsk(), newAdvise(), newRespond(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts(), newScan(), newExercise()},
 		"node":   {newDev(), newInit(), newRun(), newStatus(), newLogs(), newConfig(), newIncident(), newAllow(), newDeny(), newFeeds(), newBridges(), newToken(), newVersion()},
 		"region": {newRegion(), newJoin(), newMembers(), newSituation(), newPack(), newProfile(), newService(), newAssist(), newLink(), newLedger()},
 	} {

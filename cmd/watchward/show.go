@@ -126,6 +126,9 @@ func showNotice(cmd *cobra.Command, c *client.Client, id string) error {
 // showSubject prints what a notice is about.
 func showSubject(line func(name, value string), v api.NoticeView) {
 	line("notice", v.ID)
+	if v.Exercise {
+		line("EXERCISE", "it is part of a drill, and not real")
+	}
 	line("kind", v.Kind)
 	if v.Indicator != nil {
 		line("about", v.Indicator.Type+" "+withUnicode(v.Indicator.Value))
@@ -337,6 +340,9 @@ func showStatus(out io.Writer, s api.Status) {
 	}
 	line("version", "%s", s.Version)
 	line("region", "%s", s.Region)
+	if e := s.Exercise; e != nil {
+		line("EXERCISE", "runs%s until %s: what this hospital says is marked", quoted(e.Name), exerciseTime(e.Until))
+	}
 	if s.State != "" && s.State != api.StateOK {
 		line("state", "%s, by this hospital's own word: watchward situation", s.State)
 	}

@@ -158,6 +158,10 @@ func (p *picture) print() {
 	}
 	p.line("%s on %s UTC, as %s has it", where, clock(s.Now), s.Name)
 	p.line("%d under attack, %d declared down, %d silent, %d OK", s.Counts.UnderAttack, s.Counts.DeclaredDown, s.Counts.Silent, s.Counts.OK)
+	if e := s.Exercise; e != nil {
+		p.line("EXERCISE, counted apart: %s in %s, %s, %s and %s", plural(int64(e.Members), "member"), plural(int64(e.Services), "service"),
+			plural(int64(e.Assistance), "request or offer"), plural(int64(e.Links), "link"), plural(int64(e.Questions), "question"))
+	}
 	if s.Health.Members > 1 && s.Health.Peers == 0 {
 		p.line("! This node is connected to nobody: it shows what it holds, and cannot know who is well.")
 	}
@@ -187,8 +191,10 @@ func name(o api.Party) string {
 	return n
 }
 
-func drill(w api.Word) string {
-	if w.Exercise {
+func drill(w api.Word) string { return drillMark(w.Exercise) }
+
+func drillMark(exercise bool) string {
+	if exercise {
 		return "EXERCISE: "
 	}
 	return ""
@@ -436,7 +442,7 @@ func (p *picture) questions() {
 	}
 	p.title(bold, "QUESTIONS")
 	for _, q := range p.s.Questions {
-		p.line("  %s asks: who has seen %s %s?", name(q.Party), q.Indicator.Type, withUnicode(q.Indicator.Value))
+		p.line("  %s%s asks: who has seen %s %s?", drill(q.Word), name(q.Party), q.Indicator.Type, withUnicode(q.Indicator.Value))
 		if q.Text != "" {
 			p.line("    %s", q.Text)
 		}

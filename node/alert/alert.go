@@ -23,6 +23,7 @@ const (
 	KindSupplier     = "supplier"        // trouble of a supplier that this house declared
 	KindDeadline     = "deadline"        // a report of an incident is due
 	KindFiling       = "filing"          // another member reports an incident to this house
+	KindExercise     = "exercise"        // another member holds one, or the own one has ended; warning: of a coordinator
 	KindNotice       = "notice"          // a notice that a rule with do = page or digest chose
 	KindLimit        = "alerts-limit"    // a rule matched more than its limit
 	limitDedupPrefix = KindLimit + "/"
@@ -150,6 +151,7 @@ func DefaultRules() []Rule {
 		page("built-in seen-here", Match{FieldKind: {KindSeenHere}}, FieldValue),
 		page("built-in mayday", Match{FieldKind: {KindMayday}, FieldSeverity: {"critical"}}, FieldAuthor),
 		page("built-in supplier", Match{FieldKind: {KindSupplier}}),
+		page("built-in exercise", Match{FieldKind: {KindExercise}, FieldSeverity: {"warning"}}, FieldAuthor),
 		page("built-in advisory", Match{FieldKind: {KindAdvisory}}),
 		page("built-in deadline", Match{FieldKind: {KindDeadline}}),
 		page("built-in filing", Match{FieldKind: {KindFiling}}, FieldAuthor),

@@ -37,6 +37,7 @@ const documentID = "00112233445566778899aabbccddeeff00112233445566778899aabbccdd
 // events so that streams can resume.
 type fakeNode struct {
 	fakeDesk
+	fakeDrills
 
 	mu          sync.Mutex
 	events      []api.Event

@@ -87,6 +87,7 @@ type Node interface {
 	// asks.
 	Logs(ctx context.Context) ([]LogView, error)
 	AlertsNode
+	ExerciseNode
 	AdvisoriesNode
 	DocumentsNode
 	IncidentsNode
@@ -146,6 +147,7 @@ type SubmitOptions struct {
 	AllowSpecial bool       // take private and special-use addresses
 	Local        bool       // keep on this node, share with nobody
 	Again        bool       // take imports again that were retracted
+	Exercise     string     // ExerciseNo, ExerciseYes or "", which is ExerciseAuto
 	// KnownElsewhere says that the caller has it from somebody else too, so that
 	// what is held under a stricter marking does not bind.
 	KnownElsewhere bool
@@ -159,7 +161,8 @@ type SubmitOptions struct {
 type SubmitResult struct {
 	Notices []NoticeView
 	Refused []Refused
-	Absent  []int // withdrawals of what was never stated here, by Submission.Index
+	Absent  []int    // withdrawals of what was never stated here, by Submission.Index
+	Notes   []string // what whoever said it should know
 }
 
 // Query selects notices.

@@ -28,6 +28,7 @@ type submitInput struct {
 	Share        bool   `query:"share" default:"true" doc:"false: keep them on this node. To share, a marking is required"`
 	DryRun       bool   `query:"dry_run" doc:"Check everything, store nothing"`
 	AllowSpecial bool   `query:"allow_special" doc:"Take private and special-use addresses and names"`
+	Exercise     string `query:"exercise" enum:"auto,no,yes" default:"auto" doc:"While an exercise runs here, auto marks what is said as EXERCISE unless it has an origin; no: it is real; yes: it is part of the exercise although it has an origin. A mayday and a profile are always real, and a word about a notice is as real as the notice"`
 	Again        bool   `query:"again" doc:"Take what is imported also where the same was retracted here"`
 	Elsewhere    bool   `query:"known_elsewhere" doc:"The caller has it from somebody else too: what is held here under a stricter marking does not bind"`
 	Idempotency  string `header:"Idempotency-Key" maxLength:"128" doc:"The same key within 7 days returns the same ids"`
@@ -43,6 +44,7 @@ type Submissions struct {
 type SubmitAnswer struct {
 	Notices []NoticeView `json:"notices" doc:"What was taken or known before, in the order of the request"`
 	Refused []Refused    `json:"refused" doc:"What was not taken, and why; the others were"`
+	Notes   []string     `json:"notes,omitempty" doc:"What whoever said it should know: that it is marked EXERCISE, or is real although an exercise runs"`
 	Absent  []int        `json:"absent,omitempty" doc:"Places in the request of retractions by origin that found nothing to take back"`
 }
 
@@ -67,8 +69,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	who := callerOf(ctx)
 	o := SubmitOptions{
 		Idempotency: in.Idempotency, DryRun: in.DryRun, AllowSpecial: in.AllowSpecial,
-		Again: in.Again, KnownElsewhere: in.Elsewhere,
+		Again: in.Again, KnownElsewhere: in.Elsewhere, Exercise: in.Exercise,
 		Local: !in.Share, Ceiling: who.ceiling, Caller: who.name,
+	}
+	if o.Exercise == ExerciseAuto {
+		o.Exercise = ""
 	}
 	if err := checkIdempotency(in.Idempotency); err != nil {
 		return nil, err
@@ -93,7 +98,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	if len(result.Notices)+len(result.Absent) == 0 && len(refused) > 0 {
 		return nil, allRefused(refused)
 	}
-	out := &submitOutput{Status: http.StatusOK, Body: SubmitAnswer{Notices: list(result.Notices), Refused: list(refused), Absent: result.Absent}}
+	out := &submitOutput{Status: http.StatusOK, Body: SubmitAnswer{Notices: list(result.Notices), Refused: list(refused), Absent: result.Absent, Notes: result.Notes}}
 	for _, n := range result.Notices {
 		if !n.Known && !in.DryRun {
 			out.Status = http.StatusCreated

@@ -69,6 +69,7 @@ func (s *Server) register() {
 	s.registerFeeds()
 	s.registerBridges()
 	s.registerPolicies()
+	s.registerExercise()
 	s.registerLogs()
 	s.registerIncidents()
 

@@ -12,6 +12,7 @@ type Situation struct {
 	Since      Time            `json:"since,omitempty" doc:"changes are since then; missing if not asked for"`
 	Reading    bool            `json:"reading,omitempty" doc:"The node has just started and has not read all that it holds"`
 	Counts     StateCounts     `json:"counts" doc:"Members of this region by state"`
+	Exercise   *ExerciseCounts `json:"exercise,omitempty" doc:"What is here of drills, counted apart: nothing of it is in counts"`
 	Members    []StateView     `json:"members"`
 	Maydays    []MaydayView    `json:"maydays" doc:"Open ones, the newest first"`
 	Services   []ServiceView   `json:"services" doc:"The last word on each department"`

@@ -310,32 +310,33 @@ type AlertView struct {
 
 // Status answers "am I well?".
 type Status struct {
-	Name       string       `json:"name"`
-	Version    string       `json:"version"`
-	Member     string       `json:"member" doc:"This node's member id"`
-	Region     string       `json:"region"`
-	PeerID     string       `json:"peer_id"`
-	Ready      bool         `json:"ready"`
-	Started    Time         `json:"started"`
-	Now        Time         `json:"now" doc:"This node's clock"`
-	Peers      int          `json:"peers" doc:"Open connections to members"`
-	Members    int          `json:"members" doc:"Members known, this node included"`
-	State      string       `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
-	States     StateCounts  `json:"states" doc:"Members of this region by state, this node included"`
-	LastIn     Time         `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
-	LastOut    Time         `json:"last_out,omitempty" doc:"When this node's last word was sent"`
-	Waiting    int          `json:"waiting" doc:"Notices to be signed and sent"`
-	Awaited    int          `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
-	Awaiting   int          `json:"awaiting,omitempty" doc:"Members that they wait for"`
-	Questions  int          `json:"questions,omitempty" doc:"Open questions of others that this hospital has not answered, see GET /v1/questions"`
-	Advisories int          `json:"advisories,omitempty" doc:"Advisories of others in the last 30 days that this hospital has not answered with done or na, 200 at most, see GET /v1/advisories?open=true"`
-	Notices    int64        `json:"notices" doc:"Notices within the caller's ceiling"`
-	Ledger     *LedgerBrief `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
-	Disk       DiskStatus   `json:"disk"`
-	Clock      ClockStatus  `json:"clock"`
-	Until      Time         `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
-	Listen     []string     `json:"listen" doc:"Addresses of the mesh, with the peer id"`
-	Warnings   []string     `json:"warnings" doc:"What a person should look at; empty when all is well"`
+	Name       string         `json:"name"`
+	Version    string         `json:"version"`
+	Member     string         `json:"member" doc:"This node's member id"`
+	Region     string         `json:"region"`
+	PeerID     string         `json:"peer_id"`
+	Ready      bool           `json:"ready"`
+	Started    Time           `json:"started"`
+	Now        Time           `json:"now" doc:"This node's clock"`
+	Peers      int            `json:"peers" doc:"Open connections to members"`
+	Members    int            `json:"members" doc:"Members known, this node included"`
+	State      string         `json:"state,omitempty" enum:"UNDER-ATTACK,DECLARED-DOWN,OK" doc:"Of this hospital, by its own words; left out once it is revoked"`
+	States     StateCounts    `json:"states" doc:"Members of this region by state, this node included"`
+	LastIn     Time           `json:"last_in,omitempty" doc:"When the last word of another member arrived"`
+	LastOut    Time           `json:"last_out,omitempty" doc:"When this node's last word was sent"`
+	Waiting    int            `json:"waiting" doc:"Notices to be signed and sent"`
+	Awaited    int            `json:"awaited,omitempty" doc:"Named notices on their way, counted once a recipient"`
+	Awaiting   int            `json:"awaiting,omitempty" doc:"Members that they wait for"`
+	Questions  int            `json:"questions,omitempty" doc:"Open questions of others that this hospital has not answered, see GET /v1/questions"`
+	Advisories int            `json:"advisories,omitempty" doc:"Advisories of others in the last 30 days that this hospital has not answered with done or na, 200 at most, see GET /v1/advisories?open=true"`
+	Notices    int64          `json:"notices" doc:"Notices within the caller's ceiling"`
+	Exercise   *ExerciseBrief `json:"exercise,omitempty" doc:"The exercise that runs here; left out while none does"`
+	Ledger     *LedgerBrief   `json:"ledger,omitempty" doc:"The region's ledger in short, see GET /v1/ledger/status; left out where the region has none"`
+	Disk       DiskStatus     `json:"disk"`
+	Clock      ClockStatus    `json:"clock"`
+	Until      Time           `json:"valid_until,omitempty" doc:"When this node's credential ends; its words count for 90 days more, marked"`
+	Listen     []string       `json:"listen" doc:"Addresses of the mesh, with the peer id"`
+	Warnings   []string       `json:"warnings" doc:"What a person should look at; empty when all is well"`
 }
 
 // DiskStatus is the room the store takes and has, in bytes.

@@ -380,6 +380,10 @@ func checkTime(field string, ms int64) error {
 	return nil
 }
 
+// CheckLine accepts up to limit characters of one printable line in NFC. Its error is a
+// *FieldError.
+func CheckLine(field, s string, limit int) error { return checkLine(field, s, limit) }
+
 // checkSaid is checkLine of what must not be empty.
 func checkSaid(field, s string, limit int) error {
 	if s == "" {

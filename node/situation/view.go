@@ -590,13 +590,13 @@ func (v *viewer) question(e *entry) Question {
 		q.Text = e.Notice.Question.Text
 	}
 	responses := slices.DeleteFunc(slices.Clone(v.about[e.ID]), func(a *entry) bool {
-		return a.Notice.Kind != notice.KindResponse || !a.Notice.Response.Answer.Fits(notice.KindQuestion)
+		return a.Exercise != e.Exercise || a.Notice.Kind != notice.KindResponse || !a.Notice.Response.Answer.Fits(notice.KindQuestion)
 	})
 	for _, a := range newestBy(responses, func(*entry) string { return "" }) {
 		q.Answers = append(q.Answers, Answer{Said: v.saidBy(a), Answer: a.Notice.Response.Answer})
 	}
 	for _, seen := range v.sightings(e.Notice.Indicator.Key()) {
-		if !seen.TakenBack && seen.Member != e.Author {
+		if !e.Exercise && !seen.TakenBack && seen.Member != e.Author { // what was seen is real
 			q.Answers = append(q.Answers, Answer{Said{ID: seen.IDs[0], Member: seen.Member, At: seen.Last, TLP: seen.TLP}, notice.AnswerSeen, true})
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	tableSlot      = 'c' // chain number, seq → slot
 	tableChain     = 'C' // chain number → chain
 	tableContent   = 'd' // content key → item id
+	tableDrill     = 'X' // number of an exercise → exercise
 	tableExpiry    = 'e' // hour, local → nothing
 	tableFork      = 'f' // chain number, seq → slot of the second envelope
 	tableSummary   = 'i' // indicator → summary

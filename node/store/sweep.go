@@ -138,7 +138,11 @@ func (b *batch) drop(local uint64) error {
 			return err
 		}
 		if it.here && it.state != itemReferred && it.local == local && int(it.index) == i {
-			if err := b.forget(it, n, keyFor(notice.ContentKey(h.Author, n), to)); err != nil {
+			content := notice.ContentKey(h.Author, n)
+			if h.Exercise {
+				content = DrillContent(content)
+			}
+			if err := b.forget(it, n, keyFor(content, to)); err != nil {
 				return err
 			}
 		}

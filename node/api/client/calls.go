@@ -18,8 +18,9 @@ type SubmitOptions struct {
 	Local        bool   // keep them on the node
 	DryRun       bool
 	AllowSpecial bool
-	Again        bool // take imports again that were retracted
-	Elsewhere    bool // it is known from elsewhere too: what is held under a stricter marking does not bind
+	Again        bool   // take imports again that were retracted
+	Elsewhere    bool   // it is known from elsewhere too: what is held under a stricter marking does not bind
+	Exercise     string // one of api.Exercise…; "" = as the node has it
 	Idempotency  string
 }
 
@@ -45,6 +46,7 @@ func (c *Client) Submit(ctx context.Context, items []api.Submission, o SubmitOpt
 	if o.Elsewhere {
 		query.Set("known_elsewhere", "true")
 	}
+	set(query, "exercise", o.Exercise)
 	header := http.Header{}
 	if o.Idempotency != "" {
 		header.Set("Idempotency-Key", o.Idempotency)
