@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,7 +58,10 @@ func BenchmarkSituation(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func pictured(b *testing.B, binary string, sightings int) {
+// crowded makes two hospitals of a region whose stores have so many sightings, and what
+// each member says of itself.
+func crowded(b *testing.B, sightings int) (here, there *hospital) {
+	b.Helper()
 	var names []string
 	for i := range pictureMembers - 2 {
 		names = append(names, fmt.Sprintf("Hospital %d", i+1))
@@ -67,14 +69,18 @@ func pictured(b *testing.B, binary string, sightings int) {
 	r := testkit.NewRegion(b, "here", "there")
 	own := r.Records[1:]
 	authors := r.Admit(b, names...)
-	here, there := enlist(b, r, r.Members[0], own...), enlist(b, r, r.Members[1], own...)
+	here, there = enlist(b, r, r.Members[0], own...), enlist(b, r, r.Members[1], own...)
 	knowAll(b, here.dir, r.Records)
 	said := ofThemselves(b, authors)
 	fillWith(b, here.dir, append([]func() []*crypto.Envelope{said}, batchesOf(b, authors, sightings, seenValues(sightings))...))
 	if err := os.CopyFS(filepath.Join(there.dir, "store"), os.DirFS(filepath.Join(here.dir, "store"))); err != nil {
 		b.Fatal(err)
 	}
+	return here, there
+}
 
+func pictured(b *testing.B, binary string, sightings int) {
+	here, there := crowded(b, sightings)
 	n := proc.At(binary, here.dir, "here")
 	start := time.Now()
 	launch(b, n)
@@ -279,17 +285,13 @@ func (c *caller) views(b *testing.B) {
 	same := &caller{url: plain.URL}
 	defer same.http.CloseIdleConnections()
 	since := "/v1/situation?since=" + time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339)
-	var all, changed, report, base []time.Duration
-	page := c.get(b, "/v1/situation/report")
-	if !bytes.Contains(page, []byte("TLP:AMBER")) {
-		b.Fatalf("no report: %.200s", page)
-	}
+	var all, changed, base []time.Duration
 	for range pictureCalls {
 		for _, ask := range []struct {
 			of   *caller
 			path string
 			took *[]time.Duration
-		}{{c, "/v1/situation", &all}, {c, since, &changed}, {c, "/v1/situation/report", &report}, {same, "/", &base}} {
+		}{{c, "/v1/situation", &all}, {c, since, &changed}, {same, "/", &base}} {
 			start := time.Now()
 			ask.of.get(b, ask.path)
 			*ask.took = append(*ask.took, time.Since(start))
@@ -299,10 +301,6 @@ func (c *caller) views(b *testing.B) {
 	b.ReportMetric(milliseconds(quantile(all, 0.5)), "situation-p50-ms")
 	b.ReportMetric(milliseconds(quantile(all, 0.99)), "situation-p99-ms")
 	b.ReportMetric(milliseconds(quantile(changed, 0.5)), "changes-p50-ms")
-	b.ReportMetric(float64(len(page))/1000, "report-kB")
-	b.ReportMetric(milliseconds(quantile(report, 0.5)), "report-p50-ms")
-	b.ReportMetric(milliseconds(quantile(report, 0.99)), "report-p99-ms")
-	b.ReportMetric(milliseconds(slices.Max(report)), "report-max-ms")
 	b.ReportMetric(milliseconds(quantile(base, 0.5)), "same-bytes-p50-ms")
 	b.ReportMetric(milliseconds(quantile(base, 0.99)), "same-bytes-p99-ms")
 }
