@@ -58,6 +58,7 @@ func (c Config) check() []problem {
 	c.History.check(k)
 	c.Feeds.check(k)
 	c.Exchange.check(k)
+	c.checkBridges(k)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	return k.found

@@ -45,6 +45,7 @@ type Config struct {
 	Logs        []LogSource `toml:"logs"`
 	Syslog      Syslog      `toml:"syslog"`
 	Exchange    Exchange    `toml:"exchange"`
+	Bridges     []Bridge    `toml:"bridge"`
 
 	Block        Block        `toml:"block"`
 	NeverBlock   NeverBlock   `toml:"never_block"`
