@@ -21,7 +21,6 @@ import (
 
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/config"
-	"github.com/watchward/watchward/node/verdict"
 )
 
 // An httpSink posts JSON: to a webhook, a chat or Alertmanager.
@@ -38,10 +37,7 @@ func (h *httpSink) allowed(a netip.Addr) error {
 	if h.c.Private || h.c.Type == config.SinkAlertmanager { // that is inside by its nature
 		return nil
 	}
-	if what, special := verdict.Special(a); special {
-		return fmt.Errorf("its host has the address %s, which is %s: set private = true if that is meant", a, what)
-	}
-	return nil
+	return outside(a)
 }
 
 // Send posts one message.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/config"
+	"github.com/watchward/watchward/node/verdict"
 )
 
 // Bounds of every sink.
@@ -61,9 +62,7 @@ func New(c config.AlertSink, o Options) (Sink, error) {
 		o.Now = time.Now
 	}
 	if o.Resolve == nil {
-		o.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
+		o.Resolve = lookUp
 	}
 	switch c.Type {
 	case config.SinkWebhook, config.SinkChat, config.SinkAlertmanager:
@@ -76,6 +75,10 @@ func New(c config.AlertSink, o Options) (Sink, error) {
 		return &command{c.Command}, nil
 	}
 	return nil, fmt.Errorf("sink %s: %q is no type", c.Name, c.Type)
+}
+
+func lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
 // body is a message as webhooks and commands get it.
@@ -215,6 +218,30 @@ func (o Options) dial(ctx context.Context, network, host, port string, allowed f
 }
 
 func anywhere(netip.Addr) error { return nil }
+
+// outside refuses what is no address of the internet.
+func outside(a netip.Addr) error {
+	if what, special := verdict.Special(a); special {
+		return fmt.Errorf("its host has the address %s, which is %s: set private = true if that is meant", a, what)
+	}
+	return nil
+}
+
+// Dialer returns how a service is reached whose address is in the configuration: as a
+// webhook is, and at an address that is not of the internet only if private is set.
+func Dialer(private bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	o, allowed := Options{Resolve: lookUp}, outside
+	if private {
+		allowed = anywhere
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return o.dial(ctx, network, host, port, allowed)
+	}
+}
 
 // cause is an error without the address that url.Error quotes.
 func cause(err error) error {
