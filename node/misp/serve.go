@@ -54,6 +54,14 @@ func (e *Event) head() events.Head {
 	return h
 }
 
+// WriteEvent writes the event with notices of it, indicators first, for Client.PutEvent.
+// A server takes it if what it has was changed in an earlier second than now.
+func WriteEvent(w io.Writer, e Event, now time.Time, notices iter.Seq2[intel.Stated, error]) error {
+	h := e.head()
+	h.Changed = now.Unix()
+	return events.WriteEvent(w, h, notices)
+}
+
 // UUID is the event's in MISP, and names its file.
 func (e *Event) UUID() string {
 	h := e.head()
