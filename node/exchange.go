@@ -180,6 +180,9 @@ func (h *handout) takeObjects(ctx context.Context, in intake, server, party stri
 	if err != nil {
 		return nil, err
 	}
+	for _, i := range fits {
+		out[i].plain = true // until something is found in it
+	}
 	for k, t := range taken { // an object with several values is taken if one is, and says what is not
 		merge(&out[places[k]], t, k > 0 && slices.Contains(places[:k], places[k]))
 	}
