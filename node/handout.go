@@ -38,7 +38,7 @@ type handout struct {
 // openHandout opens the shelf, if anything is served from it or bridged.
 func (n *Node) openHandout() error {
 	c := n.o.Settings
-	if !c.Exchange.TAXII && !c.Exchange.MISP || n.o.Lab != nil {
+	if !c.Exchange.TAXII && !c.Exchange.MISP && len(c.Bridges) == 0 || n.o.Lab != nil {
 		return nil
 	}
 	h := &handout{n: n, anew: make(chan struct{}, 1)}

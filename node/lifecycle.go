@@ -202,6 +202,9 @@ func Open(o Options) (n *Node, err error) {
 	if err = n.openHandout(); err != nil {
 		return n, err
 	}
+	if err = n.openBridges(); err != nil {
+		return n, err
+	}
 	return n, n.openAPI()
 }
 
@@ -333,7 +336,13 @@ func (n *Node) openAPI() error {
 	if n.handout != nil {
 		handed = n.handout
 	}
+	var bridged api.Bridges // nil, and not a nil *bridges
+	if n.bridges != nil {
+		bridged = n.bridges
+		n.registry.MustRegister(bridgeFigures{n.bridges})
+	}
 	n.api, err = api.New(api.Config{
+		Bridges:  bridged,
 		Exchange: handed, TAXII: x.TAXII, MISP: x.MISP,
 		Feeds: lists, FeedsListen: c.Listen, FeedsCert: c.TLSCert, FeedsKey: c.TLSKey,
 		Node: n, Tokens: n.tokens, Listen: a.Listen, Socket: n.socket(), Hosts: a.Hosts,
@@ -395,6 +404,7 @@ func (n *Node) Start() error {
 	if n.handout != nil {
 		n.wait.Go(n.handout.run)
 	}
+	n.startBridges()
 	if err := n.api.Start(); err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ type Node struct {
 	picture    *picture
 	feeds      *feeds   // nil = none is configured
 	handout    *handout // nil = nothing is handed out to other programs
+	bridges    *bridges // nil = none is configured
 	policies   *policies
 	watch      *watch       // nil where no log is named
 	asked      atomic.Int64 // ns, when somebody looked something up

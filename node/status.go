@@ -110,6 +110,9 @@ func (n *Node) status(ctx context.Context, ceiling notice.TLP) (api.Status, erro
 	for _, w := range n.sinkWarnings() {
 		warn(true, w)
 	}
+	for _, w := range n.bridgeWarnings() {
+		warn(true, w)
+	}
 	if n.roster == nil {
 		warn(true, "this node belongs to no region yet: found one (watchward region init) or join one (watchward join)")
 		return s, nil

@@ -34,7 +34,7 @@ Start with:  watchward dev`,
 	)
 	for id, commands := range map[string][]*cobra.Command{
 		"words":  {newMayday(), newReport(), newLookup(), newHunt(), newAsk(), newRespond(), newDispute(), newRetract(), newList(), newShow(), newTail(), newImport(), newExport(), newVerify(), newAlerts(), newScan()},
-		"node":   {newDev(), newInit(), newRun(), newStatus(), newLogs(), newConfig(), newAllow(), newDeny(), newFeeds(), newToken(), newVersion()},
+		"node":   {newDev(), newInit(), newRun(), newStatus(), newLogs(), newConfig(), newAllow(), newDeny(), newFeeds(), newBridges(), newToken(), newVersion()},
 		"region": {newRegion(), newJoin(), newMembers(), newSituation(), newProfile(), newService(), newAssist(), newLink(), newLedger()},
 	} {
 		for _, c := range commands {

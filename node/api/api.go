@@ -75,6 +75,7 @@ type Config struct {
 	FeedsCert   string // PEM files as TLSCert and TLSKey; "" = plain HTTP
 	FeedsKey    string
 
+	Bridges  Bridges  // to other services; nil = there are none
 	Exchange Exchange // what other programs fetch; nil = nothing
 	TAXII    bool     // it is served as TAXII
 	MISP     bool     // … and as a feed of MISP
@@ -106,7 +107,7 @@ type Server struct {
 	huma     huma.API
 	routes   map[string]route // by mux pattern
 	guard    *guard
-	feeds    *feedServer        // nil = there are none
+	feeds    *feedServer // nil = there are none
 	exchange *exchange
 	streams  chan struct{}      // a place for each open stream
 	bundles  chan struct{}      // a place for each bundle that is written or read

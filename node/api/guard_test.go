@@ -64,6 +64,8 @@ var rights = map[string]struct {
 	"GET /v1/policies":                            {"/v1/policies", "", [5]int{401, 401, 200, 200, 200}},
 	"POST /v1/policies":                           {"/v1/policies", `{"policies":[{"value":"evil.example","decision":"deny"}]}`, [5]int{401, 401, 403, 403, 200}},
 	"GET /v1/situation":                           {"/v1/situation", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/bridges":                             {"/v1/bridges", "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/bridges/{name}":                      {"/v1/bridges/absent", "", [5]int{401, 401, 404, 404, 404}},
 	"GET /v1/feeds":                               {"/v1/feeds", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/feeds/{name}":                        {"/v1/feeds/absent", "", [5]int{401, 401, 404, 404, 404}},
 	"POST /v1/feeds/{name}/diff":                  {"/v1/feeds/absent/diff", `{}`, [5]int{401, 401, 403, 403, 404}},

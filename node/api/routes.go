@@ -65,6 +65,7 @@ func (s *Server) register() {
 	s.registerRegion()
 	s.registerLedger()
 	s.registerFeeds()
+	s.registerBridges()
 	s.registerPolicies()
 	s.registerLogs()
 
