@@ -84,6 +84,10 @@ taxii       ceiling-GREEN         ++---    ------
 taxii       ceiling-AMBER         +++--    ------
 taxii       ceiling-AMBER+STRICT  +++--    ------
 taxii       ceiling-RED           +++--    ------
+bridge      ceiling-CLEAR         +----    ------
+bridge      ceiling-GREEN         ++---    ------
+bridge      ceiling-AMBER         +++--    ------
+bridge      default               ++---    ------
 mispfeed    ceiling-CLEAR         +----    ------
 mispfeed    ceiling-GREEN         ++---    ------
 mispfeed    ceiling-AMBER         +++--    ------
@@ -219,6 +223,9 @@ var exitProbes = map[string]func(t *testing.T, w *exitWorld, s *said, who string
 	"mispfeed": func(t *testing.T, w *exitWorld, s *said, who string) bool {
 		return strings.Contains(w.author.mispFeed(t, w.secrets[who]), s.value)
 	},
+	"bridge": func(_ *testing.T, w *exitWorld, s *said, who string) bool {
+		return strings.Contains(w.files["bridge "+who], s.value)
+	},
 	"stix": exported("stix"), "misp": exported("misp"), "csv": exported("csv"),
 	"list": func(t *testing.T, w *exitWorld, s *said, who string) bool {
 		page, err := w.readers[who].Notices(t.Context(), client.NoticesQuery{Search: s.value, Limit: 10})
@@ -341,6 +348,8 @@ func newExitWorld(t *testing.T) *exitWorld {
 		t.Fatal(err)
 	}
 	w.author.exchanges(t, "off")
+	ceilings := []string{"CLEAR", "GREEN", "AMBER", "default"}
+	server := w.author.pushesTo(t, ceilings...)
 	for _, h := range []*hospital{w.author, w.member, w.endorsed, w.stranger} {
 		h.open(t)
 	}
@@ -376,6 +385,11 @@ func newExitWorld(t *testing.T) *exitWorld {
 		h.start(t, seeds)
 	}
 	w.write(t)
+	eventually(t, "all is handed out", w.author.HandsOutAll)
+	for _, c := range ceilings {
+		w.author.bridges(t, strings.ToLower(c))
+		w.files["bridge "+c] = server.has(c)
+	}
 	return w
 }
 

@@ -225,3 +225,41 @@ func (n *Node) StepAlerting(made alert.Raised, at uint64) (uint64, error) {
 	now, err := n.store.Cursor(alertsCursor)
 	return now - 1, errors.Join(failed, err)
 }
+
+// BridgeOnce makes a bridge read and push once, and returns why it failed.
+func (n *Node) BridgeOnce(ctx context.Context, name string) string {
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.goOnce(ctx)
+			return b.view().Reason
+		}
+	}
+	return "there is no bridge of this name"
+}
+
+// BridgeTurns has a test do what a bridge does in the time in which others come first.
+func (n *Node) BridgeTurns(name string, wait func()) {
+	if n.bridges == nil {
+		return
+	}
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.round.Lock()
+			b.wait = func(context.Context, time.Duration) error { wait(); return nil }
+			b.round.Unlock()
+		}
+	}
+}
+
+// Bridge is what is shown of a bridge.
+func (n *Node) Bridge(name string) (api.BridgeDetail, bool) {
+	if n.bridges == nil {
+		return api.BridgeDetail{}, false
+	}
+	return n.bridges.ShowBridge(n.ctx, name)
+}
+
+// HandsOutAll reports whether what the store has is on the shelf.
+func (n *Node) HandsOutAll() bool {
+	return n.handout == nil || n.handout.shelf.Cursor() >= n.store.Last()
+}
