@@ -117,6 +117,7 @@ var Figures = []Figure{
 	{9, "Exchange", "… no news, p99", "no-news-p99-ms", 5, false, "ms", "", ""},
 	{9, "Exchange", "… 1,000 indicators posted → known to a lookup, p99 of 30", "posted-p99-ms", 300, false, "ms", "", ""},
 	{9, "Exchange", "… put on the shelf at the first start", "filled-objects/s", 0, true, "/s", "", ""},
+	{9, "Bridge", "a bridge's round without news, 10,000 notices there, longest of 8", "no-news-ms", 5, false, "ms", "", ""},
 }
 
 // Options of Run.
