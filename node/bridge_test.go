@@ -137,6 +137,7 @@ func bridgedRegions(t testing.TB, several bool, more string) (a, b *region, roun
 	}
 	for _, h := range b.hospitals {
 		h.open(t)
+		h.BridgeTurns("isac", func() {}) // the test lets one go after the other
 		h.start(t, nil)
 	}
 	b.meet(t)

@@ -99,6 +99,11 @@ func TestBridgeTakesEachAlone(t *testing.T) {
 	if d.Taken != 3 || d.Refused < 3 || d.Waiting != 0 {
 		t.Errorf("taken %d, refused %d, waiting %d: %+v", d.Taken, d.Refused, d.Waiting, d.Reasons)
 	}
+	for _, r := range d.Reasons {
+		if strings.Contains(r.Reason, "does not hold") {
+			t.Errorf("what came before what it refers to was refused: %+v", r)
+		}
+	}
 	for _, want := range []string{"it has no marking", "TLP:RED is for named people", "its id is not its type with a UUID", "it is not an object"} {
 		if !slices.ContainsFunc(d.Reasons, func(r api.BridgeReason) bool { return strings.Contains(r.Reason, want) }) {
 			t.Errorf("no reason says %q: %+v", want, d.Reasons)

@@ -75,6 +75,7 @@ func TestBridgesByMedallion(t *testing.T) {
 	for _, r := range []*region{a, b} {
 		for _, h := range r.hospitals {
 			h.open(t)
+			h.BridgeTurns("isac", func() {})
 			h.start(t, nil)
 		}
 		r.meet(t)
@@ -496,13 +497,20 @@ func TestBridgesOfTwoKinds(t *testing.T) {
 	a.bridged(t, "csirt")
 	b.bridged(t, "csirt")
 	b.bridged(t, "isac")
-	round := func() {
+	rounds := 0
+	round := func() { // now the one way comes first, now the other
 		a.clock.advance(10 * time.Second)
-		to.bridges(t, "isac")
-		b.agree(t)
+		if rounds++; rounds%2 == 0 {
+			to.bridges(t, "isac")
+			b.agree(t)
+		}
 		from.bridges(t, "csirt")
 		a.agree(t)
 		to.bridges(t, "csirt")
+		b.agree(t)
+		from.bridges(t, "csirt")
+		a.agree(t)
+		to.bridges(t, "isac")
 		b.agree(t)
 	}
 	m.add("5be1e65d-8198-497b-bdf5-000000000001", "5be1e65d-8198-497b-bdf5-000000000002", "tlp:green", "cert.example")

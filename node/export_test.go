@@ -245,6 +245,9 @@ func (n *Node) BridgeOnce(ctx context.Context, name string) string {
 
 // BridgeTurns has a test do what a bridge does in the time in which others come first.
 func (n *Node) BridgeTurns(name string, wait func()) {
+	if n.bridges == nil {
+		return
+	}
 	for _, b := range n.bridges.all {
 		if b.c.Name == name {
 			b.round.Lock()
