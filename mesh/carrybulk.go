@@ -27,6 +27,7 @@ type Bulk struct {
 
 func (m *Mesh) carryBulk(ctx context.Context, name string, s network.Stream) *Bulk {
 	b := &Bulk{b: m.bulk(ctx, s), m: m, name: name, stop: context.AfterFunc(ctx, func() { _ = s.Reset() })}
+	b.b.lazy = true // nobody waits for the end of such a stream
 	b.b.wrote = func(n int) { m.metrics.carried(name, "out", n) }
 	return b
 }

@@ -26,6 +26,7 @@ const (
 	slowFor    = 5 * time.Minute        // a link counts as slow after it was too much
 	urgentTime = 2 * time.Second        // bulk leaves a slow link to an urgent word for so long
 	linksMax   = 4096
+	tellLazy   = 1 << 10 // bytes
 )
 
 // A link is the way to one peer, as far as bulk is concerned. What stands in the
@@ -160,6 +161,7 @@ type bulk struct {
 	buffer  []byte        // of what is being written; guarded by writing
 	out     int64         // bytes written, with heads; guarded by writing
 	wrote   func(n int)   // is told of them; nil = nobody
+	lazy    bool          // less than tellLazy is told with what comes next
 	wait    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -308,7 +310,7 @@ func (b *bulk) tell(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.owed += n
-	if b.telling || b.ended {
+	if b.telling || b.ended || b.lazy && b.owed < tellLazy {
 		return
 	}
 	b.telling = true

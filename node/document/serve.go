@@ -5,13 +5,15 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 )
 
 // Bounds and times of serving.
 const (
 	servesMax  = 256 // streams at once
-	giftsEach  = 2   // times that a chunk is given, in giftTime, to who may have it from others then
+	giftsOwn   = 2   // times that a chunk is given, in giftTime, to who may have it from others then, by its author …
+	giftsEach  = 8   // … and by others
 	giftTime   = time.Minute
 	takesMax   = 3 // times the size of a document that a peer may take of it, in takeTime
 	takeTime   = time.Hour
@@ -30,7 +32,11 @@ type gifts struct {
 }
 
 // give reports whether a peer gets a chunk now. Nothing is given to who takes too much.
-func (g *gifts) give(peer string, i, size, whole int, alone bool, now time.Time) (given, greedy bool) {
+func (g *gifts) give(peer string, i, size, whole int, own, alone bool, now time.Time) (given, greedy bool) {
+	most := uint8(giftsEach)
+	if own {
+		most = giftsOwn
+	}
 	if now.Sub(g.begun) > giftTime {
 		g.given, g.begun = [chunksMax]uint8{}, now
 	}
@@ -40,10 +46,10 @@ func (g *gifts) give(peer string, i, size, whole int, alone bool, now time.Time)
 	if g.taken[peer]+size > takesMax*whole {
 		return false, true
 	}
-	if g.given[i] >= giftsEach && !alone {
+	if g.given[i] >= most && !alone {
 		return false, false
 	}
-	g.given[i] = min(g.given[i], giftsEach) + 1
+	g.given[i] = min(g.given[i], most) + 1
 	g.taken[peer] += size
 	return true, false
 }
@@ -274,7 +280,8 @@ func (d *Documents) give(peer string, ref Ref, i, size int, alone bool) (given, 
 	if x == nil {
 		return false, false
 	}
-	return x.gifts.give(peer, i, size, int(ref.Size), alone, time.Now())
+	own := slices.ContainsFunc(x.wanted, func(w Wanted) bool { return w.Author == d.c.Self })
+	return x.gifts.give(peer, i, size, int(ref.Size), own, alone, time.Now())
 }
 
 // read returns the frame of a chunk that is held, nil if it is not there any more.

@@ -78,6 +78,9 @@ func (s *swarm) offers(peer string, has set, now time.Time) {
 // and nobody else has had news of since.
 func (s *swarm) next(peer string, now time.Time) (chunks, alone []uint8) {
 	p := s.peers[peer]
+	if p.flying > askedMax/2 { // several at once are fewer messages
+		return nil, nil
+	}
 	for p.flying < askedMax && s.flying < s.window {
 		i := s.choose(peer, p, now)
 		if i < 0 {
