@@ -112,6 +112,11 @@ var Figures = []Figure{
 	{8, "Feeds", "feed of 1,000,000 entries: 304, p99", "unchanged-p99-ms", 1, false, "ms", "small-p99-ms", "a small answer of the same listener, p99"},
 	{8, "Feeds", "… a report is in the feed, read whole, p99 of 50", "changed-p99-ms", 500, false, "ms", "whole-p50-ms", "reading the feed, p50"},
 	{8, "Feeds", "… start to the whole feed", "start-s", 0, false, "s", "", ""},
+	{9, "Exchange", "TAXII, 1,000,000 objects: a page of 1,000, p99", "page-p99-ms", 20, false, "ms", "medallion-page-p99-ms", "medallion, 2,000 of the same, p99"},
+	{9, "Exchange", "… the whole pulled", "objects/s", 50_000, true, "/s", "medallion-objects/s", "medallion, 2,000 of the same"},
+	{9, "Exchange", "… no news, p99", "no-news-p99-ms", 5, false, "ms", "", ""},
+	{9, "Exchange", "… 1,000 indicators posted → known to a lookup, p99 of 30", "posted-p99-ms", 300, false, "ms", "", ""},
+	{9, "Exchange", "… put on the shelf at the first start", "filled-objects/s", 0, true, "/s", "", ""},
 }
 
 // Options of Run.
