@@ -112,6 +112,9 @@ var Figures = []Figure{
 	{8, "Feeds", "feed of 1,000,000 entries: 304, p99", "unchanged-p99-ms", 1, false, "ms", "small-p99-ms", "a small answer of the same listener, p99"},
 	{8, "Feeds", "… a report is in the feed, read whole, p99 of 50", "changed-p99-ms", 500, false, "ms", "whole-p50-ms", "reading the feed, p50"},
 	{8, "Feeds", "… start to the whole feed", "start-s", 0, false, "s", "", ""},
+	{10, "Document", "advisory with 8 MiB → on the disks of 49 others, p50 of 5", "p50-s", 5, false, "s", "copy-s", "the same bytes written and synced as often"},
+	{10, "Document", "… the longest", "longest-s", 5, false, "s", "", ""},
+	{10, "Document", "… its author sends it", "uploads", 3, false, "×", "", ""},
 }
 
 // Options of Run.
