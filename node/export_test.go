@@ -225,3 +225,14 @@ func (n *Node) StepAlerting(made alert.Raised, at uint64) (uint64, error) {
 	now, err := n.store.Cursor(alertsCursor)
 	return now - 1, errors.Join(failed, err)
 }
+
+// ExerciseRan makes the exercise that runs have run for so long more, whatever the clock
+// says.
+func (n *Node) ExerciseRan(d time.Duration) {
+	n.drills.mu.Lock()
+	defer n.drills.mu.Unlock()
+	n.drills.since = n.drills.since.Add(-d)
+}
+
+// LookAtExercise does what is done each second of an exercise.
+func (n *Node) LookAtExercise() error { return n.drills.look() }
