@@ -15,7 +15,6 @@ import (
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/notice"
-	"github.com/watchward/watchward/node/verdict"
 )
 
 func (h *hospital) drill(t testing.TB, life time.Duration) api.ExerciseView {
@@ -327,7 +326,7 @@ func TestExerciseLeavesNowhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v, err := h.Verdict(i, 0); err != nil || v.Level != verdict.None {
+			if v, err := h.Verdict(i, 0); err != nil || v.Level.String() != "none" {
 				t.Errorf("%s is worth %+v at %s, %v", value, v, h.Name(), err)
 			}
 			if h.lookup(t, value, 0).Known {
