@@ -250,7 +250,7 @@ func (n *Node) StartExercise(ctx context.Context, name string, life time.Duratio
 	d.act.Lock()
 	defer d.act.Unlock()
 	if r := d.now(); r != nil {
-		return v, &notice.FieldError{Field: "body", Reason: fmt.Sprintf("the exercise %s runs already, until %s", n.drillName(r), api.Time(r.Until)),
+		return v, &notice.FieldError{Field: "exercise", Reason: fmt.Sprintf("the exercise %s runs already, until %s", n.drillName(r), api.Time(r.Until)),
 			Fix: "end it first: watchward exercise stop"}
 	}
 	r := d.next()
@@ -287,7 +287,7 @@ func (n *Node) StopExercise(ctx context.Context) (came api.AfterAction, err erro
 		if r != nil {
 			fix = "what came of the last one: watchward exercise show"
 		}
-		return came, &notice.FieldError{Field: "path", Reason: "no exercise runs here", Fix: fix}
+		return came, &notice.FieldError{Field: "exercise", Reason: "no exercise runs here", Fix: fix}
 	}
 	if err := d.end(r, false); err != nil {
 		return came, err

@@ -240,10 +240,11 @@ func (h *heed) heed(queue []crypto.ItemID, all bool) error {
 	claimed := map[crypto.ItemID]bool{} // looked at once, however many claims there are
 	for _, id := range queue {
 		r, found := records[id]
-		if !found || r.Notice.Assistance != nil && claimed[*r.Notice.Ref] {
+		claims := r.Notice != nil && r.Notice.Assistance != nil && r.Notice.Ref != nil
+		if !found || claims && claimed[*r.Notice.Ref] {
 			continue
 		}
-		if r.Notice.Assistance != nil {
+		if claims {
 			claimed[*r.Notice.Ref] = true
 		}
 		if err := h.one(r); err != nil {
@@ -285,6 +286,9 @@ func (h *heed) one(r store.Record) error {
 	}
 	switch r.Notice.Kind {
 	case notice.KindAssistance:
+		if r.Notice.Ref == nil { // the first word of a drill
+			return nil
+		}
 		return h.n.confirm(*r.Notice.Ref)
 	case notice.KindQuestion:
 		return h.asked(r)
@@ -297,7 +301,7 @@ func (h *heed) one(r store.Record) error {
 	case notice.KindFiling:
 		return h.n.alertFiling(r)
 	}
-	if r.Notice.Ref == nil { // the first word of a drill
+	if r.Notice.Ref == nil {
 		return nil
 	}
 	about, found, err := h.n.store.Record(*r.Notice.Ref)

@@ -11,7 +11,11 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node"
+	"github.com/watchward/watchward/node/api/token"
+	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/shelf"
+	"github.com/watchward/watchward/node/situation"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -136,6 +140,13 @@ left out; they hold no notice, and the salt keeps their hash from saying which
 notice it was. A retraction hides a notice at once, and it is deleted when it
 expires. What stays local is kept and deleted alike.
 
+## What else is kept
+
+On this node, beside notices. Nothing of it leaves, but where the table says so.
+
+| what | how long, or how much |
+| --- | --- |
+%s
 ## What else leaves
 
 Without any notice, members of the region see of a node: its name, its member id
@@ -145,7 +156,32 @@ it holds, whether others can dial it, and when it was last heard. Nothing is sen
 anybody outside of the region and those regions that it has endorsed; lookups, lists
 and exports are answered from this node's disk and leave no trace
 elsewhere.
-`, days(crypto.LifetimeMax), days(store.Grace))
+`, days(crypto.LifetimeMax), days(store.Grace), keptRows())
+	return b.String()
+}
+
+// keptRows are what is kept beside notices, by what the code says of each.
+func keptRows() string {
+	history := config.Default().History
+	var b strings.Builder
+	for _, row := range [][2]string{
+		{"alerts", fmt.Sprintf("the last %d", store.AlertsMax)},
+		{"history of the own logs: keyed hashes of values, no value", fmt.Sprintf("%d days, at most %d MiB, unless history.days says otherwise", history.Days, history.MiB)},
+		{"how far logs were read, and today's hits", "today"},
+		{"what is allowed and denied here", "until it is taken back"},
+		{"idempotency keys, hashed", days(store.IdempotencyKeyLife)},
+		{"exercises, with what came of each", fmt.Sprintf("the last %d", store.DrillsMax)},
+		{"documents of advisories", fmt.Sprintf("as long as an advisory that counts names them; each at most %d MiB; handed to members that may see the advisory", notice.DocumentMax>>20)},
+		{"where an exported object came from", days(shelf.ForeignKept)},
+		{"what spreads, and who saw it", "in memory; " + days(situation.Window) + ", from the notices"},
+		{"tokens of the API, hashed", fmt.Sprintf("until they are revoked or end; at most %d", token.TokensMax)},
+		{"credentials and other trust records", "for good; " + days(node.CredentialLife) + " is what a credential counts for; handed to members"},
+		{"invitations", days(node.InvitationLifeMax) + " at most"},
+		{"addresses of members", "until others take their place; handed to members"},
+		{"the ledger's hashes and signed headers, no notice", "for good, where a copy is kept; handed to members"},
+	} {
+		fmt.Fprintf(&b, "| %s | %s |\n", row[0], row[1])
+	}
 	return b.String()
 }
 

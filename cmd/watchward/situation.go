@@ -159,8 +159,7 @@ func (p *picture) print() {
 	p.line("%s on %s UTC, as %s has it", where, clock(s.Now), s.Name)
 	p.line("%d under attack, %d declared down, %d silent, %d OK", s.Counts.UnderAttack, s.Counts.DeclaredDown, s.Counts.Silent, s.Counts.OK)
 	if e := s.Exercise; e != nil {
-		p.line("EXERCISE, counted apart: %s in %s, %s, %s and %s", plural(int64(e.Members), "member"), plural(int64(e.Services), "service"),
-			plural(int64(e.Assistance), "request or offer"), plural(int64(e.Links), "link"), plural(int64(e.Questions), "question"))
+		p.line("EXERCISE, counted apart, by %s: services %d, assistance %d, links %d, questions %d", plural(int64(e.Members), "member"), e.Services, e.Assistance, e.Links, e.Questions)
 	}
 	if s.Health.Members > 1 && s.Health.Peers == 0 {
 		p.line("! This node is connected to nobody: it shows what it holds, and cannot know who is well.")
