@@ -5,11 +5,14 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/notice"
+	"github.com/watchward/watchward/node/paper"
 )
 
 // file is a document of so many bytes that are like no others.
@@ -67,6 +70,55 @@ func TestDocumentsOfAdvisories(t *testing.T) {
 	late.open(t)
 	late.start(t, r.seeds())
 	eventually(t, "who was away has it from others", func() bool { return late.has(t, d2, second, 0) && late.has(t, d, content, 0) })
+}
+
+// What is in a pack is there when nothing else is: the documents of advisories, those of
+// playbooks first, each once, none above its ceiling.
+func TestPackHasPlaybooks(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	say := func(kind, title string, tlp notice.TLP, d api.Document) {
+		b.submit(t, api.SubmitOptions{TLP: tlp}, advice(title, func(a *api.Advisory) { a.Type, a.Documents = kind, []api.Document{d} }))
+	}
+	content := map[string][]byte{"plan.pdf": file(1, 300_000), "amber.pdf": file(2, 7), "hints.pdf": file(3, 9)}
+	put := func(name string) api.Document { return b.puts(t, content[name], name) }
+	say("playbook", "What to do", notice.TLPGreen, put("plan.pdf"))
+	say("playbook", "What to do, again", notice.TLPGreen, put("plan.pdf"))
+	say("playbook", "For the region", notice.TLPAmber, put("amber.pdf"))
+	say("guidance", "Hints", notice.TLPGreen, put("hints.pdf"))
+	for ceiling, want := range map[notice.TLP][]string{notice.TLPGreen: {"plan.pdf", "hints.pdf"}, notice.TLPAmber: {"amber.pdf", "plan.pdf", "hints.pdf"}} {
+		write, err := b.Pack(t.Context(), "en", ceiling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if n, err := paper.Unpack(&out, dir); err != nil || n != len(want) {
+			t.Fatalf("%s: %d playbooks, %v", ceiling, n, err)
+		}
+		page, err := os.ReadFile(filepath.Join(dir, "watchward-pack.html"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := -1
+		for _, name := range want {
+			files, err := filepath.Glob(filepath.Join(dir, "playbooks", "*-"+name))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("%s: %s is there %d times, %v", ceiling, name, len(files), err)
+			}
+			if got, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(got, content[name]) {
+				t.Errorf("%s: %s is another, %v", ceiling, name, err)
+			}
+			at := bytes.Index(page, []byte(filepath.Base(files[0])))
+			if at < last {
+				t.Errorf("%s: %s is not in its place", ceiling, name)
+			}
+			last = at
+		}
+	}
 }
 
 func TestDocumentsThatAreRefused(t *testing.T) {

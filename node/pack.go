@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -24,13 +25,14 @@ import (
 const (
 	packFirst = 10 * time.Minute // after a start: by then the node has heard the others
 	packLook  = time.Hour        // between two looks at the pack: the clock may be set, a stick be changed
+
+	packPlaybooksMax = 256 << 20 // bytes of the documents in a pack
 )
 
 // packs makes the node's own offline pack.
 type packs struct {
-	n         *Node
-	making    sync.Mutex                                 // one at a time
-	playbooks func(notice.TLP) ([]paper.Playbook, error) // nil = there are none
+	n      *Node
+	making sync.Mutex // one at a time
 }
 
 // every is how old a pack may become.
@@ -118,10 +120,48 @@ func (n *Node) pack(ctx context.Context, language string, ceiling notice.TLP) (*
 	if k.Members, err = n.Members(ctx, ceiling); err != nil {
 		return nil, err
 	}
-	if n.packs.playbooks != nil {
-		k.Playbooks, err = n.packs.playbooks(ceiling)
-	}
+	k.Playbooks, err = n.playbooks(ceiling)
 	return k, err
+}
+
+// playbooks are the documents of advisories that are here, those of playbooks first, then
+// the newest, as far as a pack has room.
+func (n *Node) playbooks(ceiling notice.TLP) (out []paper.Playbook, err error) {
+	if n.documents == nil {
+		return nil, nil
+	}
+	var others []paper.Playbook
+	seen := map[[32]byte]bool{}
+	err = n.documents.each(ceiling, func(r store.Record) bool {
+		for _, d := range r.Notice.Advisory.Documents {
+			if _, err := n.documents.Ref(d.SHA256); err != nil || seen[d.SHA256] || r.Exercise {
+				continue
+			}
+			seen[d.SHA256] = true
+			b := paper.Playbook{
+				Name: d.Name, Media: d.Media, Title: r.Notice.Advisory.Title, From: n.nameOrID(r.Author), SHA256: d.SHA256, Size: int64(d.Size),
+				Open: func() (io.ReadCloser, error) {
+					content, err := n.documents.Content(d.SHA256)
+					return io.NopCloser(bytes.NewReader(content)), err
+				},
+			}
+			if r.Notice.Advisory.Type == notice.AdvicePlaybook {
+				out = append(out, b)
+			} else {
+				others = append(others, b)
+			}
+		}
+		return true
+	})
+	out = append(out, others...)
+	room := int64(packPlaybooksMax)
+	for i, b := range out {
+		if room -= b.Size; room < 0 {
+			out = out[:i]
+			break
+		}
+	}
+	return out, err
 }
 
 // dialled returns addresses by which nodes of the region are reached: those that this one

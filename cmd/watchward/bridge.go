@@ -63,7 +63,7 @@ func showBridges(out io.Writer, all []api.BridgeView) {
 	t.print(out)
 	for _, b := range all {
 		if b.Since != 0 {
-			fmt.Fprintf(out, "\n%s fails since %s, next try %s: %s\n", b.Name, ago(stamp(b.Since), now()), ago(stamp(b.Next), now()), plain(b.Reason))
+			fmt.Fprintf(out, "\n%s fails since %s, next try %s: %s\n", plain(b.Name), ago(stamp(b.Since), now()), ago(stamp(b.Next), now()), plain(b.Reason))
 		}
 	}
 }
@@ -97,7 +97,7 @@ Exit code 1: it does not reach its service.`,
 
 func showBridge(out io.Writer, d api.BridgeDetail) {
 	showBridges(out, []api.BridgeView{d.BridgeView})
-	fmt.Fprintf(out, "\n%s, every %s.\n%s\n", plain(d.URL), d.Every, strings.Join(doings(d), "\n"))
+	fmt.Fprintf(out, "\n%s, every %s.\n%s\n", plain(d.URL), plain(d.Every), strings.Join(doings(d), "\n"))
 	if d.Waiting > 0 {
 		fmt.Fprintf(out, "Objects that wait for what they refer to: %d.\n", d.Waiting)
 	}
@@ -127,15 +127,15 @@ func doings(d api.BridgeDetail) (lines []string) {
 		lines = append(lines, "It takes nothing in, and reads what is there so that none of it goes back.")
 	}
 	if d.Pull && d.Marking != "" {
-		lines = append(lines, "What has no marking is taken as TLP:"+d.Marking+".")
+		lines = append(lines, "What has no marking is taken as TLP:"+plain(d.Marking)+".")
 	} else if d.Pull {
 		lines = append(lines, "What has no marking is refused.")
 	}
 	switch d.Push {
 	case "own":
-		lines = append(lines, "It pushes what this hospital said itself, up to TLP:"+d.Ceiling+".")
+		lines = append(lines, "It pushes what this hospital said itself, up to TLP:"+plain(d.Ceiling)+".")
 	case "all":
-		lines = append(lines, "It pushes all that did not come from there, up to TLP:"+d.Ceiling+".")
+		lines = append(lines, "It pushes all that did not come from there, up to TLP:"+plain(d.Ceiling)+".")
 	default:
 		lines = append(lines, "It pushes nothing.")
 	}

@@ -83,6 +83,22 @@ func TestAnswersMoveNoCursor(t *testing.T) {
 			answer = &api.TokensAnswer{}
 		case strings.HasSuffix(path, "/policies"):
 			answer = &api.PoliciesAnswer{}
+		case strings.HasSuffix(path, "/advisories"):
+			answer = &api.AdvisoriesAnswer{}
+		case strings.Contains(path, "/advisories/"):
+			answer = &api.AdvisoryView{}
+		case strings.HasSuffix(path, "/incidents"):
+			answer = &api.IncidentsAnswer{}
+		case strings.Contains(path, "/incidents/"):
+			answer = &api.IncidentView{}
+		case strings.HasSuffix(path, "/exercise"):
+			answer = &api.ExerciseAnswer{}
+		case strings.Contains(path, "/exercise/"):
+			answer = &api.ExerciseView{}
+		case strings.HasSuffix(path, "/bridges"):
+			answer = &api.BridgesAnswer{}
+		case strings.Contains(path, "/bridges/"):
+			answer = &api.BridgeDetail{}
 		default:
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusTeapot)
@@ -104,6 +120,7 @@ func TestAnswersMoveNoCursor(t *testing.T) {
 		"situation --since 1h --ids", "list", "show " + id, "show evil.example", "alerts", "members", "status", "lookup evil.example",
 		"profile show", "assist list", "link list", "token list", "ledger status",
 		"allow --list", "deny evil.example",
+		"list advisory", "incident list", "incident show 2026-1", "exercise", "exercise show", "bridge list", "bridge show isac",
 	} {
 		printed := 0
 		for _, json := range []bool{false, true} {
