@@ -36,7 +36,7 @@ require (
 	go.uber.org/fx v1.24.0 // tests: the option type by which libp2p takes a QUIC connection manager on a simulated network
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/mod v0.42.0 // Merkle tree hashes and proofs (sumdb/tlog)
-	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML, connection limits
+	golang.org/x/net v0.62.0 // IDNA, public suffixes, HTML
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // testnet: the format of Go benchmarks
 	golang.org/x/sync v0.24.0 // errgroup
 	golang.org/x/sys v0.49.0 // free disk space; files that may be renamed while open, on Windows

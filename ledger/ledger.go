@@ -41,6 +41,8 @@ var (
 	ErrClosed = errors.New("the ledger is closed")
 	// ErrNone: the region's charter names no voters, or no epoch yet.
 	ErrNone = errors.New("the region has no ledger yet")
+	// ErrAlone: no other member votes, so nobody can lead instead.
+	ErrAlone = errors.New("no other member votes on the ledger")
 )
 
 // ErrNotLeader says who takes entries instead.
@@ -407,7 +409,7 @@ func (e *epoch) find(raw []byte) (Found, error) {
 }
 
 // Transfer hands the leadership to a voter, to the one that is furthest if to is
-// zero. Only the leader does.
+// zero; ErrAlone if there is none. Only the leader does.
 func (l *Ledger) Transfer(ctx context.Context, to crypto.MemberID) error {
 	r, err := l.voting()
 	if err != nil {

@@ -211,6 +211,16 @@ func TestNewEpochLinksTheOld(t *testing.T) {
 	}
 }
 
+func TestTransferAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.start("a")
+	c.append([]byte("x"))
+	if err := c.leader().Transfer(t.Context(), crypto.MemberID{}); err != ledger.ErrAlone {
+		t.Errorf("the only voter hands over: %v", err)
+	}
+}
+
 func TestTransferAndStrongReads(t *testing.T) {
 	c := newCluster(t, 3)
 	c.start("a", "b", "c")

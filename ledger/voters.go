@@ -354,6 +354,10 @@ func (r *replica) transfer(ctx context.Context, to crypto.MemberID) error {
 	}
 	var f raft.Future
 	if to == (crypto.MemberID{}) {
+		self := serverID(r.l.c.Self)
+		if !slices.ContainsFunc(servers(node), func(s raft.Server) bool { return s.ID != self && s.Suffrage == raft.Voter }) {
+			return ErrAlone
+		}
 		f = node.LeadershipTransfer()
 	} else {
 		i := slices.IndexFunc(servers(node), func(s raft.Server) bool { return s.ID == serverID(to) && s.Suffrage == raft.Voter })

@@ -93,7 +93,7 @@ func (n *Node) exported(r store.Record, q api.ExportQuery, count *api.ExportCoun
 			return s, false, nil
 		}
 		if found && goesOut(target, q) {
-			s.RefKind = target.Notice.Kind
+			s.RefKind, s.RefValue = target.Notice.Kind, target.Notice.Indicator
 		}
 	}
 	return s, true, nil

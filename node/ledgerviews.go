@@ -396,6 +396,9 @@ func (n *Node) LedgerTransfer(ctx context.Context, to string) (api.LedgerTransfe
 		name := n.memberName(elsewhere.Leader)
 		return api.LedgerTransfer{}, &api.Unavailable{Reason: fmt.Sprintf("this node does not lead the ledger, %s does", name), Fix: "say it at that node"}
 	}
+	if errors.Is(err, ledger.ErrAlone) {
+		return api.LedgerTransfer{}, &notice.FieldError{Field: "to", Reason: err.Error(), Fix: "let the charter name more voters: watchward region amend --help"}
+	}
 	if err != nil {
 		return api.LedgerTransfer{}, n.noQuorum(ctx, err)
 	}

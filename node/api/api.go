@@ -35,7 +35,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 
 	"github.com/watchward/watchward/node/api/token"
 )
@@ -44,8 +43,8 @@ import (
 const (
 	BodyBytesDefault = 8 << 20
 	connectionsMax   = 1024
-	bodiesMax        = 32 // bodies held in memory at once; more wait
-	headerBytesMax   = 16 << 10
+	bodiesMax        = 32       // bodies held in memory at once; more wait
+	headerBytesMax   = 64 << 10 // a parameter may have 4,096 characters of 12 bytes each
 	drainBytesMax    = 16 << 20 // read of a refused body, see refuse
 
 	headerReadDefault  = 5 * time.Second
@@ -215,7 +214,7 @@ func (s *Server) Start() error {
 			s.mu.Lock()
 			return err
 		}
-		s.serve(netutil.LimitListener(l, connectionsMax), true, s.guard)
+		s.serve(limit(l, connectionsMax), true, s.guard)
 	}
 	return nil
 }
@@ -241,7 +240,7 @@ func (s *Server) listenFeeds() (net.Listener, error) {
 
 // secured bounds a listener's connections and speaks TLS if there is a certificate.
 func (s *Server) secured(l net.Listener, cert, key string) (net.Listener, error) {
-	l = netutil.LimitListener(l, connectionsMax) // below TLS: net/http must see *tls.Conn to speak HTTP/2
+	l = limit(l, connectionsMax) // below TLS: net/http must see *tls.Conn to speak HTTP/2
 	if cert == "" {
 		return l, nil
 	}

@@ -24,6 +24,7 @@ const (
 )
 
 var (
+	Limit             = limit
 	DecodeSubmissions = decodeSubmissions
 	AppendAnswers     = appendAnswers
 )

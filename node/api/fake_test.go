@@ -178,7 +178,7 @@ func (f *fakeNode) Notice(_ context.Context, id string, ceiling notice.TLP) (api
 	if id != knownID || ceiling < notice.TLPAmber {
 		return api.NoticeView{}, nil, false, nil
 	}
-	return view("evil.example"), &api.Proof{Item: []byte{1}, Count: 1, Path: [][]byte{}, Root: []byte{2}, Header: []byte{3}, Signature: []byte{4}}, true, nil
+	return view("evil.example"), &api.Proof{Item: []byte{1}, Count: 1, Root: []byte{2}, Header: []byte{3}, Signature: []byte{4}}, true, nil
 }
 
 func (f *fakeNode) ProofFile(_ context.Context, id string, ceiling notice.TLP) ([]byte, bool, error) {

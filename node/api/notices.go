@@ -384,6 +384,9 @@ func (s *Server) getNotice(ctx context.Context, in *idInput) (*noticeOutput, err
 	if !ok {
 		return nil, in.missing()
 	}
+	if proof != nil {
+		proof.Path = list(proof.Path) // empty where an envelope has one item
+	}
 	return &noticeOutput{NoticeAnswer{view, proof}}, nil
 }
 

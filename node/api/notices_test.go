@@ -264,7 +264,11 @@ func TestListNotices(t *testing.T) {
 func TestNoticeWithProof(t *testing.T) {
 	s := start(t, nil)
 	var got api.NoticeAnswer
-	s.ask(t, "reader", "GET", "/v1/notices/"+knownID, "").decode(t, &got)
+	whole := s.ask(t, "reader", "GET", "/v1/notices/"+knownID, "")
+	whole.decode(t, &got)
+	if !strings.Contains(whole.body, `"path":[]`) {
+		t.Errorf("a proof of an only item has no list: %s", whole.body)
+	}
 	if got.ID != knownID || got.Proof == nil || got.Proof.Header[0] != 3 {
 		t.Errorf("%+v", got)
 	}

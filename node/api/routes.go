@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -42,6 +44,14 @@ func (s *Server) register() {
 	stream.Description = "Server-sent events named notice, each with a notice as data. The last of those that arrived together carries an id to go on from."
 	add(s, route{need: token.Reader, stream: true}, stream, s.stream)
 	export := answering(get("export", "/v1/export", "Everything within a ceiling as one file"), "application/stix+json;version=2.1", nil)
+	for _, format := range exportFormats {
+		_, mediaType := newExporter(format, "", nil)
+		schema := &huma.Schema{Type: huma.TypeObject}
+		if format == "csv" {
+			schema.Type = huma.TypeString
+		}
+		export.Responses["200"].Content[mediaType] = &huma.MediaType{Schema: schema}
+	}
 	export.Description = "What has no marking is left out unless asked for. An answer that breaks off is not whole: its connection is cut. " +
 		"The trailer " + ExportTrailer + " is a JSON object that says how many notices are in it and how many were left out: stricter than the ceiling, never in an export, or without a marking."
 	add(s, route{need: token.Reader, stream: true}, export, s.export)
@@ -160,6 +170,13 @@ func (s *Server) describe() error {
 	delete(schemas, "ErrorDetail")
 	for _, schema := range schemas {
 		neverNull(schema)
+	}
+	paths := s.huma.OpenAPI().Paths
+	for path, item := range maps.Clone(paths) {
+		if whole := strings.Replace(path, "...}", "}", 1); whole != path { // OpenAPI knows no wildcards
+			delete(paths, path)
+			paths[whole] = item
+		}
 	}
 	raw, err := json.MarshalIndent(s.huma.OpenAPI(), "", "  ")
 	if err != nil {

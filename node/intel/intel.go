@@ -49,8 +49,9 @@ type Found struct {
 type Stated struct {
 	ID         crypto.ItemID
 	Notice     *notice.Notice
-	RefKind    notice.Kind // of the notice that Notice.Ref names, 0 if unknown here
-	TLP        notice.TLP  // as it travels, 0 if it never was marked
+	RefKind    notice.Kind       // of the notice that Notice.Ref names, 0 if unknown here
+	RefValue   *notice.Indicator // what that one is about, nil if unknown or nothing
+	TLP        notice.TLP        // as it travels, 0 if it never was marked
 	Author     crypto.MemberID
 	AuthorName string
 	Retracted  bool // by its author

@@ -97,7 +97,7 @@ func (c *Client) manifest(ctx context.Context, at Position) (*answer, error) {
 	if at.Modified != "" {
 		header.Set("If-Modified-Since", at.Modified)
 	}
-	return c.do(ctx, http.MethodGet, events.ManifestName, nil, header, listBytesMax)
+	return c.do(ctx, http.MethodGet, events.ManifestName, nil, header, c.listMax)
 }
 
 // mark is what a position keeps of an event.
@@ -139,7 +139,7 @@ func alone(err error) bool {
 
 // file takes what one event's file holds.
 func (c *Client) file(ctx context.Context, uuid string, l events.Listed, in *Intake) error {
-	a, err := c.do(ctx, http.MethodGet, events.EventFile(uuid), nil, nil, fileBytesMax)
+	a, err := c.do(ctx, http.MethodGet, events.EventFile(uuid), nil, nil, c.fileMax)
 	if err != nil {
 		return err
 	}

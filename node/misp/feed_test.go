@@ -128,7 +128,7 @@ func TestHostileFeeds(t *testing.T) {
 		"a manifest without end": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-			_, _ = io.Copy(z, inteltest.Endless(' ', 300<<20))
+			_, _ = io.Copy(z, inteltest.Endless(' ', boundSmall+1))
 			_ = z.Close()
 		}, "the answer is too long"},
 		"an event without end": {func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +138,7 @@ func TestHostileFeeds(t *testing.T) {
 			}
 			w.Header().Set("Content-Encoding", "gzip")
 			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-			_, _ = io.Copy(z, inteltest.Endless(' ', 80<<20))
+			_, _ = io.Copy(z, inteltest.Endless(' ', boundSmall+1))
 			_ = z.Close()
 		}, "the answer is too long"},
 		"an event forbidden": {func(w http.ResponseWriter, r *http.Request) {
@@ -151,6 +151,7 @@ func TestHostileFeeds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, _ := served(t, c.answer, misp.Config{})
+			client.Bound(boundSmall)
 			var b basket
 			_, err := client.PullFeed(t.Context(), misp.Position{}, b.intake())
 			if failed := b.failed[uuidOf("a")]; failed != "" && err == nil {

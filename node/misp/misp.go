@@ -70,6 +70,8 @@ type Client struct {
 	c    Config
 	base string
 	http *http.Client
+
+	listMax, fileMax int64 // listBytesMax and fileBytesMax, which tests make smaller
 }
 
 // New checks c and returns a client. It does not connect.
@@ -96,7 +98,7 @@ func New(c Config) (*Client, error) {
 			MaxResponseHeaderBytes: headerBytesMax, ForceAttemptHTTP2: true,
 		}
 	}
-	return &Client{c: c, base: u.String() + "/", http: &http.Client{
+	return &Client{c: c, base: u.String() + "/", listMax: listBytesMax, fileMax: fileBytesMax, http: &http.Client{
 		Transport:     c.Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the key is for this host
 	}}, nil

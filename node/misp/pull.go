@@ -117,7 +117,7 @@ func (c *Client) changed(ctx context.Context, at *Position, in *Intake) ([]item,
 	var out []item
 	for q.Page = 1; q.Page <= pagesMax; q.Page++ {
 		before := len(listed)
-		a, err := c.post(ctx, "events/restSearch", q, listBytesMax)
+		a, err := c.post(ctx, "events/restSearch", q, c.listMax)
 		if err != nil {
 			return nil, err
 		}
@@ -234,7 +234,7 @@ func (in *Intake) read(r io.Reader, event func(uuid string, timestamp int64) err
 // theirs. Those that just came are not fetched again.
 func (c *Client) pullSightings(ctx context.Context, at Position, had []item, in Intake) (Position, error) {
 	q := search{ReturnFormat: "json", Last: at.Sightings.from(), IncludeEvent: true}
-	a, err := c.post(ctx, "sightings/restSearch", q, listBytesMax)
+	a, err := c.post(ctx, "sightings/restSearch", q, c.listMax)
 	if err != nil {
 		return at, pullError(err)
 	}

@@ -359,7 +359,7 @@ func TestHostileServers(t *testing.T) {
 		"a bomb": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-			_, _ = io.Copy(z, inteltest.Endless(' ', 300<<20))
+			_, _ = io.Copy(z, inteltest.Endless(' ', boundSmall+1))
 			_ = z.Close()
 		}, "the answer is too long", 0},
 		"silence": {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "nothing came for", 0},
@@ -379,6 +379,7 @@ func TestHostileServers(t *testing.T) {
 				c.answer(w, r)
 			})
 			client, _ := served(t, h, config)
+			client.Bound(boundSmall)
 			var b basket
 			from := misp.Position{Events: misp.Window{Since: 5}}
 			at, err := client.Pull(t.Context(), from, b.intake())

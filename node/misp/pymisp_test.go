@@ -20,12 +20,15 @@ import (
 	"github.com/watchward/watchward/node/notice"
 )
 
+// pythonEnv names the Python that testnet/interop/python/environment makes.
+const pythonEnv = "WATCHWARD_PYTHON"
+
 // pymisp runs a script with MISP's own library, which is not of this module.
 func pymisp(t *testing.T, script, directory string) []byte {
 	t.Helper()
-	python := os.Getenv("WATCHWARD_PYMISP")
+	python := os.Getenv(pythonEnv)
 	if python == "" {
-		t.Skip("SKIPPED: NOT CHECKED with PyMISP: set WATCHWARD_PYMISP to a python that has it (python3 -m venv DIR, DIR/bin/pip install pymisp==2.5.34.4)")
+		t.Skipf("SKIPPED: NOT CHECKED with PyMISP: set %s to the python that testnet/interop/python/environment makes", pythonEnv)
 	}
 	command := exec.CommandContext(t.Context(), python, "-I", filepath.Join("testdata", script), directory)
 	out, err := command.Output()

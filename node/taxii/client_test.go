@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// pythonEnv names a Python that has what testdata/python/requirements.txt lists.
+// pythonEnv names the Python that testnet/interop/python/environment makes.
 const pythonEnv = "WATCHWARD_PYTHON"
 
 // TestForeignClient: OASIS's own client, as it comes, reads, filters, pages and writes.
 func TestForeignClient(t *testing.T) {
 	python := os.Getenv(pythonEnv)
 	if python == "" {
-		t.Skipf("SKIPPED: taxii2client was not tried: make a venv with testdata/python/requirements.txt and set %s to its python", pythonEnv)
+		t.Skipf("SKIPPED: NOT CHECKED with taxii2-client: set %s to the python that testnet/interop/python/environment makes", pythonEnv)
 	}
 	s := stocked(t)
 	server := httptest.NewServer(newServer(t, s, nil))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/intel"
 	"github.com/watchward/watchward/node/intel/misp"
 	"github.com/watchward/watchward/node/notice"
@@ -168,4 +169,28 @@ func FuzzHashes(f *testing.F) {
 			return nil
 		})
 	})
+}
+
+// A dispute of a notice is one of its value, for those who have the notice from elsewhere.
+func TestDisputeOfANotice(t *testing.T) {
+	value := notice.Indicator{Type: notice.TypeDomain, Value: "evil.example"}
+	ref := crypto.ItemID{1}
+	s := intel.Stated{ID: crypto.ItemID{2}, TLP: notice.TLPGreen, RefKind: notice.KindIndicator, RefValue: &value,
+		Notice: &notice.Notice{Kind: notice.KindDispute, Ref: &ref, Reason: "ours", Created: 1_770_000_000_000}}
+	var out bytes.Buffer
+	h := misp.NewHead("author", "Hospital 1", "2026-02-02")
+	h.TLP = notice.TLPGreen
+	if err := misp.WriteEvent(&out, h, func(yield func(intel.Stated, error) bool) { yield(s, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	var disputes int
+	err := misp.Read(&out, misp.Options{}, func(f intel.Found) error {
+		if f.Notice != nil && f.Notice.Kind == notice.KindDispute && *f.Notice.Indicator == value && f.Notice.Reason == "ours" {
+			disputes++
+		}
+		return nil
+	})
+	if err != nil || disputes != 1 {
+		t.Errorf("%d disputes are read: %v", disputes, err)
+	}
 }

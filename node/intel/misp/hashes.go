@@ -28,7 +28,7 @@ func Hash(s *intel.Stated) (sum [md5.Size]byte, ok bool) {
 	if !writable(s) || s.Retracted {
 		return sum, false
 	}
-	return md5.Sum([]byte(s.Notice.Indicator.Value)), true
+	return md5.Sum([]byte(valueOf(s).Value)), true
 }
 
 // HashLine is one line of hashes.csv.

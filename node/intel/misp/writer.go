@@ -139,7 +139,15 @@ func (w *Writer) Write(s intel.Stated) error {
 
 // writable reports whether MISP has a form for a notice.
 func writable(s *intel.Stated) bool {
-	return s.Notice.Indicator != nil && (!s.Retracted || s.Notice.Kind == notice.KindIndicator)
+	return valueOf(s) != nil && (!s.Retracted || s.Notice.Kind == notice.KindIndicator)
+}
+
+// valueOf is what a notice is about, itself or by what it disputes; nil if nothing.
+func valueOf(s *intel.Stated) *notice.Indicator {
+	if s.Notice.Indicator == nil && s.Notice.Kind == notice.KindDispute {
+		return s.RefValue
+	}
+	return s.Notice.Indicator
 }
 
 // markingOf is the marking of a notice or that of its origin, the stricter.
@@ -177,7 +185,7 @@ func (w *Writer) Close() error {
 // add puts a notice into its event.
 func (e *outEvent) add(s *intel.Stated) {
 	n := s.Notice
-	key := outKey{indicator: *n.Indicator}
+	key := outKey{indicator: *valueOf(s)}
 	if n.Context != nil {
 		key.context = *n.Context
 	}
@@ -271,9 +279,10 @@ var outTypes = map[notice.Type][2]string{
 
 func newAttribute(s *intel.Stated) *outAttribute {
 	n := s.Notice
-	words := outTypes[n.Indicator.Type]
+	value := valueOf(s)
+	words := outTypes[value.Type]
 	a := &outAttribute{
-		UUID: AttributeUUID(s), Type: words[0], Category: words[1], Value: n.Indicator.Value,
+		UUID: AttributeUUID(s), Type: words[0], Category: words[1], Value: value.Value,
 		ToIDs: n.Kind != notice.KindDispute, Timestamp: stamp(n.Created / 1000), Deleted: s.Retracted,
 	}
 	if s.Retracted { // a server that has it takes only what is newer
@@ -285,8 +294,8 @@ func newAttribute(s *intel.Stated) *outAttribute {
 		a.tag(`misp-galaxy:mitre-attack-pattern="`, c.Technique, ` - `+c.Technique+`"`)
 		a.tag("", c.CVE, "")
 	}
-	if n.Indicator.Type == notice.TypeJA4 {
-		a.tag(tagType+`"`, n.Indicator.Type.String(), `"`)
+	if value.Type == notice.TypeJA4 {
+		a.tag(tagType+`"`, value.Type.String(), `"`)
 	}
 	if n.Kind != notice.KindIndicator {
 		a.tag("", tagCarrier, "")
