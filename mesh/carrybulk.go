@@ -27,6 +27,7 @@ type Bulk struct {
 
 func (m *Mesh) carryBulk(ctx context.Context, name string, s network.Stream) *Bulk {
 	b := &Bulk{b: m.bulk(ctx, s), m: m, name: name, stop: context.AfterFunc(ctx, func() { _ = s.Reset() })}
+	b.b.lazy = true // nobody waits for the end of such a stream
 	b.b.wrote = func(n int) { m.metrics.carried(name, "out", n) }
 	return b
 }
@@ -48,6 +49,15 @@ func (b *Bulk) Close() error {
 	b.stop()
 	b.b.end(true)
 	return nil
+}
+
+// Connected returns the members that are connected now and have proved their keys, by
+// their peer ids as their credentials have them.
+func (m *Mesh) Connected() (out []string) {
+	for _, id := range m.connected() {
+		out = append(out, string(id))
+	}
+	return out
 }
 
 // OpenBulk opens a stream of a protocol to a member that is connected, by its peer id

@@ -26,6 +26,7 @@ const (
 	slowFor    = 5 * time.Minute        // a link counts as slow after it was too much
 	urgentTime = 2 * time.Second        // bulk leaves a slow link to an urgent word for so long
 	linksMax   = 4096
+	tellLazy   = 1 << 10 // bytes
 )
 
 // A link is the way to one peer, as far as bulk is concerned. What stands in the
@@ -157,8 +158,10 @@ type bulk struct {
 	size  int // of the whole chunk
 
 	writing chan struct{} // holds one: a chunk, or word of what was read, is being written
+	buffer  []byte        // of what is being written; guarded by writing
 	out     int64         // bytes written, with heads; guarded by writing
 	wrote   func(n int)   // is told of them; nil = nobody
+	lazy    bool          // less than tellLazy is told with what comes next
 	wait    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -205,7 +208,7 @@ func (b *bulk) send(p []byte, urgent bool) (n int, err error) {
 		if !b.note(granted, flying) {
 			return n, io.ErrClosedPipe
 		}
-		if err := b.put(append(wire.AppendChunk(make([]byte, 0, granted+3), granted), p[n:n+granted]...)); err != nil {
+		if err := b.put(wire.AppendChunk(nil, granted), p[n:n+granted]); err != nil {
 			return n, err
 		}
 		n += granted
@@ -213,11 +216,12 @@ func (b *bulk) send(p []byte, urgent bool) (n int, err error) {
 	return n, nil
 }
 
-func (b *bulk) put(raw []byte) error {
+func (b *bulk) put(head, body []byte) error {
 	b.writing <- struct{}{} // not a mutex: simulated time stands still while one is waited for
 	defer func() { <-b.writing }()
+	b.buffer = append(append(b.buffer[:0], head...), body...) // one write, so that a small chunk is one packet
 	_ = b.s.SetWriteDeadline(time.Now().Add(frameTime))
-	n, err := b.s.Write(raw)
+	n, err := b.s.Write(b.buffer)
 	b.out += int64(n)
 	if b.wrote != nil {
 		b.wrote(n)
@@ -306,7 +310,7 @@ func (b *bulk) tell(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.owed += n
-	if b.telling || b.ended {
+	if b.telling || b.ended || b.lazy && b.owed < tellLazy {
 		return
 	}
 	b.telling = true
@@ -321,7 +325,7 @@ func (b *bulk) tell(n int) {
 				return
 			}
 			b.mu.Unlock()
-			_ = b.put(wire.AppendTaken(nil, owed)) // the reader sees why it fails
+			_ = b.put(wire.AppendTaken(nil, owed), nil) // the reader sees why it fails
 		}
 	})
 }

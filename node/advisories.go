@@ -229,7 +229,7 @@ func (s *shelfView) view(r store.Record, answer notice.Answer, members bool) (ap
 		Word:     api.Word{ID: r.ID.String(), Party: s.names.party(r.Author), Said: api.Time(factSaid(r)), TLP: r.TLP.String(), Exercise: r.Exercise},
 		Advisory: *advisoryView(r.Notice.Advisory), Received: api.Time(r.Received), Marks: s.n.marks(r, s.ceiling),
 	}
-	v.Concerns, _ = s.own.of(r.Notice.Advisory)
+	v.Concerns, _, _ = s.own.of(r.Notice.Advisory)
 	if answer != 0 {
 		v.Answer = answer.String()
 	}

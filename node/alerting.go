@@ -458,5 +458,8 @@ func (n *Node) noticeText(r store.Record) string {
 	if c := r.Notice.Context; c != nil && c.Family != "" {
 		what += ", " + c.Family
 	}
+	if a := r.Notice.Advisory; a != nil {
+		what += fmt.Sprintf(" (%s): %s", a.Type, a.Title)
+	}
 	return fmt.Sprintf("%s, by %s. More: watchward show %s", what, n.nameOrID(r.Author), r.ID)
 }

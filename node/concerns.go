@@ -9,6 +9,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/catalog"
+	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -18,93 +19,113 @@ const (
 	advisedDay   = 10                  // alerts of advisories of one author a day; one more says that there are more
 )
 
-// concerns are what this hospital has declared: the suppliers of its profile, and the
-// suppliers and products of its configuration, of which nobody else knows.
-type concerns struct {
-	suppliers map[string]concern // by Fold
-	products  []notice.Product
+// A declared is what the configuration says this hospital has, of which nobody else knows.
+type declared struct {
+	suppliers map[string]bool             // by Fold
+	products  map[string][]notice.Product // by Words
 }
 
-type concern struct {
-	tlp notice.TLP // under which it may be told
-	ref *crypto.ItemID
+// declare reads a configuration that was checked.
+func declare(c config.Advisories) declared {
+	d := declared{map[string]bool{}, map[string][]notice.Product{}}
+	for _, s := range c.Suppliers {
+		d.suppliers[notice.Fold(s)] = true
+	}
+	for _, s := range c.Products {
+		if p, err := notice.ParseProduct(s); err == nil {
+			d.products[productKey(p)] = append(d.products[productKey(p)], p)
+		}
+	}
+	return d
+}
+
+// productKey is equal for products that match.
+func productKey(p notice.Product) string { return strings.Join(p.Words(), " ") }
+
+// concerns are what this hospital has declared: the suppliers of its profile, and what
+// its configuration names.
+type concerns struct {
+	profile store.Record
+	known   bool            // it has a profile that may be shown
+	names   map[string]bool // of the suppliers in the profile, by Fold
+	house   declared        // empty if it may not be shown
 }
 
 // house is the marking of what only this house knows.
 const house = notice.TLPAmberStrict
 
 // concerns returns those that a ceiling shows.
-func (n *Node) concerns(ceiling notice.TLP) (concerns, error) {
-	c := concerns{suppliers: map[string]concern{}}
+func (n *Node) concerns(ceiling notice.TLP) (c concerns, err error) {
 	if store.Visible(house, ceiling) {
-		for _, s := range n.o.Settings.Advisories.Suppliers {
-			c.suppliers[notice.Fold(s)] = concern{tlp: house}
-		}
-		for _, s := range n.o.Settings.Advisories.Products {
-			if p, err := notice.ParseProduct(s); err == nil { // the configuration was checked
-				c.products = append(c.products, p)
-			}
-		}
+		c.house = n.declared
 	}
-	own, known, err := n.profile(n.member)
-	if err == nil && known && !own.Retracted && store.Visible(own.TLP, ceiling) {
-		for _, s := range own.Notice.Profile.Suppliers {
-			c.suppliers[notice.Fold(s)] = concern{own.TLP.House(), &own.ID}
-		}
+	c.profile, c.known, err = n.profile(n.member)
+	if err != nil || !c.known || c.profile.Retracted || !store.Visible(c.profile.TLP, ceiling) {
+		c.known = false
+		return c, err
 	}
-	return c, err
+	c.names = map[string]bool{}
+	for _, s := range c.profile.Notice.Profile.Suppliers {
+		c.names[notice.Fold(s)] = true
+	}
+	return c, nil
 }
 
-// of returns what an advisory is about of it, and the strictest marking of that.
-func (c concerns) of(a *notice.Advisory) (names []string, found concern) {
+// of returns what an advisory is about of it, the strictest marking of that, and whether
+// the profile names some of it.
+func (c concerns) of(a *notice.Advisory) (names []string, tlp notice.TLP, profile bool) {
 	for _, s := range a.Suppliers {
-		if own, ok := c.suppliers[notice.Fold(s)]; ok {
-			names = append(names, s)
-			found.tlp = max(found.tlp, own.tlp)
-			if own.ref != nil {
-				found.ref = own.ref
-			}
+		switch fold := notice.Fold(s); {
+		case c.names[fold]:
+			names, tlp, profile = append(names, s), max(tlp, c.profile.TLP.House()), true
+		case c.house.suppliers[fold]:
+			names, tlp = append(names, s), max(tlp, house)
 		}
 	}
 	for _, s := range a.Products {
-		if p, err := notice.ParseProduct(s); err == nil && slices.ContainsFunc(c.products, p.Matches) {
-			names, found.tlp = append(names, s), max(found.tlp, house)
+		if p, err := notice.ParseProduct(s); err == nil && slices.ContainsFunc(c.house.products[productKey(p)], p.Matches) {
+			names, tlp = append(names, s), max(tlp, house)
 		}
 	}
-	return names, found
+	return names, tlp, profile
 }
 
 // advised alerts people of an advisory of another member about something that this house
 // has declared. All others page nobody: they are in the list until somebody answers.
 func (h *heed) advised(r store.Record) error {
 	n := h.n
-	if r.Notice.Advisory == nil || r.Author == n.member || r.Retracted || r.Expiry <= n.now().UnixMilli() {
+	a := r.Notice.Advisory
+	if a == nil || len(a.Suppliers)+len(a.Products) == 0 || r.Author == n.member || r.Retracted || r.Expiry <= n.now().UnixMilli() {
 		return nil
 	}
 	own, err := n.concerns(0)
 	if err != nil {
 		return err
 	}
-	names, why := own.of(r.Notice.Advisory)
+	names, tlp, profile := own.of(a)
 	if len(names) == 0 {
 		return nil
 	}
-	a := store.Alert{
-		Kind: alert.KindAdvisory, Severity: "warning", TLP: notice.Stricter(r.TLP.House(), why.tlp), Refs: []crypto.ItemID{r.ID},
+	raised := store.Alert{
+		Kind: alert.KindAdvisory, Severity: "warning", TLP: notice.Stricter(r.TLP.House(), tlp), Refs: []crypto.ItemID{r.ID},
 		Dedup: fmt.Sprintf("%s/%s", alert.KindAdvisory, r.ID), Text: n.marked(r, n.adviceText(r, names)),
 	}
-	if why.ref != nil {
-		a.Refs = append(a.Refs, *why.ref)
+	if profile {
+		raised.Refs = append(raised.Refs, own.profile.ID)
 	}
-	if told, err := n.store.Alerted(a.Dedup); err != nil || told {
+	if told, err := n.store.Alerted(raised.Dedup); err != nil || told {
 		return err
 	}
-	if !h.advice.room(r.Author, n.now()) {
-		a.Refs, a.TLP = nil, notice.TLPRed // it may be any of what is not told
-		a.Dedup = fmt.Sprintf("%s/more/%s/%s", alert.KindAdvisory, r.Author, n.now().UTC().Format(time.DateOnly))
-		a.Text = n.text(catalog.AlertAdvisoryMore, n.nameOrID(r.Author), advisedDay)
+	room := &h.advice
+	if r.Exercise { // a drill takes no room of real ones
+		room = &h.drillAdvice
 	}
-	n.alert(a)
+	if !room.room(r.Author, n.now()) {
+		raised.Refs, raised.TLP = nil, notice.TLPRed // it may be any of what is not told
+		raised.Dedup = drillDedup(r, fmt.Sprintf("%s/more/%s/%s", alert.KindAdvisory, r.Author, n.now().UTC().Format(time.DateOnly)))
+		raised.Text = n.marked(r, n.text(catalog.AlertAdvisoryMore, n.nameOrID(r.Author), advisedDay))
+	}
+	n.alert(raised)
 	return nil
 }
 

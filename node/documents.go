@@ -195,7 +195,7 @@ type documentCarrier struct{ n *Node }
 
 // Peers implements document.Network.
 func (c documentCarrier) Peers(w document.Wanted) (out []string) {
-	for _, peer := range (carrier{c.n}).Peers() {
+	for _, peer := range c.n.mesh.Connected() {
 		if !c.May(peer, w.To) {
 			continue
 		}

@@ -430,6 +430,68 @@ func (h *hospital) count(t testing.TB) int {
 	return int(stats.Notices)
 }
 
+// An inbox of the default keeps what is added, and tells nobody.
+func TestInboxKeeps(t *testing.T) {
+	r := makeRegion(t, 2)
+	a, b := r.hospitals[0], r.hospitals[1]
+	a.exchanges(t, "local")
+	for _, h := range r.hospitals {
+		h.open(t)
+	}
+	a.start(t, nil)
+	b.start(t, a.MeshAddrs())
+	refused := a.post(t, a.adminToken(t),
+		outside("indicator", 1, early, markGrn, bad("kept.example")), outside("indicator", 2, early, markRed, bad("red.example")))
+	if len(refused) != 1 || refused[stixID("indicator", 2)] == "" || a.knows(t, "red.example") {
+		t.Errorf("refused: %v", refused)
+	}
+	if !a.knows(t, "kept.example") {
+		t.Error("what was taken is not known")
+	}
+	a.submit(t, api.SubmitOptions{TLP: notice.TLPGreen}, sighting("told.example", r.clock.now()))
+	eventually(t, "b knows what was told", func() bool { return b.knows(t, "told.example") })
+	eventually(t, "what was told is served", func() bool { return strings.Contains(a.served(t, a.adminToken(t)), "told.example") })
+	if b.knows(t, "kept.example") || strings.Contains(a.served(t, a.adminToken(t)), "kept.example") {
+		t.Error("what is kept here has left")
+	}
+}
+
+// A dispute that came before what it disputes is served once that is there, and what a
+// withdrawn word took back is served as standing again.
+func TestServedInAnyOrder(t *testing.T) {
+	b := benchAt(t, t.TempDir(), &clock{})
+	b.exchanges(t, "off")
+	b.open(t)
+	b.start(t, nil)
+	say := func(prev *crypto.Envelope, item []byte) *crypto.Envelope {
+		return b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, prev, item)
+	}
+	word := b.item(t, "one.example")
+	one, id := say(nil, word), crypto.NewItemID(b.author.Credential.Member, crypto.LeafHash(word))
+	now := b.clock.now()
+	dispute := b.other.Envelope(t, crypto.Header{Time: now}, nil, encode(t, &notice.Notice{Kind: notice.KindDispute, Created: now, Ref: &id, Reason: "ours"}))
+	back := say(one, encode(t, &notice.Notice{Kind: notice.KindRetraction, Created: now, Ref: &id}))
+	bring := func(e *crypto.Envelope) {
+		t.Helper()
+		if err := b.bring(t.Context(), e.Raw, mesh.ViaSync, e.Header.Audience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := func() string { return fmt.Sprint(b.collected(t, b.adminToken(t), "amber")) }
+	bring(dispute)
+	bring(b.other.Envelope(t, crypto.Header{Time: now}, dispute, b.item(t, "other.example")))
+	eventually(t, "what came after the dispute is served", func() bool { return strings.Contains(all(), "other.example") })
+	bring(one)
+	eventually(t, "the dispute is served", func() bool { return strings.Contains(all(), `"type":"opinion"`) })
+	bring(back)
+	eventually(t, "it is served as taken back", func() bool { return strings.Contains(all(), `"revoked":true`) })
+	b.adds(t, revoke(t, b.region.Charter, b.region.Admission, b.author.Credential, b.clock.now(), cutAt(one)))
+	eventually(t, "it stands again, and so does its dispute", func() bool {
+		now := all()
+		return !strings.Contains(now, `"revoked":true`) && strings.Contains(now, "one.example") && strings.Contains(now, `"type":"opinion"`)
+	})
+}
+
 // What a revoked member said beyond its cut is handed out as taken back, to those too
 // who had it.
 func TestWithdrawnIsServedAsRevoked(t *testing.T) {

@@ -141,6 +141,7 @@ func Open(o Options) (n *Node, err error) {
 	n = &Node{
 		o: o, log: o.Log, name: o.Settings.Name, started: o.Now(),
 		names: map[crypto.MemberID]string{}, registry: prometheus.NewRegistry(),
+		declared: declare(o.Settings.Advisories),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {

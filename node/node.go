@@ -85,6 +85,7 @@ type Node struct {
 	registry   *prometheus.Registry
 	metrics    *metrics
 	defaultTLP notice.TLP
+	declared   declared
 	held       heldQueue
 	correction atomic.Int64 // ns, added to the clock
 	clockKept  time.Time    // when that was written down; used by compareClock alone

@@ -317,16 +317,10 @@ func (h *hits) alert(g *hitGroup) error {
 		severity = "critical"
 	}
 	told := g.Count
-	dedup := h.dedup(g)
 	about := store.About(g.About)
-	if !h.n.alert(store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Line: g.Line, Refs: g.Refs, About: &about, Dedup: dedup}) {
-		kept, err := h.n.store.Alerted(dedup)
-		if err == nil && !kept {
-			err = errors.New("the alert of a hit is not kept: see above why")
-		}
-		if err != nil {
-			return err
-		}
+	kept := store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Line: g.Line, Refs: g.Refs, About: &about, Dedup: h.dedup(g)}
+	if _, err := h.n.keepAlert(kept); err != nil {
+		return fmt.Errorf("the alert of a hit is not kept: %w", err)
 	}
 	g.Told, g.Refs, g.Line = told, nil, ""
 	return nil

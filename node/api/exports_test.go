@@ -22,20 +22,22 @@ func TestExportAsks(t *testing.T) {
 		status int
 		q      api.ExportQuery
 	}{
-		"":                  {"reader", 200, api.ExportQuery{Ceiling: notice.TLPGreen}},
-		"?tlp=AMBER":        {"reader", 200, api.ExportQuery{Ceiling: notice.TLPAmber}},
-		"?tlp=tlp:clear":    {"reader", 200, api.ExportQuery{Ceiling: notice.TLPClear}},
-		"?tlp=AMBER#green":  {"green", 200, api.ExportQuery{Ceiling: notice.TLPGreen}},
+		"":                  {"reader", 200, api.ExportQuery{Advisories: true, Ceiling: notice.TLPGreen}},
+		"?tlp=AMBER":        {"reader", 200, api.ExportQuery{Advisories: true, Ceiling: notice.TLPAmber}},
+		"?tlp=tlp:clear":    {"reader", 200, api.ExportQuery{Advisories: true, Ceiling: notice.TLPClear}},
+		"?tlp=AMBER#green":  {"green", 200, api.ExportQuery{Advisories: true, Ceiling: notice.TLPGreen}},
 		"?tlp=RED":          {"reader", 422, api.ExportQuery{}},
 		"?tlp=AMBER-STRICT": {"reader", 422, api.ExportQuery{}},
 		"?tlp=PURPLE":       {"reader", 422, api.ExportQuery{}},
 		"?format=pdf":       {"reader", 422, api.ExportQuery{}},
 		"?kind=mayday":      {"reader", 422, api.ExportQuery{}},
 		"?since=yesterday":  {"reader", 422, api.ExportQuery{}},
-		"?unmarked=true":    {"reader", 200, api.ExportQuery{Ceiling: notice.TLPGreen, Unmarked: true}},
+		"?unmarked=true":    {"reader", 200, api.ExportQuery{Advisories: true, Ceiling: notice.TLPGreen, Unmarked: true}},
+		"?format=csv":       {"reader", 200, api.ExportQuery{Ceiling: notice.TLPGreen}},
+		"?format=misp":      {"reader", 200, api.ExportQuery{Ceiling: notice.TLPGreen}},
 		"?unmarked=1#green": {"green", 403, api.ExportQuery{}},
 		"?kind=sighting&mine=true&since=2026-01-02T03:04:05Z&format=stix": {"reader", 200,
-			api.ExportQuery{Kind: notice.KindSighting, Mine: true, Since: 1_767_323_045_000, Ceiling: notice.TLPGreen}},
+			api.ExportQuery{Advisories: true, Kind: notice.KindSighting, Mine: true, Since: 1_767_323_045_000, Ceiling: notice.TLPGreen}},
 	} {
 		s.node.exported = api.ExportQuery{}
 		a := s.ask(t, want.who, "GET", "/v1/export"+query, "")
@@ -50,7 +52,7 @@ func TestExportAsks(t *testing.T) {
 			a.problem(t)
 			continue
 		}
-		if got := a.Header.Get("Content-Type"); got != "application/stix+json;version=2.1" || strings.Count(a.body, `"type":"indicator"`) != 2 {
+		if got := a.Header.Get("Content-Type"); want.q.Advisories && (got != "application/stix+json;version=2.1" || strings.Count(a.body, `"type":"indicator"`) != 2) {
 			t.Errorf("%q answers %s: %s", query, got, a.body)
 		}
 	}

@@ -74,6 +74,8 @@ var rights = map[string]struct {
 	"POST /v1/feeds/{name}/accept":                {"/v1/feeds/absent/accept", "", [5]int{401, 401, 403, 403, 404}},
 	"GET /v1/advisories":                          {"/v1/advisories", "", [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/advisories/{id}":                     {"/v1/advisories/" + knownID, "", [5]int{401, 401, 200, 200, 200}},
+	"GET /v1/documents/{sha256}":                  {"/v1/documents/" + strings.Repeat("0", 64), "", [5]int{401, 401, 404, 404, 404}},
+	"POST /v1/documents":                          {"/v1/documents", "x", [5]int{401, 401, 403, 200, 200}},
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
 	"POST /v1/hunt":                               {"/v1/hunt", `{"values":["evil.example"]}`, [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/logs":                                {"/v1/logs", "", [5]int{401, 401, 200, 200, 200}},

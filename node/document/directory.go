@@ -283,8 +283,10 @@ func (d *directory) openPart(ref Ref) (p *part, held set, err error) {
 		return p, held, nil
 	}
 	p.list = list
+	buffer := make([]byte, ChunkSize)
 	for i := range ref.count() {
-		if _, err := p.read(i); err == nil {
+		_, size := ref.span(i)
+		if p.read(i, buffer[:size]) == nil && p.fits(i, buffer[:size]) {
 			held.add(i)
 		}
 	}
@@ -320,17 +322,11 @@ func (p *part) write(i int, data []byte) error {
 	return err
 }
 
-// read returns chunk i if it is there.
-func (p *part) read(i int) ([]byte, error) {
-	at, size := p.ref.span(i)
-	data := make([]byte, size)
-	if _, err := p.f.ReadAt(data, int64(at)); err != nil {
-		return nil, err
-	}
-	if !p.fits(i, data) {
-		return nil, ErrMissing
-	}
-	return data, nil
+// read fills data with what is where chunk i belongs.
+func (p *part) read(i int, data []byte) error {
+	at, _ := p.ref.span(i)
+	_, err := p.f.ReadAt(data, int64(at))
+	return err
 }
 
 // errFalse says that chunks and whole do not belong together: their author lied.

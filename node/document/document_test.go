@@ -22,7 +22,7 @@ func TestEverybodyGetsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown()
 		defer w.close(t)
-		author := w.join(t, "author", filepath.Join(root, "author"), nil)
+		author := w.join(t, "author", filepath.Join(root, "author"), func(c *document.Config) { c.Self = crypto.MemberID{1} })
 		file := content(1, size)
 		ref := author.has(t, file)
 		var others []*member
@@ -52,7 +52,7 @@ func TestStar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown()
 		defer w.close(t)
-		author := w.join(t, "author", filepath.Join(root, "author"), nil)
+		author := w.join(t, "author", filepath.Join(root, "author"), func(c *document.Config) { c.Self = crypto.MemberID{1} })
 		file := content(2, 1<<20)
 		ref := author.has(t, file)
 		begun := time.Now()

@@ -1,5 +1,7 @@
 package document
 
+import "io"
+
 // What tests send as peers that lie.
 type (
 	Seek  = seek
@@ -11,12 +13,23 @@ type (
 )
 
 var (
-	Send    = send
-	Receive = receive
-	Decode  = decode
-	ListOf  = listOf
-	All     = first
+	Decode = decode
+	ListOf = listOf
+	All    = first
 )
+
+// Send writes one message.
+func Send(w io.Writer, message any) error {
+	if c, ok := message.(*chunk); ok {
+		return sendChunk(w, int(c.Index), append(make([]byte, chunkHead), c.Data...))
+	}
+	return send(w, message)
+}
+
+// Receive reads one message of at most limit bytes.
+func Receive(r io.Reader, limit int) (any, error) {
+	return (&receiver{r: r, limit: limit}).next()
+}
 
 const (
 	AnswerMax = answerMax

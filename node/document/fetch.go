@@ -3,24 +3,29 @@ package document
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Bounds and times of fetching.
 const (
 	fetchesMax  = 4                      // documents at once
-	sessionsMax = 12                     // peers that are asked for one at once
-	fetchTick   = 100 * time.Millisecond // looks for what is overdue
+	sessionsMax = 8                      // peers that are asked for one at once
+	fetchTick   = 100 * time.Millisecond // looks for what is overdue …
+	peersTick   = 500 * time.Millisecond // … and for other peers
 	vainTime    = 5 * time.Second        // a peer that holds nothing gives its place to another
 	stuckTime   = 30 * time.Second       // a document of which nothing comes gives its place to another
 	restMin     = time.Second            // then it rests, twice as long each time
 	restMax     = 5 * time.Minute
 	liarTime    = 10 * time.Minute // nothing is asked of a peer that lied
 	againTime   = 2 * time.Second  // until a peer whose stream has ended is asked again
-	slowTime    = time.Minute      // a peer that takes longer for a chunk is asked again later
+	slowTime    = time.Minute      // a peer that takes longer for a chunk is asked again later …
+	silentTime  = 15 * time.Second // … unless something of it comes: the line may be slow
+	longTime    = 10 * time.Minute // nobody may take longer
 	dayTime     = 24 * time.Hour
 )
 
@@ -185,7 +190,26 @@ type session struct {
 	peer  string
 	s     Stream
 	begun time.Time
+	heard atomic.Int64 // ns since 1970, when bytes came
 	wants chan *want
+}
+
+// A hearing is a reader that notes when bytes come.
+type hearing struct {
+	r  io.Reader
+	at *atomic.Int64
+}
+
+func (h hearing) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.at.Store(time.Now().UnixNano())
+	return n, err
+}
+
+// looking is what a fetch knows of others, of its run alone.
+type looking struct {
+	candidates []string
+	at         time.Time
 }
 
 func newFetch(d *Documents, x *doc) *fetch {
@@ -200,6 +224,7 @@ func newFetch(d *Documents, x *doc) *fetch {
 func (f *fetch) run() error {
 	tick := time.NewTicker(fetchTick)
 	defer tick.Stop()
+	var l looking
 	for more := !f.swarm.whole(); more; {
 		f.mu.Lock()
 		stuck := time.Since(f.progress) > stuckTime
@@ -211,7 +236,7 @@ func (f *fetch) run() error {
 		case len(wanted) == 0:
 			f.end(errUnwanted)
 		default:
-			f.look(wanted)
+			f.look(&l, wanted)
 		}
 		select {
 		case <-f.done:
@@ -251,30 +276,23 @@ func (f *fetch) stop(err error) {
 }
 
 // look drops peers that are of no use, asks others, and asks again what is overdue.
-func (f *fetch) look(wanted []Wanted) {
-	var candidates []string
-	seen := map[string]bool{}
-	for _, w := range wanted {
-		for _, peer := range f.d.c.Network.Peers(w) {
-			if !seen[peer] {
-				seen[peer] = true
-				candidates = append(candidates, peer)
-			}
-		}
+func (f *fetch) look(l *looking, wanted []Wanted) {
+	now := time.Now()
+	if now.Sub(l.at) >= peersTick {
+		l.candidates, l.at = f.candidates(wanted), now
 	}
-	candidates = f.d.honest(candidates)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := time.Now()
 	var fresh []string
-	for _, peer := range candidates {
+	for _, peer := range f.d.honest(l.candidates) {
 		if f.sessions[peer] == nil && !f.rests[peer].After(now) {
 			fresh = append(fresh, peer)
 		}
 	}
 	for peer, s := range f.sessions {
 		source := f.swarm.peers[peer]
-		slow := f.swarm.overdue(peer, now, slowTime)
+		silent := now.Sub(time.Unix(0, s.heard.Load())) > silentTime
+		slow := silent && f.swarm.overdue(peer, now, slowTime) || f.swarm.overdue(peer, now, longTime)
 		if slow || source.has.count() == 0 && len(fresh) > 0 && now.Sub(s.begun) > vainTime {
 			f.drop(s, now)
 		}
@@ -290,6 +308,20 @@ func (f *fetch) look(wanted []Wanted) {
 		f.wait.Go(func() { f.talk(s) })
 	}
 	f.ask(now)
+}
+
+// candidates returns who may have the document, the authors of notices that name it first.
+func (f *fetch) candidates(wanted []Wanted) (out []string) {
+	seen := map[string]bool{}
+	for _, w := range wanted {
+		for _, peer := range f.d.c.Network.Peers(w) {
+			if !seen[peer] {
+				seen[peer] = true
+				out = append(out, peer)
+			}
+		}
+	}
+	return out
 }
 
 // honest returns those that have not lied lately.
@@ -375,9 +407,10 @@ func (f *fetch) seek(s *session) error {
 			}
 		}
 	})
+	in := &receiver{r: hearing{stream, &s.heard}, limit: answerMax}
 	for err == nil {
 		var message any
-		if message, err = receive(stream, answerMax); err == nil {
+		if message, err = in.next(); err == nil {
 			err = f.take(s, message)
 		}
 	}

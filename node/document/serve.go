@@ -5,18 +5,20 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 )
 
 // Bounds and times of serving.
 const (
 	servesMax  = 256 // streams at once
-	giftsEach  = 2   // times that a chunk is given, in giftTime, to who may have it from others then
+	giftsOwn   = 2   // times that a chunk is given, in giftTime, to who may have it from others then, by its author …
+	giftsEach  = 8   // … and by others
 	giftTime   = time.Minute
 	takesMax   = 3 // times the size of a document that a peer may take of it, in takeTime
 	takeTime   = time.Hour
 	takersMax  = 4096                   // peers that are remembered for that
-	toldEvery  = 100 * time.Millisecond // a peer is told what more there is at most so often
+	toldEvery  = 200 * time.Millisecond // a peer is told what more there is at most so often
 	wantsQueue = 4 * askedMax           // of one stream that wait to be answered
 )
 
@@ -30,7 +32,11 @@ type gifts struct {
 }
 
 // give reports whether a peer gets a chunk now. Nothing is given to who takes too much.
-func (g *gifts) give(peer string, i, size, whole int, alone bool, now time.Time) (given, greedy bool) {
+func (g *gifts) give(peer string, i, size, whole int, own, alone bool, now time.Time) (given, greedy bool) {
+	most := uint8(giftsEach)
+	if own {
+		most = giftsOwn
+	}
 	if now.Sub(g.begun) > giftTime {
 		g.given, g.begun = [chunksMax]uint8{}, now
 	}
@@ -40,10 +46,10 @@ func (g *gifts) give(peer string, i, size, whole int, alone bool, now time.Time)
 	if g.taken[peer]+size > takesMax*whole {
 		return false, true
 	}
-	if g.given[i] >= giftsEach && !alone {
+	if g.given[i] >= most && !alone {
 		return false, false
 	}
-	g.given[i] = min(g.given[i], giftsEach) + 1
+	g.given[i] = min(g.given[i], most) + 1
 	g.taken[peer] += size
 	return true, false
 }
@@ -81,7 +87,8 @@ func (d *Documents) Serve(peer string, s Stream) {
 }
 
 func (d *Documents) serve(ctx context.Context, peer string, s Stream) error {
-	message, err := receive(s, askMax)
+	in := &receiver{r: s, limit: askMax}
+	message, err := in.next()
 	if err != nil {
 		return err
 	}
@@ -92,16 +99,16 @@ func (d *Documents) serve(ctx context.Context, peer string, s Stream) error {
 	g := &giver{d: d, peer: peer, s: s, ref: Ref{ID: sought.ID, Chunks: sought.Chunks, Size: sought.Size}}
 	defer g.close()
 	wants, ended := make(chan *want, wantsQueue), make(chan error, 1)
-	d.wait.Go(func() { ended <- hear(s, wants) })
+	d.wait.Go(func() { ended <- hear(in, wants) })
 	err = g.run(ctx, wants, ended)
 	_ = s.Close() // so that hear ends
 	return err
 }
 
 // hear reads what is wanted until the stream ends.
-func hear(s Stream, wants chan<- *want) error {
+func hear(in *receiver, wants chan<- *want) error {
 	for {
-		message, err := receive(s, askMax)
+		message, err := in.next()
 		if err != nil {
 			return err
 		}
@@ -124,6 +131,7 @@ type giver struct {
 	s      Stream
 	ref    Ref
 	f      *os.File // nil until it is needed
+	frame  []byte   // of a chunk
 	listed bool
 	told   set
 }
@@ -241,20 +249,20 @@ func (g *giver) answer(w *want) error {
 		_, held, _ := g.d.holding(g.peer, g.ref)
 		_, size := g.ref.span(i)
 		given, greedy := false, false
-		var data []byte
+		var frame []byte
 		if held.has(i) {
 			if given, greedy = g.d.give(g.peer, g.ref, i, size, w.Alone); given {
-				data = g.read(i)
+				frame = g.read(i, size)
 			}
 		}
 		if greedy {
 			return errGreedy
 		}
 		var err error
-		if data == nil {
+		if frame == nil {
 			err = send(g.s, &later{Index: c})
 		} else {
-			err = send(g.s, &chunk{Index: c, Data: data})
+			err = sendChunk(g.s, i, frame)
 		}
 		if err != nil {
 			return err
@@ -272,11 +280,16 @@ func (d *Documents) give(peer string, ref Ref, i, size int, alone bool) (given, 
 	if x == nil {
 		return false, false
 	}
-	return x.gifts.give(peer, i, size, int(ref.Size), alone, time.Now())
+	own := slices.ContainsFunc(x.wanted, func(w Wanted) bool { return w.Author == d.c.Self })
+	return x.gifts.give(peer, i, size, int(ref.Size), own, alone, time.Now())
 }
 
-// read returns a chunk that is held, nil if it is not there any more.
-func (g *giver) read(i int) []byte {
+// read returns the frame of a chunk that is held, nil if it is not there any more.
+func (g *giver) read(i, size int) []byte {
+	if g.frame == nil {
+		g.frame = make([]byte, chunkHead+ChunkSize)
+	}
+	frame := g.frame[:chunkHead+size]
 	g.d.mu.Lock()
 	x := g.d.docs[g.ref]
 	var p *part
@@ -284,10 +297,8 @@ func (g *giver) read(i int) []byte {
 		p = x.part
 	}
 	g.d.mu.Unlock()
-	if p != nil {
-		if data, err := p.read(i); err == nil {
-			return data
-		}
+	if p != nil && p.read(i, frame[chunkHead:]) == nil {
+		return frame
 	}
 	if g.f == nil {
 		f, err := os.Open(g.d.dir.name(g.ref.ID))
@@ -296,10 +307,9 @@ func (g *giver) read(i int) []byte {
 		}
 		g.f = f
 	}
-	at, size := g.ref.span(i)
-	data := make([]byte, size)
-	if _, err := g.f.ReadAt(data, int64(at)); err != nil {
+	at, _ := g.ref.span(i)
+	if _, err := g.f.ReadAt(frame[chunkHead:], int64(at)); err != nil {
 		return nil
 	}
-	return data
+	return frame
 }

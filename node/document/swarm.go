@@ -11,7 +11,8 @@ const (
 	askedMax   = 4 // chunks that one peer is asked for at once
 	windowMin  = 2 // chunks that are under way from all peers together …
 	windowMax  = 64
-	windowSlow = 5 * time.Second  // … fewer when one takes longer
+	windowFast = 2 * time.Second  // … more when one takes less
+	windowSlow = 10 * time.Second // … fewer when one takes longer
 	quietTime  = time.Second      // without news of others a peer is asked for what it put off
 	twiceAfter = 10 * time.Second // what is under way for so long is asked of a second peer
 )
@@ -43,7 +44,7 @@ type asking struct {
 }
 
 func newSwarm(n int, held set, random *rand.Rand) *swarm {
-	return &swarm{n: n, held: held, window: 2 * askedMax, peers: map[string]*source{}, asked: map[int][]asking{}, random: random}
+	return &swarm{n: n, held: held, window: 2 * windowMin, peers: map[string]*source{}, asked: map[int][]asking{}, random: random}
 }
 
 // join adds a peer of which nothing is known yet.
@@ -77,6 +78,9 @@ func (s *swarm) offers(peer string, has set, now time.Time) {
 // and nobody else has had news of since.
 func (s *swarm) next(peer string, now time.Time) (chunks, alone []uint8) {
 	p := s.peers[peer]
+	if p.flying > askedMax/2 { // several at once are fewer messages
+		return nil, nil
+	}
 	for p.flying < askedMax && s.flying < s.window {
 		i := s.choose(peer, p, now)
 		if i < 0 {
@@ -143,7 +147,7 @@ func (s *swarm) got(peer string, i int, now time.Time) {
 	switch took := now.Sub(at); {
 	case took > windowSlow:
 		s.window = max(windowMin, s.window/2)
-	case took < quietTime:
+	case took < windowFast:
 		s.window = min(windowMax, s.window+1)
 	}
 	s.held.add(i)

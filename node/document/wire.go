@@ -2,9 +2,11 @@ package document
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/watchward/watchward/crypto/canon"
 	"github.com/watchward/watchward/mesh/wire"
@@ -24,6 +26,7 @@ const (
 
 	askMax    = 1 << 10          // bytes of a frame of whoever seeks
 	answerMax = ChunkSize + 1<<9 // and of whoever answers
+	chunkHead = 6                // bytes of a frame before a chunk's data: its size, kind and index
 )
 
 // seek opens a stream, which is for this document alone.
@@ -49,10 +52,11 @@ type want struct {
 	Alone  bool    `cbor:"2,keyasint"`
 }
 
-// chunk carries one.
+// chunk carries one. It is not CBOR, which would copy it several times, but the index
+// and the data as they are.
 type chunk struct {
-	Index uint8  `cbor:"1,keyasint"`
-	Data  []byte `cbor:"2,keyasint"`
+	Index uint8
+	Data  []byte // of a message that was received, until the next one is
 }
 
 // later says that others have been given the chunk, and will have it.
@@ -79,8 +83,6 @@ func send(w io.Writer, message any) error {
 		kind = kindHave
 	case *want:
 		kind = kindWant
-	case *chunk:
-		kind = kindChunk
 	case *later:
 		kind = kindLater
 	}
@@ -88,16 +90,35 @@ func send(w io.Writer, message any) error {
 	return err
 }
 
-// receive reads one message of at most limit bytes.
-func receive(r io.Reader, limit int) (any, error) {
-	kind, body, err := wire.Read(r, limit)
-	if errors.Is(err, wire.ErrFrame) {
-		return nil, fmt.Errorf("%w: %w", errProtocol, err)
-	}
-	if err != nil {
+// sendChunk writes chunk i, of which frame has the data behind chunkHead bytes.
+func sendChunk(w io.Writer, i int, frame []byte) error {
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	frame[4], frame[5] = kindChunk, byte(i)
+	_, err := w.Write(frame)
+	return err
+}
+
+// A receiver reads messages of at most limit bytes, one after the other.
+type receiver struct {
+	r      io.Reader
+	limit  int
+	buffer []byte
+}
+
+func (r *receiver) next() (any, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r.r, head[:]); err != nil {
 		return nil, err
 	}
-	m, err := decode(kind, body)
+	size := binary.BigEndian.Uint32(head[:])
+	if size == 0 || uint64(size) > uint64(r.limit) {
+		return nil, fmt.Errorf("%w: a message of %d bytes, at most %d", errProtocol, size, r.limit)
+	}
+	r.buffer = slices.Grow(r.buffer[:0], int(size))[:size]
+	if _, err := io.ReadFull(r.r, r.buffer); err != nil {
+		return nil, err
+	}
+	m, err := decode(r.buffer[0], r.buffer[1:])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
@@ -116,7 +137,10 @@ func decode(kind byte, body []byte) (any, error) {
 	case kindWant:
 		m = &want{}
 	case kindChunk:
-		m = &chunk{}
+		if n := len(body) - 1; n < 1 || n > ChunkSize {
+			return nil, fmt.Errorf("a chunk of %d bytes, 1 to %d may be", n, ChunkSize)
+		}
+		return &chunk{Index: body[0], Data: body[1:]}, nil
 	case kindLater:
 		m = &later{}
 	default:
@@ -145,10 +169,6 @@ func checkLimits(message any) error {
 	case *want:
 		if n := len(m.Chunks); n == 0 || n > askedMax {
 			return fmt.Errorf("%d chunks are wanted, 1 to %d may be", n, askedMax)
-		}
-	case *chunk:
-		if n := len(m.Data); n == 0 || n > ChunkSize {
-			return fmt.Errorf("a chunk of %d bytes, 1 to %d may be", n, ChunkSize)
 		}
 	}
 	return nil

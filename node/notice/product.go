@@ -75,7 +75,7 @@ func (p Product) String() string { return p.text }
 // Matches p.
 func (p Product) Words() []string {
 	if p.cpe != nil {
-		return p.cpe[1:3]
+		return []string{":" + p.cpe[1] + ":" + p.cpe[2] + ":"}
 	}
 	return []string{p.name}
 }

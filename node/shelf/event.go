@@ -112,15 +112,15 @@ func (w *writer) touch(e *entry, name string, more int) error {
 	if name != "" {
 		at.Name = name
 	}
-	if at.Notices == 0 {
-		if err := w.delete(uuidKey(at.UUID())); err != nil {
-			return err
-		}
-		return w.delete(key)
-	}
 	b := binary.AppendUvarint(nil, uint64(at.Notices))
-	b = binary.AppendVarint(b, at.Changed)
-	return w.set(key, append(b, at.Name...))
+	b = append(binary.AppendVarint(b, at.Changed), at.Name...)
+	if at.Notices > 0 {
+		return w.set(key, b)
+	}
+	// Empty, it is in no feed; but when it changed must be remembered for a while, or one
+	// that begins anew could have another content at the same time.
+	w.spent += len(key) + len(b) + 64
+	return w.txn.SetEntry(badger.NewEntry(key, b).WithTTL(ForeignKept))
 }
 
 // part takes an item out of its event.
@@ -169,7 +169,7 @@ func (x eventShelf) Events(ctx context.Context) iter.Seq2[misp.Event, error] {
 				if err != nil {
 					return err
 				}
-				if e.TLP > x.ceiling {
+				if e.TLP > x.ceiling || e.Notices == 0 {
 					continue
 				}
 				if err := ctx.Err(); err != nil {
@@ -199,7 +199,7 @@ func (x eventShelf) Event(_ context.Context, id string) (e misp.Event, ok bool, 
 			return err
 		}
 		e, err = decodeEvent(key, v)
-		ok = err == nil && e.TLP <= x.ceiling
+		ok = err == nil && e.TLP <= x.ceiling && e.Notices > 0
 		return err
 	})
 	return e, ok, err

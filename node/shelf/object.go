@@ -71,21 +71,27 @@ func decodePlaces(b []byte) ([]place, error) {
 	return all, nil
 }
 
-// The value of an object: two bytes that say under which ceilings it is the first and
-// the last version (bit TLP; the first has ownBit too), its version, its UUID, the JSON.
-const objectHead = 2 + 8 + 16
+// The value of an object: a byte of flags, its version, its UUID, the JSON.
+const objectHead = 1 + 8 + 16
+
+const (
+	firstBit = 1 << 0 // there is no earlier version
+	lastBit  = 1 << 1 // there is no later version
+	// ownBit: it is one notice's. Others are there for those that refer to them.
+	ownBit = 1 << 2
+)
 
 // A held object is a value of the table.
 type held struct {
-	first, last byte
-	version     int64
-	uuid        uuid.UUID
-	json        []byte
+	flags   byte
+	version int64
+	uuid    uuid.UUID
+	json    []byte
 }
 
 func (h *held) encode() []byte {
 	b := make([]byte, 0, objectHead+len(h.json))
-	b = append(b, h.first, h.last)
+	b = append(b, h.flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.version))
 	b = append(b, h.uuid[:]...)
 	return append(b, h.json...)
@@ -95,18 +101,18 @@ func decodeHeld(b []byte) (h held, err error) {
 	if len(b) < objectHead {
 		return h, fmt.Errorf("shelf: an object is damaged")
 	}
-	h.first, h.last, h.version = b[0], b[1], int64(binary.BigEndian.Uint64(b[2:]))
-	copy(h.uuid[:], b[10:])
+	h.flags, h.version = b[0], int64(binary.BigEndian.Uint64(b[1:]))
+	copy(h.uuid[:], b[9:])
 	h.json = b[objectHead:]
 	return h, nil
 }
 
 func versionText(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// mark sets which of an object's versions is first and last under each ceiling.
+// mark sets which of an object's versions is the first and which the last. All of them
+// have one marking: what gets another leaves and comes again.
 func mark(txn *badger.Txn, id objectID, all []place) error {
 	for _, p := range all {
-		var first, last byte
 		key := objectKey(p, id[0])
 		v, err := get(txn, key)
 		if err != nil {
@@ -116,21 +122,17 @@ func mark(txn *badger.Txn, id objectID, all []place) error {
 		if err != nil {
 			return err
 		}
-		first = h.first & ownBit
-		for c := p.tlp; c <= TLPMax; c++ {
-			earlier := func(q place) bool { return q.tlp <= c && q.version < p.version }
-			later := func(q place) bool { return q.tlp <= c && q.version > p.version }
-			if !slices.ContainsFunc(all, earlier) {
-				first |= 1 << c
-			}
-			if !slices.ContainsFunc(all, later) {
-				last |= 1 << c
-			}
+		flags := h.flags & ownBit
+		if !slices.ContainsFunc(all, func(q place) bool { return q.version < p.version }) {
+			flags |= firstBit
 		}
-		if h.first == first && h.last == last {
+		if !slices.ContainsFunc(all, func(q place) bool { return q.version > p.version }) {
+			flags |= lastBit
+		}
+		if h.flags == flags {
 			continue
 		}
-		h.first, h.last = first, last
+		h.flags = flags
 		if err := txn.Set(key, h.encode()); err != nil {
 			return err
 		}
@@ -189,7 +191,7 @@ func (s *Shelf) named(ctx context.Context, txn *badger.Txn, ceiling notice.TLP, 
 		if err != nil {
 			return err
 		}
-		if more, err := give(v, f.id[0], f.stamp, ceiling, q, yield); err != nil || !more {
+		if more, err := give(v, f.id[0], f.stamp, q, yield); err != nil || !more {
 			return err
 		}
 	}
@@ -197,7 +199,7 @@ func (s *Shelf) named(ctx context.Context, txn *badger.Txn, ceiling notice.TLP, 
 }
 
 // give hands an object on if the query takes it, and reports whether more is wanted.
-func give(v []byte, typ byte, stamp int64, ceiling notice.TLP, q *taxii.Query, yield func(taxii.Object, error) bool) (more bool, err error) {
+func give(v []byte, typ byte, stamp int64, q *taxii.Query, yield func(taxii.Object, error) bool) (more bool, err error) {
 	h, err := decodeHeld(v)
 	if err != nil {
 		return false, err
@@ -207,7 +209,7 @@ func give(v []byte, typ byte, stamp int64, ceiling notice.TLP, q *taxii.Query, y
 	copy(id[1:], h.uuid[:])
 	o := taxii.Object{
 		ID: id.String(), Version: versionText(h.version), Added: stamp,
-		First: h.first&(1<<ceiling) != 0, Last: h.last&(1<<ceiling) != 0,
+		First: h.flags&firstBit != 0, Last: h.flags&lastBit != 0,
 	}
 	if !q.Match(&o) {
 		return true, nil
@@ -281,7 +283,7 @@ func (s *Shelf) merged(ctx context.Context, txn *badger.Txn, ceiling notice.TLP,
 			if value, err = r.it.Item().ValueCopy(value); err != nil {
 				return err
 			}
-			if more, err := give(value, r.typ, r.stamp, ceiling, q, yield); err != nil || !more {
+			if more, err := give(value, r.typ, r.stamp, q, yield); err != nil || !more {
 				return err
 			}
 			r.it.Next()

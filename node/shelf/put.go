@@ -301,7 +301,7 @@ func (w *writer) object(tlp notice.TLP, o *stix.Object) (id objectID, err error)
 	h := held{version: p.version, json: o.JSON}
 	copy(h.uuid[:], id[1:])
 	if o.Own {
-		h.first = ownBit
+		h.flags = ownBit
 	}
 	if err := w.set(objectKey(p, id[0]), h.encode()); err != nil {
 		return id, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,13 @@ type world struct {
 	items []*modelled
 	// What a client that polls now and then has of the collection of each ceiling.
 	clients [notice.TLPAmber + 1]client
+	// What was last seen of an event of MISP, by its UUID.
+	events map[string]seenEvent
+}
+
+type seenEvent struct {
+	changed int64
+	holds   string
 }
 
 // A modelled is a notice as it should be on the shelf.
@@ -52,7 +60,7 @@ func newWorld(t *rapid.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, dir: dir, events: map[string]seenEvent{}, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	for i := range w.clients {
 		w.clients[i].has = map[string]string{}
 	}
@@ -144,6 +152,9 @@ func (w *world) poll(ceiling notice.TLP) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
+			if o.Added <= c.after {
+				w.t.Fatalf("%s, added at %d, comes to who has all up to %d", o.ID, o.Added, c.after)
+			}
 			c.after, c.has[o.ID] = o.Added, string(o.JSON)
 			if n++; n == 3 {
 				break
@@ -218,6 +229,14 @@ func (w *world) check() {
 				w.t.Fatalf("%s by its id has %d versions, want %d", id, named, len(versions))
 			}
 		}
+		for _, hidden := range w.collect(notice.TLPAmber, 0) {
+			if _, ok := byID[hidden.ID]; ok {
+				continue
+			}
+			for o, err := range w.shelf.Objects(w.t.Context(), ceiling, &taxii.Query{IDs: []string{hidden.ID}, All: true}) {
+				w.t.Fatalf("ceiling %s: %s is given to who asks for it by its id: %v", ceiling, o.ID, err)
+			}
+		}
 		w.checkEvents(ceiling)
 		w.poll(ceiling)
 		for id, text := range want {
@@ -268,14 +287,22 @@ func (w *world) checkEvents(ceiling notice.TLP) {
 		if err != nil || !ok || same != e {
 			w.t.Fatal("an event is not found by its UUID", same, ok, err)
 		}
-		n := 0
+		n, holds := 0, []byte(nil)
 		for s, err := range events.Notices(w.t.Context(), e) {
 			if err != nil || s.TLP != e.TLP || s.Author != e.Author || got[s.ID] {
 				w.t.Fatal(s, e, err)
 			}
 			got[s.ID] = true
+			holds = fmt.Append(holds, s.ID, s.Retracted)
 			n++
 		}
+		switch before, ok := w.events[e.UUID()]; {
+		case ok && before.holds != string(holds) && e.Changed <= before.changed:
+			w.t.Fatalf("event %s holds something else, and has changed at %d as before", e.UUID(), e.Changed)
+		case ok && e.Changed < before.changed:
+			w.t.Fatalf("event %s has changed at %d, before at %d", e.UUID(), e.Changed, before.changed)
+		}
+		w.events[e.UUID()] = seenEvent{e.Changed, string(holds)}
 		if n != e.Notices {
 			w.t.Fatalf("event of %d notices says %d", n, e.Notices)
 		}
@@ -328,8 +355,10 @@ func TestShelf(t *testing.T) {
 				}
 				w.checkSwept()
 			},
-			"poll":  func(*rapid.T) { w.poll(rapid.SampledFrom(tlps).Draw(t, "ceiling")) },
-			"time":  func(*rapid.T) { w.now = w.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "s")) * time.Second) },
+			"poll": func(*rapid.T) { w.poll(rapid.SampledFrom(tlps).Draw(t, "ceiling")) },
+			"time": func(*rapid.T) {
+				w.now = w.now.Add(time.Duration(rapid.IntRange(-1000, 100_000).Draw(t, "s")) * time.Second)
+			},
 			"start": func(*rapid.T) { w.restart() },
 			"":      func(*rapid.T) { w.check() },
 		})
@@ -381,6 +410,27 @@ func TestBack(t *testing.T) {
 	put(t, s, item)
 	if s.Generation() == generation || s.Last() <= last {
 		t.Errorf("generation %s after %s, stamp %d after %d: want both to be new", s.Generation(), generation, s.Last(), last)
+	}
+}
+
+// What is withdrawn and was never handed out does not begin to be.
+func TestHeld(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	item := shelf.Item{Stated: indicator(1, notice.TLPGreen), Held: true}
+	item.Retracted = true
+	put(t, s, item)
+	if s.Last() != 0 {
+		t.Error("it is on the shelf")
+	}
+	item.Held, item.Retracted = false, false
+	put(t, s, item)
+	item.Held, item.Retracted = true, true
+	put(t, s, item)
+	for o, err := range s.Objects(t.Context(), notice.TLPGreen, &taxii.Query{Types: []string{"indicator"}, Last: true, Bodies: true}) {
+		if err != nil || !strings.Contains(string(o.JSON), `"revoked":true`) {
+			t.Errorf("%s, %v", o.JSON, err)
+		}
 	}
 }
 

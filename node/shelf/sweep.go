@@ -9,10 +9,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// ownBit of a held object's first byte: it is one notice's. Others are there for those
-// that refer to them.
-const ownBit = 1 << 7
-
 // Refs calls yield for everything in the text of an object that looks like the id of
 // one, its own among them.
 func Refs(json []byte, yield func(id string)) {
@@ -60,7 +56,7 @@ func (s *Shelf) Sweep(ctx context.Context) (gone int, err error) {
 		before = len(needed)
 		err := s.each(ctx, func(_ []byte, id objectID, h *held) error {
 			switch {
-			case h.first&ownBit != 0, id[0] != relationship[0] && isNeeded(id):
+			case h.flags&ownBit != 0, id[0] != relationship[0] && isNeeded(id):
 				refs(h.json, need)
 			case id[0] == relationship[0] && sourceNeeded(h.json, isNeeded):
 				need(id)
@@ -77,7 +73,7 @@ func (s *Shelf) Sweep(ctx context.Context) (gone int, err error) {
 	var keys [][]byte
 	var ids []objectID
 	err = s.each(ctx, func(key []byte, id objectID, h *held) error {
-		if h.first&ownBit == 0 && !isNeeded(id) {
+		if h.flags&ownBit == 0 && !isNeeded(id) {
 			keys, ids = append(keys, bytes.Clone(key)), append(ids, id)
 		}
 		return nil

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +33,18 @@ type stubNode struct {
 	api.Node
 	query    api.Query
 	receipts int // how often one was asked for
+	document []byte
+}
+
+func (n *stubNode) PutDocument(_ context.Context, r io.Reader) (api.DocumentAnswer, error) {
+	var err error
+	n.document, err = io.ReadAll(r)
+	sum := sha256.Sum256(n.document)
+	return api.DocumentAnswer{SHA256: hex.EncodeToString(sum[:]), Size: uint32(len(n.document))}, err
+}
+
+func (n *stubNode) Document(_ context.Context, id string, _ notice.TLP) (api.DocumentFile, bool, error) {
+	return api.DocumentFile{Content: n.document, Name: "plän.pdf"}, id != strings.Repeat("0", 64), nil
 }
 
 func (n *stubNode) Status(context.Context, notice.TLP) (api.Status, error) {
@@ -240,6 +254,28 @@ func TestFiles(t *testing.T) {
 		if raw, err := c.RegionFile(t.Context(), members); err != nil || string(raw) != fmt.Sprintf("members %v", members) {
 			t.Errorf("%q, error %v", raw, err)
 		}
+	}
+}
+
+// TestDocuments hands a document over and gets it back; one that is another than its name
+// says is none.
+func TestDocuments(t *testing.T) {
+	dir, n := node(t, token.Reporter, nil)
+	c := open(t, dir)
+	put, err := c.PutDocument(t.Context(), strings.NewReader("a plan"))
+	if err != nil || put.Size != 6 {
+		t.Fatalf("%+v, error %v", put, err)
+	}
+	content, name, err := c.Document(t.Context(), put.SHA256)
+	if err != nil || string(content) != "a plan" || name != "plän.pdf" {
+		t.Errorf("%q called %q, error %v", content, name, err)
+	}
+	n.document = []byte("another plan")
+	if content, _, err := c.Document(t.Context(), put.SHA256); err == nil {
+		t.Errorf("another document is taken: %q", content)
+	}
+	if _, _, err := c.Document(t.Context(), strings.Repeat("0", 64)); client.ExitCode(err) != client.ExitNo {
+		t.Errorf("of no document: %v", err)
 	}
 }
 

@@ -1,0 +1,98 @@
+package node_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
+)
+
+// file is a document of so many bytes that are like no others.
+func file(seed byte, size int) []byte {
+	out := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(out)
+	return out
+}
+
+// puts keeps a document at a node and returns how an advisory names it.
+func (h *hospital) puts(t testing.TB, content []byte, name string) api.Document {
+	t.Helper()
+	got, err := h.PutDocument(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.Document{SHA256: got.SHA256, Name: name, Media: "application/pdf"}
+}
+
+// has reports whether a node shows a document, under a name, to whom may see a marking.
+func (h *hospital) has(t testing.TB, d api.Document, content []byte, ceiling notice.TLP) bool {
+	t.Helper()
+	f, found, err := h.Document(t.Context(), d.SHA256, ceiling)
+	if later := (*api.Unavailable)(nil); err != nil && !errors.As(err, &later) {
+		t.Fatal(err)
+	}
+	return found && err == nil && bytes.Equal(f.Content, content) && f.Name == d.Name
+}
+
+// What an advisory names comes to all who hear it, before anybody asks.
+func TestDocumentsOfAdvisories(t *testing.T) {
+	r := startRegion(t, 4)
+	content := file(1, notice.DocumentMax)
+	author := r.hospitals[0]
+	d := author.puts(t, content, "Playbook.pdf")
+	for _, ceiling := range []notice.TLP{notice.TLPGreen, notice.TLPAmber} {
+		if _, found, err := author.Document(t.Context(), d.SHA256, ceiling); found || err != nil {
+			t.Errorf("what nothing names yet is shown under %s, %v", ceiling, err)
+		}
+	}
+	author.submit(t, api.SubmitOptions{TLP: notice.TLPAmber}, advice("Playbook", func(a *api.Advisory) { a.Documents = []api.Document{d} }))
+	for _, h := range r.hospitals {
+		eventually(t, h.Name()+" has it", func() bool { return h.has(t, d, content, notice.TLPAmber) })
+		if h.has(t, d, content, notice.TLPGreen) {
+			t.Errorf("%s shows it above the ceiling", h.Name())
+		}
+	}
+	late := r.hospitals[3]
+	late.stop(t)
+	second := file(2, 300_000)
+	d2 := author.puts(t, second, "more.pdf")
+	author.submit(t, api.SubmitOptions{TLP: notice.TLPAmber}, advice("More", func(a *api.Advisory) { a.Documents = []api.Document{d2} }))
+	eventually(t, "the second is signed and there", func() bool { return r.hospitals[1].has(t, d2, second, 0) })
+	author.stop(t)
+	late.open(t)
+	late.start(t, r.seeds())
+	eventually(t, "who was away has it from others", func() bool { return late.has(t, d2, second, 0) && late.has(t, d, content, 0) })
+}
+
+func TestDocumentsThatAreRefused(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.PutDocument(t.Context(), strings.NewReader("")); err == nil {
+		t.Error("an empty document is taken")
+	}
+	if _, err := b.PutDocument(t.Context(), io.LimitReader(rand.NewChaCha8([32]byte{}), 80_000_000)); err == nil {
+		t.Error("80 MB are taken")
+	}
+	d := b.puts(t, file(3, 5), "a.pdf")
+	for name, c := range map[string]struct {
+		change func(*api.Document)
+		field  string
+	}{
+		"another hash":  {func(d *api.Document) { d.SHA256 = strings.Repeat("0", 64) }, ".sha256"},
+		"no hash":       {func(d *api.Document) { d.SHA256 = "../../identity.key" }, ".sha256"},
+		"another size":  {func(d *api.Document) { d.Size = 6 }, ".size"},
+		"a path":        {func(d *api.Document) { d.Name = "../a.pdf" }, ".name"},
+		"an empty name": {func(d *api.Document) { d.Name = "" }, ".name"},
+	} {
+		changed := d
+		c.change(&changed)
+		got := b.refuses(t, api.SubmitOptions{TLP: notice.TLPAmber}, advice("x", func(a *api.Advisory) { a.Documents = []api.Document{changed} }))
+		if got.Field != "advisory.documents[0]"+c.field || got.Fix == "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
