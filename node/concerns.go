@@ -116,10 +116,14 @@ func (h *heed) advised(r store.Record) error {
 	if told, err := n.store.Alerted(raised.Dedup); err != nil || told {
 		return err
 	}
-	if !h.advice.room(r.Author, n.now()) {
+	room := &h.advice
+	if r.Exercise { // a drill takes no room of real ones
+		room = &h.drillAdvice
+	}
+	if !room.room(r.Author, n.now()) {
 		raised.Refs, raised.TLP = nil, notice.TLPRed // it may be any of what is not told
-		raised.Dedup = fmt.Sprintf("%s/more/%s/%s", alert.KindAdvisory, r.Author, n.now().UTC().Format(time.DateOnly))
-		raised.Text = n.text(catalog.AlertAdvisoryMore, n.nameOrID(r.Author), advisedDay)
+		raised.Dedup = drillDedup(r, fmt.Sprintf("%s/more/%s/%s", alert.KindAdvisory, r.Author, n.now().UTC().Format(time.DateOnly)))
+		raised.Text = n.marked(r, n.text(catalog.AlertAdvisoryMore, n.nameOrID(r.Author), advisedDay))
 	}
 	n.alert(raised)
 	return nil

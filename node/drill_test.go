@@ -3,6 +3,8 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -272,8 +274,25 @@ func TestExerciseLeavesNowhere(t *testing.T) {
 	r := makeRegion(t, 2)
 	a, b := r.hospitals[0], r.hospitals[1]
 	for _, h := range r.hospitals {
-		h.exchanges(t, "off")
-		h.tell(t, "\n[block]\nmin_members = 1\n[feeds]\n[[feeds.list]]\nname = \"fw\"\nformat = \"plain\"\ntypes = [\"domain\"]\n")
+		text := fmt.Sprintf(`name = %q
+[api]
+listen = "127.0.0.1:0"
+[mesh]
+listen = ["/ip4/127.0.0.1/udp/0/quic-v1"]
+[exchange]
+taxii = true
+misp = true
+[block]
+min_members = 1
+[feeds]
+[[feeds.list]]
+name = "fw"
+format = "plain"
+types = ["domain"]
+`, filepath.Base(h.dir))
+		if err := os.WriteFile(filepath.Join(h.dir, node.ConfigFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		h.open(t)
 	}
 	for _, h := range r.hospitals {

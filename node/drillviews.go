@@ -111,41 +111,10 @@ func (n *Node) afterAction(ctx context.Context, d *store.Drill) (out api.AfterAc
 		if m == n.member {
 			continue
 		}
-		words := by[m]
-		slices.SortFunc(words, byFirst)
-		v := api.ExerciseMember{Party: names.party(m), Asked: asked, Did: []api.ExerciseDeed{}}
-		for _, x := range d.Reached {
-			if x.Member == m {
-				v.Reached = api.Time(x.At)
-			}
-		}
-		answered := map[crypto.ItemID]bool{}
-		for _, r := range words {
-			at := api.Time(factSaid(r))
-			first(&v.Saw, at)
-			if r.Notice.Response != nil {
-				first(&v.Answered, at)
-				answered[*r.Notice.Ref] = true
-				if last[*r.Notice.Ref] == nil {
-					last[*r.Notice.Ref] = map[crypto.MemberID]string{}
-				}
-				last[*r.Notice.Ref][m] = r.Notice.Response.Answer.String()
-			}
-			if acts(r.Notice) {
-				first(&v.Acted, at)
-			}
-			if len(v.Did) == drillDeedsMax {
-				out.More++
-				continue
-			}
-			deed := api.ExerciseDeed{ID: r.ID.String(), At: at, Kind: r.Notice.Kind.String(), Text: drillText(r.Notice)}
-			if r.Notice.Ref != nil {
-				deed.Ref = r.Notice.Ref.String()
-			}
-			v.Did = append(v.Did, deed)
-		}
-		v.Answers = len(answered)
-		out.Members = append(out.Members, v)
+		slices.SortFunc(by[m], byFirst)
+		v, more := memberIn(d, m, by[m], last)
+		v.Party, v.Asked = names.party(m), asked
+		out.Members, out.More = append(out.Members, v), out.More+more
 	}
 	slices.SortStableFunc(out.Members, func(a, b api.ExerciseMember) int {
 		return cmp.Or(cmp.Compare(late(a.Acted), late(b.Acted)), cmp.Compare(late(a.Answered), late(b.Answered)),
@@ -162,6 +131,44 @@ func (n *Node) afterAction(ctx context.Context, d *store.Drill) (out api.AfterAc
 		out.Said = append(out.Said, w)
 	}
 	return out, nil
+}
+
+// memberIn is what a member did in a drill, by its words in order, and how many of them
+// have no room. Its last answers are noted in last.
+func memberIn(d *store.Drill, m crypto.MemberID, words []store.Record, last map[crypto.ItemID]map[crypto.MemberID]string) (v api.ExerciseMember, more int) {
+	v.Did = []api.ExerciseDeed{}
+	for _, x := range d.Reached {
+		if x.Member == m {
+			v.Reached = api.Time(x.At)
+		}
+	}
+	answered := map[crypto.ItemID]bool{}
+	for _, r := range words {
+		at := api.Time(factSaid(r))
+		first(&v.Saw, at)
+		if r.Notice.Response != nil {
+			first(&v.Answered, at)
+			answered[*r.Notice.Ref] = true
+			if last[*r.Notice.Ref] == nil {
+				last[*r.Notice.Ref] = map[crypto.MemberID]string{}
+			}
+			last[*r.Notice.Ref][m] = r.Notice.Response.Answer.String()
+		}
+		if acts(r.Notice) {
+			first(&v.Acted, at)
+		}
+		if len(v.Did) == drillDeedsMax {
+			more++
+			continue
+		}
+		deed := api.ExerciseDeed{ID: r.ID.String(), At: at, Kind: r.Notice.Kind.String(), Text: drillText(r.Notice)}
+		if r.Notice.Ref != nil {
+			deed.Ref = r.Notice.Ref.String()
+		}
+		v.Did = append(v.Did, deed)
+	}
+	v.Answers = len(answered)
+	return v, more
 }
 
 // answersIn reports whether a word speaks of one that speaks of this house's: a claim is

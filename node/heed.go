@@ -34,6 +34,7 @@ type heed struct {
 
 	answers      answers // of round alone, as the next
 	advice       advice
+	drillAdvice  advice  // of drills
 	drillAnswers answers // to questions of drills, of which none are answered by itself
 	drillDay     string  // of drillCount, the alerts of others' drills
 	drillCount   int
