@@ -112,7 +112,7 @@ func (n *Node) openSink(s config.AlertSink) (sink.Sink, error) {
 	for _, path := range []*string{&s.URLFile, &s.SecretFile, &s.CAFile} {
 		*path = n.inDir(*path)
 	}
-	return sink.New(s, sink.Options{Version: n.o.Version})
+	return sink.New(s, sink.Options{Version: n.o.Version, Words: n.printer()})
 }
 
 // begin returns a cursor, which is written down at the first start: what comes from
@@ -133,7 +133,7 @@ func (a *alerting) reload() error {
 
 func (a *alerting) config() alert.Config {
 	s := a.n.o.Settings.Alerts
-	c := alert.Config{Node: a.n.name, Prefix: a.n.member.String()[:16], Ack: s.Ack(), Zone: time.Local}
+	c := alert.Config{Node: a.n.name, Words: a.n.printer(), Prefix: a.n.member.String()[:16], Ack: s.Ack(), Zone: time.Local}
 	if at, err := time.Parse("15:04", s.Digest); err == nil {
 		c.Digest, c.Hour, c.Minute = true, at.Hour(), at.Minute()
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/alert/sink"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -181,7 +182,7 @@ func TestAlertsOutliveCrash(t *testing.T) {
 	b.start(t, nil)
 	b.Raise(store.Alert{Kind: "hit", Severity: "warning", TLP: notice.TLPRed, Text: "hush", Dedup: "3"})
 	eventually(t, "the third comes", func() bool { return len(h.texts()) == 3 })
-	if got, want := h.texts(), []string{"first", "second", alert.AboveText}; !slices.Equal(got, want) {
+	if got, want := h.texts(), []string{"first", "second", catalog.For("").Text(catalog.AlertAbove)}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	ids := map[any]bool{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/situation"
@@ -189,11 +190,11 @@ func (n *Node) alertAsked(q store.Record, own []store.Record, seen *api.OwnSeen)
 	}
 	kept := ""
 	if seen.Kept {
-		kept = ", and has not shared it"
+		kept = n.printer().Text(catalog.AlertQuestionKept)
 	}
-	a.Text = n.marked(q, fmt.Sprintf("%s asks who has seen %s %s. This hospital has (last %s)%s. Decide what they may know: watchward respond",
-		n.nameOrID(q.Author), q.Notice.Indicator.Type, shorten(q.Notice.Indicator.Value, spreadShownMax),
-		time.UnixMilli(int64(seen.Last)).UTC().Format("2 Jan 15:04 UTC"), kept))
+	a.Text = n.marked(q, n.text(catalog.AlertQuestion,
+		n.nameOrID(q.Author), q.Notice.Indicator.Type.String(), shorten(q.Notice.Indicator.Value, spreadShownMax),
+		n.printer().Brief(time.UnixMilli(int64(seen.Last)).UTC()), kept))
 	return n.alert(a)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/mesh/wire"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/store"
 )
 
@@ -176,7 +177,7 @@ func (c *courier) bring(ctx context.Context, member crypto.MemberID) error {
 // deliver brings one envelope to one member, or gives it up.
 func (c *courier) deliver(ctx context.Context, member crypto.MemberID, q store.Queued) error {
 	if q.Expiry <= c.n.now().UnixMilli() {
-		return c.settle(ctx, member, q, store.Lapsed, "could not be reached before the notice expired")
+		return c.settle(ctx, member, q, store.Lapsed, catalog.AlertNotReached)
 	}
 	if c.n.silenced() {
 		return errSilenced
@@ -186,7 +187,7 @@ func (c *courier) deliver(ctx context.Context, member crypto.MemberID, q store.Q
 		return err
 	}
 	if own, known := c.n.roster.Member(e.Header.Region, e.Header.Author, e.Header.Serial); !known || c.n.revoked(own) {
-		return c.settle(ctx, member, q, store.Declined, "was sealed with keys of this node that are revoked since: say it again with the new ones")
+		return c.settle(ctx, member, q, store.Declined, catalog.AlertOldKeys)
 	}
 	credential := c.n.credentialOf(member)
 	if credential == nil {
@@ -199,13 +200,13 @@ func (c *courier) deliver(ctx context.Context, member crypto.MemberID, q store.Q
 	case result == wire.ReceiptTaken:
 		return c.settle(ctx, member, q, store.Delivered, "")
 	case result == wire.ReceiptRefused:
-		return c.settle(ctx, member, q, store.Declined, "cannot open it or does not take it; its keys may have changed")
+		return c.settle(ctx, member, q, store.Declined, catalog.AlertNotOpened)
 	}
 	return errLater
 }
 
 // settle ends the wait, and says why if it was in vain.
-func (c *courier) settle(ctx context.Context, member crypto.MemberID, q store.Queued, state store.DeliveryState, why string) error {
+func (c *courier) settle(ctx context.Context, member crypto.MemberID, q store.Queued, state store.DeliveryState, why catalog.Key) error {
 	settled, err := c.n.store.Settle(context.WithoutCancel(ctx), member, q.Local, state, c.n.now().UnixMilli())
 	if err != nil || !settled || why == "" {
 		return err

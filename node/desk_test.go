@@ -20,6 +20,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/mesh"
+	"github.com/watchward/watchward/node"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
 	"github.com/watchward/watchward/node/notice"
@@ -327,13 +328,7 @@ func TestAwareAtIsRefused(t *testing.T) {
 // marked for the house, also after a restart; what is closed is not due.
 func TestOverdueIsRaised(t *testing.T) {
 	b := benchAt(t, t.TempDir(), &clock{})
-	raw, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(b.dir, "config.toml"), append([]byte("language = \"de\"\n"), bytes.Replace(raw, []byte("language = "), []byte("# language = "), 1)...), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.speaksGerman(t)
 	b.clock.stop()
 	b.open(t)
 	i := b.opens(t, api.IncidentChange{})
@@ -376,6 +371,40 @@ func TestOverdueIsRaised(t *testing.T) {
 	if status, err = b.Status(t.Context(), notice.TLPAmber); err != nil || slices.ContainsFunc(status.Warnings, func(w string) bool { return strings.Contains(w, "overdue") }) {
 		t.Errorf("below the house: %q, %v", status.Warnings, err)
 	}
+}
+
+// speaksGerman sets the language of a node that is not open.
+func (h *hospital) speaksGerman(t testing.TB) {
+	t.Helper()
+	path := filepath.Join(h.dir, node.ConfigFile)
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append([]byte("language = \"de\"\n"), bytes.Replace(raw, []byte("language = "), []byte("# language = "), 1)...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAlertsInGerman: what a person is paged for is in the node's language, with what
+// stands around it; the words of others are theirs.
+func TestAlertsInGerman(t *testing.T) {
+	b := benchAt(t, t.TempDir(), &clock{})
+	hook := newHook(t)
+	b.speaksGerman(t)
+	b.tell(t, strings.Replace(hooked(t, hook), `tlp = "AMBER"`, `tlp = "GREEN"`, 1))
+	b.open(t)
+	b.alone(t)
+	_, _ = b.told(t, b.author, crypto.Header{TLP: uint8(notice.TLPAmber)}, nil, b.word(notice.KindMayday, 1, func(n *notice.Notice) {
+		n.Mayday = &notice.Mayday{Text: "ransom note on radiology hosts"}
+	}))
+	eventually(t, "people are alerted", func() bool { return len(b.alerts(t, "mayday")) == 1 })
+	if got := b.alerts(t, "mayday")[0].Text; got != "MAYDAY: author wird angegriffen und sagt: ransom note on radiology hosts. Ein Kontakt ist nicht bekannt. Rufen Sie zurück: Ein gestohlener Schlüssel kann lügen." {
+		t.Errorf("%s", got)
+	}
+	eventually(t, "the sink below hears that there is something", func() bool {
+		return slices.Contains(hook.texts(), "Eine Meldung über der Einstufung dieses Weges: siehe Knoten (watchward alerts).")
+	})
 }
 
 func (h *hospital) sinceAware(i api.IncidentView) time.Duration {

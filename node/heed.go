@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/crypto"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -363,22 +364,20 @@ func (n *Node) alertMayday(r store.Record) (added bool, err error) {
 		}
 		a.Severity = "warning"
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "MAYDAY: %s is under attack and says: %s.", who, strings.TrimSuffix(r.Notice.Mayday.Text, "."))
+	a.Text = n.printer().Text(catalog.AlertMayday, who, strings.TrimSuffix(r.Notice.Mayday.Text, "."))
 	if tie != "" {
-		fmt.Fprintf(&text, " It is of another region; %s.", tie)
+		a.Text += n.printer().Text(catalog.AlertMaydayElsewhere, tie)
 	}
 	if known && !profile.Retracted {
-		fmt.Fprintf(&text, " Contact: %s.", strings.Join(profile.Notice.Profile.Contact, "; "))
+		a.Text += n.printer().Text(catalog.AlertMaydayContact, strings.Join(profile.Notice.Profile.Contact, "; "))
 		a.TLP, a.Refs = notice.Stricter(a.TLP, profile.TLP), append(a.Refs, profile.ID)
 	} else {
-		text.WriteString(" It has told no contact.")
+		a.Text += n.printer().Text(catalog.AlertMaydayNoContact)
 	}
-	text.WriteString(" Call back: a stolen key can lie.")
+	a.Text += n.printer().Text(catalog.AlertMaydayCall)
 	if r.Flags&store.ClockOff != 0 {
-		text.WriteString(" Its clock is off.")
+		a.Text += n.printer().Text(catalog.AlertMaydayClock)
 	}
-	a.Text = text.String()
 	return n.alert(a), nil
 }
 
@@ -400,7 +399,7 @@ func (n *Node) tie(author crypto.MemberID, theirs *notice.Notice) (string, error
 		}
 		for _, s := range theirs.Profile.Suppliers {
 			if mine[notice.Fold(s)] {
-				return "it has the supplier " + s + " too", nil
+				return n.printer().Text(catalog.AlertTieSupplier, s), nil
 			}
 		}
 	}
@@ -419,7 +418,7 @@ func (n *Node) tie(author crypto.MemberID, theirs *notice.Notice) (string, error
 		}
 		for _, e := range evidence {
 			if e.Author == n.member && e.Notice.Kind == notice.KindSighting && !e.Exercise {
-				return "both have seen " + s.Notice.Indicator.Value, nil
+				return n.text(catalog.AlertTieSeen, s.Notice.Indicator.Value), nil
 			}
 		}
 	}

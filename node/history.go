@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -356,14 +356,13 @@ func (r *reminder) remind(i notice.Indicator, w *news, t history.Trace) error {
 		return r.more(i, tlp)
 	}
 	r.told++
-	how := "reports"
+	how := catalog.AlertSeenHere
 	if w.from.Notice.Kind == notice.KindSighting {
-		how = "has seen"
+		how = catalog.AlertSeenHereToo
 	}
 	return r.alert(store.Alert{
 		Kind: "seen-here", Severity: "warning", TLP: tlp, Refs: w.refs, Dedup: dedup,
-		Text: fmt.Sprintf("%s was seen here before it was known: %s. %s %s it. Look for what asked for it in your logs of those days.",
-			i.Value, traceText(t, now), r.n.nameOrID(w.from.Author), how),
+		Text: r.n.printer().Text(how, i.Value, traceText(r.n.printer(), t, now), r.n.nameOrID(w.from.Author)),
 	})
 }
 
@@ -388,8 +387,7 @@ func (r *reminder) more(i notice.Indicator, tlp notice.TLP) error {
 		if at == r.untold {
 			return r.alert(store.Alert{
 				Kind: "seen-here", Severity: "warning", TLP: r.marked, Dedup: fmt.Sprintf("seen-here/more/%d/%d", r.hour, at),
-				Text: fmt.Sprintf("Beyond %d values that became known within the hour and were seen here before, there are %d more or above, such as %s: watchward hunt FILE tells of each value in the list that was imported.",
-					seenHereMax, at, i.Value),
+				Text: r.n.printer().Text(catalog.AlertSeenHereMore, seenHereMax, at, i.Value),
 			})
 		}
 	}
@@ -397,27 +395,27 @@ func (r *reminder) more(i notice.Indicator, tlp notice.TLP) error {
 }
 
 // traceText says when something was seen, as a person would.
-func traceText(t history.Trace, now time.Time) string {
-	times := "once"
+func traceText(words *catalog.Printer, t history.Trace, now time.Time) string {
+	times := words.Text(catalog.AlertOnce)
 	if t.Count > 1 {
-		times = fmt.Sprintf("%d times", t.Count)
+		times = words.Text(catalog.AlertTimes, t.Count)
 	}
-	first, last := dayText(t.First, now), dayText(t.Last, now)
+	first, last := dayText(words, t.First, now), dayText(words, t.Last, now)
 	if t.Count == 1 || first == last {
-		return fmt.Sprintf("%s, %s", first, times)
+		return first + ", " + times
 	}
-	return strings.Join([]string{"first " + first, times, "last " + last}, ", ")
+	return words.Text(catalog.AlertFirstLast, first, times, last)
 }
 
-func dayText(ms int64, now time.Time) string {
+func dayText(words *catalog.Printer, ms int64, now time.Time) string {
 	at := time.UnixMilli(ms)
 	day := func(t time.Time) int64 { return t.Unix() / (24 * 3600) }
 	switch days := day(now) - day(at); {
 	case days <= 0:
-		return "today"
+		return words.Text(catalog.AlertToday)
 	case days == 1:
-		return "yesterday"
+		return words.Text(catalog.AlertYesterday)
 	default:
-		return fmt.Sprintf("%d days ago", days)
+		return words.Text(catalog.AlertDaysAgo, days)
 	}
 }

@@ -1,11 +1,11 @@
 package node
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/crypto/trust"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -48,8 +48,8 @@ func (n *Node) maydayBack(author crypto.MemberID) error {
 	if told, err := n.alertedOf(last); err != nil || !told {
 		return err
 	}
-	a := store.Alert{Kind: "mayday-back", Severity: "warning", TLP: last.TLP, Refs: []crypto.ItemID{last.ID}, Dedup: "mayday-back/" + last.ID.String(),
-		Text: n.nameOrID(author) + " takes its mayday back"}
+	a := store.Alert{Kind: "mayday-back", Severity: "warning", TLP: last.TLP, Refs: []crypto.ItemID{last.ID}, Dedup: "mayday-back/" + last.ID.String()}
+	reason := ""
 	said, err := n.store.SpokenBy(last.ID, author)
 	if err != nil {
 		return err
@@ -60,11 +60,11 @@ func (n *Node) maydayBack(author crypto.MemberID) error {
 		}
 		a.TLP, a.Refs = notice.Stricter(a.TLP, r.TLP), append(a.Refs, r.ID)
 		if r.Notice.Reason != "" {
-			a.Text += ": " + strings.TrimSuffix(r.Notice.Reason, ".")
+			reason = ": " + strings.TrimSuffix(r.Notice.Reason, ".")
 		}
 		break
 	}
-	a.Text += ". Call back all the same: a stolen key can lie."
+	a.Text = n.printer().Text(catalog.AlertMaydayBack, n.nameOrID(author), reason)
 	n.alert(a)
 	return nil
 }
@@ -109,7 +109,7 @@ func (n *Node) maydayDisputed(m, d store.Record) error {
 	}
 	n.alert(store.Alert{Kind: "mayday-disputed", Severity: "warning", TLP: notice.Stricter(m.TLP, d.TLP), Refs: []crypto.ItemID{m.ID, d.ID},
 		Dedup: "mayday-disputed/" + m.ID.String(),
-		Text: fmt.Sprintf("%s, a coordinator, disputes the mayday of %s%s. It stands until it is taken back: call both.",
+		Text: n.printer().Text(catalog.AlertMaydayDisputed,
 			n.nameOrID(d.Author), n.nameOrID(m.Author), reason)})
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/watchward/watchward/crypto/seal"
 	"github.com/watchward/watchward/crypto/trust"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -201,7 +202,7 @@ func (o *outbox) sealed(ctx context.Context, f *filling, now int64) (store.Entry
 	for _, id := range f.to {
 		c := o.n.credentialOf(id)
 		if c == nil || !o.n.sealable(c, now) {
-			o.n.unsent(f.TLP, id, f.Items[0].ID, "is no member any more, or has no valid credential")
+			o.n.unsent(f.TLP, id, f.Items[0].ID, catalog.AlertNoMember)
 			continue
 		}
 		to, entry.To = append(to, seal.Recipient{Member: c.Member, Key: c.SealKey}), append(entry.To, c.Member)
@@ -222,11 +223,11 @@ func (o *outbox) sealed(ctx context.Context, f *filling, now int64) (store.Entry
 }
 
 // unsent tells a person that a named word did not reach a member, and never will.
-func (n *Node) unsent(tlp notice.TLP, to crypto.MemberID, id crypto.ItemID, why string) {
+func (n *Node) unsent(tlp notice.TLP, to crypto.MemberID, id crypto.ItemID, why catalog.Key) {
 	who := n.memberName(to)
-	n.log.Warn("a named notice is not delivered", slog.String("member", to.String()), slog.String("reason", why))
+	n.log.Warn("a named notice is not delivered", slog.String("member", to.String()), slog.String("reason", catalog.For("").Text(why)))
 	n.alert(store.Alert{Kind: "not-delivered", Severity: "warning", TLP: max(tlp, notice.TLPAmberStrict), Dedup: fmt.Sprintf("not-delivered/%s/%s", id, to),
-		Refs: []crypto.ItemID{id}, Text: fmt.Sprintf("Notice %s was not delivered to %s: it %s. Call them if it still matters.", id, cmp.Or(who, to.String()[:16]), why)})
+		Refs: []crypto.ItemID{id}, Text: n.printer().Text(catalog.AlertNotDelivered, id.String(), cmp.Or(who, to.String()[:16]), n.printer().Text(why))})
 }
 
 // deliveryNames are the states of a delivery as the API shows them.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/advisory"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/situation"
 	"github.com/watchward/watchward/node/store"
@@ -237,7 +238,7 @@ func (p *picture) spreading(s situation.Started, now time.Time) {
 	a := store.Alert{Kind: "spreading", Severity: "warning", TLP: s.TLP}
 	if p.told >= spreadingMax {
 		a.TLP = notice.TLPRed // it may be any of what is not told
-		a.Text = fmt.Sprintf("SPREADING: more than %d things within an hour. All of them: watchward situation", spreadingMax)
+		a.Text = p.n.printer().Text(catalog.AlertSpreadingMore, spreadingMax)
 		a.Dedup = fmt.Sprintf("spreading/more/%d", p.hour)
 		p.n.alert(a)
 		return
@@ -249,14 +250,14 @@ func (p *picture) spreading(s situation.Started, now time.Time) {
 			continue
 		}
 		if count++; count <= seenNamed {
-			who = append(who, fmt.Sprintf("%s (%s)", p.n.nameOrID(m.Member), time.UnixMilli(m.First).UTC().Format("2 Jan 15:04 UTC")))
+			who = append(who, fmt.Sprintf("%s (%s)", p.n.nameOrID(m.Member), p.n.printer().Brief(time.UnixMilli(m.First).UTC())))
 			a.Refs = append(a.Refs, m.IDs[0])
 		}
 	}
 	if count > seenNamed {
-		who = append(who, fmt.Sprintf("and %d more", count-seenNamed))
+		who = append(who, p.n.printer().Text(catalog.AlertAndMore, count-seenNamed))
 	}
-	a.Text = fmt.Sprintf("SPREADING: %s was seen at %d organisations within 72 h: %s. Look for it here, and ask them: watchward situation",
+	a.Text = p.n.printer().Text(catalog.AlertSpreading,
 		shorten(s.What.String(), spreadShownMax), count, strings.Join(who, ", "))
 	a.Dedup = fmt.Sprintf("spreading/%s/%s/%s", s.Trigger, shorten(s.What.String(), spreadShownMax), s.TLP)
 	if p.n.alert(a) {

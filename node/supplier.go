@@ -7,6 +7,7 @@ import (
 
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/alert"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
 )
@@ -38,8 +39,7 @@ func (n *Node) alertSupplier(r store.Record) error {
 		n.alert(store.Alert{
 			Kind: alert.KindSupplier, Severity: "warning", TLP: notice.Stricter(r.TLP.House(), own.TLP), Refs: []crypto.ItemID{r.ID, own.ID},
 			Dedup: drillDedup(r, fmt.Sprintf("%s/%s/%d", alert.KindSupplier, notice.Fold(s), r.Received/supplierAgain.Milliseconds())),
-			Text: n.marked(r, fmt.Sprintf("SUPPLIER: %s has cut its link to %s, which you have too%s. Ask them, and decide whether to cut yours: watchward situation, watchward link cut",
-				n.nameOrID(r.Author), s, reason)),
+			Text:  n.marked(r, n.text(catalog.AlertSupplier, n.nameOrID(r.Author), s, reason)),
 		})
 		break
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/watchward/watchward/crypto"
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/logs"
 	"github.com/watchward/watchward/node/notice"
 	"github.com/watchward/watchward/node/store"
@@ -318,7 +319,7 @@ func (h *hits) alert(g *hitGroup) error {
 	}
 	told := g.Count
 	about := store.About(g.About)
-	kept := store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(), Line: g.Line, Refs: g.Refs, About: &about, Dedup: h.dedup(g)}
+	kept := store.Alert{Kind: alert.KindHit, Severity: severity, TLP: g.TLP, Text: g.text(h.n.printer()), Line: g.Line, Refs: g.Refs, About: &about, Dedup: h.dedup(g)}
 	if _, err := h.n.keepAlert(kept); err != nil {
 		return fmt.Errorf("the alert of a hit is not kept: %w", err)
 	}
@@ -331,23 +332,21 @@ func (h *hits) dedup(g *hitGroup) string {
 }
 
 // text is what a person reads, without the line: that goes to who may see it alone.
-func (g *hitGroup) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "HIT in log %s: %s %s", g.Log, g.Role, shorten(g.Value, valueShown))
+func (g *hitGroup) text(words *catalog.Printer) string {
+	text := words.Text(catalog.AlertHit, g.Log, g.Role, shorten(g.Value, valueShown))
 	if g.Value != g.About.Value {
-		fmt.Fprintf(&b, ", which matches %s %s", g.About.Type, shorten(g.About.Value, valueShown))
+		text += words.Text(catalog.AlertHitMatches, g.About.Type.String(), shorten(g.About.Value, valueShown))
 	}
-	fmt.Fprintf(&b, " (%s). ", g.Level)
-	clock := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2 Jan 15:04:05 UTC") }
+	clock := func(ms int64) string { return words.BriefSeconds(time.UnixMilli(ms).UTC()) }
 	if g.Count == 1 {
-		fmt.Fprintf(&b, "1 line, %s.", clock(g.First))
+		text += words.Text(catalog.AlertHitLine, g.Level, clock(g.First))
 	} else {
-		fmt.Fprintf(&b, "%d lines, %s to %s.", g.Count, clock(g.First), clock(g.Last))
+		text += words.Text(catalog.AlertHitLines, g.Count, g.Level, clock(g.First), clock(g.Last))
 	}
 	if g.Why != "" {
-		fmt.Fprintf(&b, " Why: %s.", g.Why)
+		text += words.Text(catalog.AlertHitWhy, g.Why)
 	}
-	return b.String()
+	return text
 }
 
 // raisedBy returns notices that raised a verdict.
@@ -422,7 +421,7 @@ func (h *hits) reword() {
 	for part := range slices.Chunk(behind, store.RewordMax) { // a write each
 		var texts []store.Reworded
 		for _, g := range part {
-			texts = append(texts, store.Reworded{Dedup: h.dedup(g), Text: g.text()})
+			texts = append(texts, store.Reworded{Dedup: h.dedup(g), Text: g.text(h.n.printer())})
 		}
 		if _, err := h.n.store.RewordAlerts(h.n.background(), texts); err != nil {
 			return
@@ -437,7 +436,7 @@ func (h *hits) reword() {
 func (h *hits) sayMore() {
 	for log := range h.more {
 		h.once(store.Alert{Kind: "hit", Severity: "warning", TLP: notice.TLPRed, Dedup: fmt.Sprintf("hit/%s/%s/more", h.day, log),
-			Text: fmt.Sprintf("HIT: log %s names more than %d known values today; the others are counted and not alerted one by one: watchward logs", log, hitsDay)})
+			Text: h.n.printer().Text(catalog.AlertHitMore, log, hitsDay)})
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/client"
+	"github.com/watchward/watchward/node/catalog"
 )
 
 // alertsShown is how many alerts one page has.
@@ -49,7 +49,7 @@ daily digest.`,
 				}
 				what := a.Text
 				if a.Line != "" {
-					what += " " + alert.LineText(a.Line)
+					what += " " + catalog.For("").Text(catalog.AlertLogLine, a.Line)
 				}
 				t.add(a.ID, ago(stamp(a.Time), now()), state, a.Severity, a.Kind, what)
 			}

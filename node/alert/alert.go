@@ -185,12 +185,6 @@ const (
 	TypeTest         = "test"
 )
 
-// LineText is how people are shown a line of their own logs.
-func LineText(line string) string { return "The first line, for this house alone: " + line }
-
-// AboveText is all that a sink hears of a page above its marking.
-const AboveText = "An alert above this sink's marking: see the node (watchward alerts)."
-
 // A Message goes to one sink, at least once; ID tells who has it twice. The JSON is
 // what webhooks and commands get, the field numbers are disk format.
 type Message struct {

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/watchward/watchward/node/alert"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -247,7 +248,7 @@ func TestCeiling(t *testing.T) {
 	d.is(take("hit", notice.TLPRed, "e.example"), "green page above", "strict page above")
 	c := d.e.Take(d.event("hit", "critical", notice.TLPAmber, "value", "a.example"), d.now+10*minute)
 	for _, m := range c.Send {
-		if m.Sink == "green" && (m.Text != alert.AboveText || m.Kind+m.TLP+m.Value+m.Group != "" || m.Count != 0 || m.Severity != "warning" || len(m.Refs) > 0) {
+		if m.Sink == "green" && (m.Text != catalog.For("").Text(catalog.AlertAbove) || m.Kind+m.TLP+m.Value+m.Group != "" || m.Count != 0 || m.Severity != "warning" || len(m.Refs) > 0) {
 			t.Errorf("a sink is shown %+v", m)
 		}
 	}

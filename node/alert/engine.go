@@ -9,14 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 )
 
 // Config of an Engine.
 type Config struct {
-	Node   string // the hospital's name
-	Prefix string // of ids of messages: another on every node
-	Rules  []Rule // those behind all others included
+	Node   string           // the hospital's name
+	Words  *catalog.Printer // nil = English
+	Prefix string           // of ids of messages: another on every node
+	Rules  []Rule           // those behind all others included
 	Sinks  []Sink
 	Ack    time.Duration // how long somebody may take to acknowledge
 
@@ -48,6 +50,9 @@ type Engine struct {
 func New(c Config) *Engine {
 	if c.Zone == nil {
 		c.Zone = time.UTC
+	}
+	if c.Words == nil {
+		c.Words = catalog.For("")
 	}
 	e := &Engine{
 		c: c, rules: map[string]*Rule{}, sinks: map[string]*Sink{},
@@ -245,7 +250,7 @@ func (e *Engine) within(r *Rule, ev *Event, now int64) bool {
 		told.Said = true
 		e.out.Raise = append(e.out.Raise, Raised{
 			Kind: KindLimit, Severity: "warning", TLP: told.TLP, Dedup: fmt.Sprintf("%s%s/%d", limitDedupPrefix, r.Name, e.meta.Hour),
-			Text: fmt.Sprintf("The rule %q matched more than %d times within an hour. No more of it is told until the next: watchward alerts, watchward list. If that is too little, set its limit, or what it matches.", r.Name, r.Limit),
+			Text: e.c.Words.Text(catalog.AlertLimit, r.Name, r.Limit),
 		})
 	}
 	e.meta.Told[r.Name] = told

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -41,7 +42,7 @@ func (e *Engine) groupMessage(g *Group, typ string, now int64) Message {
 		Value: g.Value, Valued: g.Valued, Count: g.Count,
 	}
 	if g.Count > 1 {
-		m.Text += fmt.Sprintf(" (%d times since %s.)", g.Count, time.UnixMilli(g.First).UTC().Format("2 Jan 15:04 UTC"))
+		m.Text += e.c.Words.Text(catalog.AlertRepeated, g.Count, e.c.Words.Brief(time.UnixMilli(g.First).UTC()))
 	}
 	return m
 }
@@ -75,7 +76,7 @@ func (e *Engine) tell(sinks []string, m Message, tlp notice.TLP, bare bool, now 
 				continue
 			}
 			e.meta.Bare[name] = now
-			out = Message{Type: TypePage, Time: now, Severity: "warning", Text: AboveText, Above: true}
+			out = Message{Type: TypePage, Time: now, Severity: "warning", Text: e.c.Words.Text(catalog.AlertAbove), Above: true}
 		}
 		e.send(name, out)
 	}
@@ -92,7 +93,7 @@ func (e *Engine) send(sink string, m Message) {
 func (e *Engine) Test(now int64) Message {
 	return Message{
 		ID: fmt.Sprintf("%s-%d-test", e.c.Prefix, now), Type: TypeTest, Node: e.c.Node, Time: now, Severity: "info", Kind: "test",
-		TLP: notice.TLPClear.String(), Text: "A test of this sink. Nothing has happened.",
+		TLP: notice.TLPClear.String(), Text: e.c.Words.Text(catalog.AlertTest),
 	}
 }
 
@@ -187,8 +188,9 @@ func (e *Engine) digestText(s *Sink) string {
 	if len(counts) == 0 && len(open) == 0 {
 		return ""
 	}
+	words := e.c.Words
 	var b strings.Builder
-	writeOpen(&b, open)
+	e.writeOpen(&b, open)
 	var kinds []string
 	for kind := range counts {
 		kinds = append(kinds, kind)
@@ -198,35 +200,36 @@ func (e *Engine) digestText(s *Sink) string {
 		kinds[i] = fmt.Sprintf("%d × %s", counts[kind], kind)
 	}
 	if len(kinds) > 0 {
-		fmt.Fprintf(&b, "Nobody was paged for: %s.\n", strings.Join(kinds, ", "))
+		b.WriteString(words.Text(catalog.AlertDigestKinds, strings.Join(kinds, ", ")) + "\n")
 	}
 	slices.SortStableFunc(shown, func(a, b *line) int {
 		return cmp.Or(cmp.Compare(rank(b.Severity), rank(a.Severity)), cmp.Compare(a.Number, b.Number))
 	})
 	for i, l := range shown {
 		if i == digestShown || b.Len() > digestBytes {
-			fmt.Fprintf(&b, "… and %d more\n", len(shown)-i)
+			b.WriteString(words.Text(catalog.AlertDigestMore, len(shown)-i) + "\n")
 			break
 		}
-		fmt.Fprintf(&b, "- %s %s: %s\n", time.UnixMilli(l.Time).In(e.c.Zone).Format("2 Jan 15:04"), l.Kind, l.Text)
+		fmt.Fprintf(&b, "- %s %s: %s\n", words.BriefLocal(time.UnixMilli(l.Time).In(e.c.Zone)), l.Kind, l.Text)
 	}
-	b.WriteString("What is marked above this sink is not in here: watchward alerts, watchward situation.")
+	b.WriteString(words.Text(catalog.AlertDigestAbove))
 	return b.String()
 }
 
 // openShown is how many groups that nobody acknowledged a digest shows.
 const openShown = 10
 
-func writeOpen(b *strings.Builder, open []*Group) {
+func (e *Engine) writeOpen(b *strings.Builder, open []*Group) {
 	if len(open) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "Nobody has acknowledged %d:\n", len(open))
+	words := e.c.Words
+	b.WriteString(words.Text(catalog.AlertDigestOpen, len(open)) + "\n")
 	for i, g := range open {
 		if i == openShown {
-			fmt.Fprintf(b, "… and %d more\n", len(open)-i)
+			b.WriteString(words.Text(catalog.AlertDigestMore, len(open)-i) + "\n")
 			break
 		}
-		fmt.Fprintf(b, "- alert %s, %s: %s\n", g.ID, g.Kind, cut(g.Text, digestLine))
+		b.WriteString(words.Text(catalog.AlertDigestGroup, g.ID, g.Kind, cut(g.Text, digestLine)) + "\n")
 	}
 }

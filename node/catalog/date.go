@@ -9,6 +9,8 @@ import (
 const (
 	dateMonths   Key = "date.months"
 	dateDay      Key = "date.day"
+	dateShort    Key = "date.short"
+	dateBrief    Key = "date.brief"
 	spanDays     Key = "span.days"
 	spanHours    Key = "span.hours"
 	spanMinutes  Key = "span.minutes"
@@ -20,7 +22,12 @@ var dateTexts = texts{
 		en: "January February March April May June July August September October November December",
 		de: "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
 	},
-	dateDay:      {en: "%s %s %s", de: "%s. %s %s"},
+	dateDay: {en: "%s %s %s", de: "%s. %s %s"},
+	dateShort: {
+		en: "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+		de: "Jan. Feb. März Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.",
+	},
+	dateBrief:    {en: "%s %s", de: "%s. %s"},
 	spanDays:     {en: "%d days", de: "%d Tage"},
 	spanHours:    {en: "%d h", de: "%d Std."},
 	spanMinutes:  {en: "%d min", de: "%d Min."},
@@ -40,6 +47,21 @@ func (p *Printer) Moment(t time.Time) string {
 
 // Short is Moment for tables: "2026-11-28 09:09 CET".
 func (p *Printer) Short(t time.Time) string { return t.Format("2006-01-02 15:04 ") + p.zone(t) }
+
+// Brief is t to the minute without its year: "28 Nov 09:09 UTC".
+func (p *Printer) Brief(t time.Time) string { return p.brief(t) + t.Format(" 15:04 ") + p.zone(t) }
+
+// BriefLocal is Brief without the zone, for who knows that it is the reader's.
+func (p *Printer) BriefLocal(t time.Time) string { return p.brief(t) + t.Format(" 15:04") }
+
+// BriefSeconds is Brief to the second.
+func (p *Printer) BriefSeconds(t time.Time) string {
+	return p.brief(t) + t.Format(" 15:04:05 ") + p.zone(t)
+}
+
+func (p *Printer) brief(t time.Time) string {
+	return p.Text(dateBrief, fmt.Sprint(t.Day()), strings.Fields(p.Text(dateShort))[t.Month()-1])
+}
 
 // zone names the zone of t as people of the language do. What has no name is a difference
 // from UTC.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/alert"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 )
 
@@ -111,13 +112,13 @@ func (h *httpSink) request(u *url.URL, m alert.Message, key string) ([]byte, htt
 			header.Set("Authorization", "Bearer "+key)
 		}
 		if h.c.Type == config.SinkChat {
-			payload, err := json.Marshal(chatText{Text: plain(title(m)) + "\n" + plain(defanged(text(m), m.Value))})
+			payload, err := json.Marshal(chatText{Text: plain(title(h.o.Words, m)) + "\n" + plain(defanged(text(h.o.Words, m), m.Value))})
 			return payload, header, err
 		}
 		if !strings.HasSuffix(u.Path, "/api/v2/alerts") {
 			u.Path = strings.TrimSuffix(u.Path, "/") + "/api/v2/alerts"
 		}
-		payload, err := json.Marshal(amAlerts(m))
+		payload, err := json.Marshal(amAlerts(h.o.Words, m))
 		return payload, header, err
 	}
 	payload := body(m)
@@ -183,14 +184,14 @@ const (
 // amAlerts is a message as Alertmanager has it. An alert is what its labels are, and
 // the severity is one, for routes ask for it: what is worse now, or over, ends what it
 // was before.
-func amAlerts(m alert.Message) []amAlert {
-	all := []amAlert{newAMAlert(m, m.Severity, m.Open())}
+func amAlerts(words *catalog.Printer, m alert.Message) []amAlert {
+	all := []amAlert{newAMAlert(words, m, m.Severity, m.Open())}
 	if m.Group == "" || m.Count <= 1 { // it was never another
 		return all
 	}
 	for _, s := range slices.Sorted(maps.Keys(severities)) {
 		if s != m.Severity {
-			all = append(all, newAMAlert(m, s, false))
+			all = append(all, newAMAlert(words, m, s, false))
 		}
 	}
 	return all
@@ -198,14 +199,14 @@ func amAlerts(m alert.Message) []amAlert {
 
 // newAMAlert names an alert by its group, so that what is told again is the same one;
 // by nothing that may become another while it is open, so without its marking.
-func newAMAlert(m alert.Message, severity string, open bool) amAlert {
+func newAMAlert(words *catalog.Printer, m alert.Message, severity string, open bool) amAlert {
 	kind := m.Kind
 	if kind == "" {
 		kind = "above"
 	}
 	a := amAlert{
 		Labels:      map[string]string{"alertname": "Watchward-" + kind, "kind": kind, "severity": severity, "instance": m.Node},
-		Annotations: map[string]string{"summary": title(m), "description": text(m)},
+		Annotations: map[string]string{"summary": title(words, m), "description": text(words, m)},
 	}
 	if m.Group != "" {
 		a.Labels["alert"] = m.Group

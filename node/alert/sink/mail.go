@@ -138,7 +138,7 @@ func (s *mailer) mail(from *mail.Address, m alert.Message) []byte {
 		}
 	}
 	head("To", strings.Join(to, ", "))
-	head("Subject", mime.QEncoding.Encode("utf-8", strings.Map(oneLine, title(m))))
+	head("Subject", mime.QEncoding.Encode("utf-8", strings.Map(oneLine, title(s.o.Words, m))))
 	head("Message-ID", fmt.Sprintf("<%x@%s>", sha256.Sum256([]byte(m.ID)), domain))
 	head("Auto-Submitted", "auto-generated")
 	head("MIME-Version", "1.0")
@@ -146,7 +146,7 @@ func (s *mailer) mail(from *mail.Address, m alert.Message) []byte {
 	head("Content-Transfer-Encoding", "quoted-printable")
 	b.WriteString("\r\n")
 	q := quotedprintable.NewWriter(&b)
-	_, _ = q.Write([]byte(strings.ReplaceAll(text(m), "\n", "\r\n") + "\r\n"))
+	_, _ = q.Write([]byte(strings.ReplaceAll(text(s.o.Words, m), "\n", "\r\n") + "\r\n"))
 	_ = q.Close()
 	return b.Bytes()
 }

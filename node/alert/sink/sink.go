@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/alert"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/verdict"
 )
@@ -50,6 +51,7 @@ func (r *Refused) Error() string { return r.Reason }
 // Options of New.
 type Options struct {
 	Version string
+	Words   *catalog.Printer // of what people read; nil: English
 	Now     func() time.Time
 	// Resolve looks up a host; nil: this machine's resolver. Tests have their own.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -60,6 +62,9 @@ type Options struct {
 func New(c config.AlertSink, o Options) (Sink, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Words == nil {
+		o.Words = catalog.For("")
 	}
 	if o.Resolve == nil {
 		o.Resolve = lookUp
@@ -94,39 +99,41 @@ func body(m alert.Message) []byte {
 }
 
 // title is one line for a subject.
-func title(m alert.Message) string {
+func title(words *catalog.Printer, m alert.Message) string {
 	switch {
 	case m.Above:
-		return m.Node + ": an alert above this sink's marking"
+		return words.Text(catalog.AlertTitleAbove, m.Node)
 	case m.Type == alert.TypeDigest:
-		return m.Node + ": the day in short"
+		return words.Text(catalog.AlertTitleDigest, m.Node)
 	case m.Type == alert.TypeTest:
-		return m.Node + ": test"
+		return words.Text(catalog.AlertTitleTest, m.Node)
 	}
 	t := fmt.Sprintf("%s: %s", m.Node, strings.ToUpper(m.Kind))
 	switch m.Type {
 	case alert.TypeEscalation:
-		t += " (nobody has acknowledged)"
+		t += words.Text(catalog.AlertTitleEscalation)
 	case alert.TypeRepeat:
-		t += " (still not acknowledged)"
-	case alert.TypeAcknowledged, alert.TypeOver:
-		t += " (" + m.Type + ")"
+		t += words.Text(catalog.AlertTitleRepeat)
+	case alert.TypeAcknowledged:
+		t += words.Text(catalog.AlertTitleAcknowledged)
+	case alert.TypeOver:
+		t += words.Text(catalog.AlertTitleOver)
 	}
 	return t
 }
 
 // text is a message for people.
-func text(m alert.Message) string {
+func text(words *catalog.Printer, m alert.Message) string {
 	var b strings.Builder
 	b.WriteString(m.Text)
 	if m.Line != "" {
-		b.WriteString("\n" + alert.LineText(m.Line))
+		b.WriteString("\n" + words.Text(catalog.AlertLogLine, m.Line))
 	}
 	if m.Type == alert.TypeAcknowledged {
-		fmt.Fprintf(&b, "\nAcknowledged by %s.", m.By)
+		b.WriteString("\n" + words.Text(catalog.AlertBy, m.By))
 	}
 	if m.Group != "" && m.Open() && m.Type != alert.TypeUpdate {
-		fmt.Fprintf(&b, "\nWho looks after it says so: watchward alerts ack %s", m.Group)
+		b.WriteString("\n" + words.Text(catalog.AlertAck, m.Group))
 	}
 	if m.TLP != "" {
 		fmt.Fprintf(&b, "\nTLP:%s", m.TLP)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/alert"
+	"github.com/watchward/watchward/node/catalog"
 	"github.com/watchward/watchward/node/config"
 )
 
@@ -124,11 +125,12 @@ var severities = map[string]struct{ syslog, cef int }{
 // that is cut, and a value if it alone takes half, so that all fits into limit bytes, from
 // 1,024 on.
 func CEF(m alert.Message, version string, limit int) string {
+	english := catalog.For("") // a SIEM's rules know one language
 	kind := m.Kind
 	if m.Above {
 		kind = "above"
 	}
-	head := fmt.Sprintf("CEF:0|Watchward|watchward|%s|%s|%s|%d|", header(version), header(kind), header(title(m)), severities[m.Severity].cef)
+	head := fmt.Sprintf("CEF:0|Watchward|watchward|%s|%s|%s|%d|", header(version), header(kind), header(title(english, m)), severities[m.Severity].cef)
 	var b strings.Builder
 	b.WriteString(head)
 	field := func(key, value string) {
@@ -156,7 +158,7 @@ func CEF(m alert.Message, version string, limit int) string {
 	}
 	said := m.Text
 	if m.Line != "" {
-		said += " " + alert.LineText(m.Line)
+		said += " " + english.Text(catalog.AlertLogLine, m.Line)
 	}
 	return b.String() + "msg=" + cut(extension(said), limit-b.Len()-len("msg="))
 }
