@@ -16,17 +16,19 @@ const bulkSmall = 1 << 10
 
 // A Bulk is a stream of another package that carries what is large: as with sync and
 // pulls, no more of it is under way than leaves the line to urgent words. One goroutine
-// may read while another writes; something must come, and be read by the other side,
-// within a minute.
+// reads on either side as long as another writes, since what the other side has read comes
+// that way too; something must come, and be read, within a minute.
 type Bulk struct {
-	b    *bulk
-	m    *Mesh
-	name string
-	stop func() bool
+	b      *bulk
+	m      *Mesh
+	name   string
+	cancel context.CancelFunc // ends a Write that waits for the link
+	stop   func() bool
 }
 
 func (m *Mesh) carryBulk(ctx context.Context, name string, s network.Stream) *Bulk {
-	b := &Bulk{b: m.bulk(ctx, s), m: m, name: name, stop: context.AfterFunc(ctx, func() { _ = s.Reset() })}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &Bulk{b: m.bulk(ctx, s), m: m, name: name, cancel: cancel, stop: context.AfterFunc(ctx, func() { _ = s.Reset() })}
 	b.b.lazy = true // nobody waits for the end of such a stream
 	b.b.wrote = func(n int) { m.metrics.carried(name, "out", n) }
 	return b
@@ -47,6 +49,7 @@ func (b *Bulk) Write(p []byte) (int, error) { return b.b.send(p, len(p) <= bulkS
 // else, and ends a Read and a Write.
 func (b *Bulk) Close() error {
 	b.stop()
+	b.cancel()
 	b.b.end(true)
 	return nil
 }

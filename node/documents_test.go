@@ -7,8 +7,13 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/document"
 	"github.com/watchward/watchward/node/notice"
 )
 
@@ -67,6 +72,79 @@ func TestDocumentsOfAdvisories(t *testing.T) {
 	late.open(t)
 	late.start(t, r.seeds())
 	eventually(t, "who was away has it from others", func() bool { return late.has(t, d2, second, 0) && late.has(t, d, content, 0) })
+}
+
+// A document of what is sealed comes to those whom it is for, and to nobody else; one that
+// is named no longer makes room, and is served no more.
+func TestDocumentsAreForWhoHears(t *testing.T) {
+	r := startRegion(t, 3)
+	author, to, other := r.hospitals[0], r.hospitals[1], r.hospitals[2]
+	secret := file(4, 200_000)
+	d := author.puts(t, secret, "for you.pdf")
+	item := advice("For you", func(a *api.Advisory) { a.Documents = []api.Document{d} })
+	item.To = []string{to.Name()}
+	author.submit(t, api.SubmitOptions{TLP: notice.TLPRed}, item)
+	eventually(t, "its recipient has it", func() bool { return to.has(t, d, secret, notice.TLPRed) })
+	if other.seeks(t, author, d.SHA256) || other.seeks(t, to, d.SHA256) {
+		t.Error("another member is told of it")
+	}
+
+	shared := file(5, 1<<20)
+	d = author.puts(t, shared, "for all.pdf")
+	id := author.submit(t, api.SubmitOptions{TLP: notice.TLPAmber}, advice("For all", func(a *api.Advisory) { a.Documents = []api.Document{d} }))[0].ID
+	eventually(t, "the other has it", func() bool { return other.has(t, d, shared, 0) })
+	if !other.seeks(t, author, d.SHA256) {
+		t.Error("who may have it is not told of it")
+	}
+	author.submit(t, api.SubmitOptions{TLP: notice.TLPAmber}, api.Submission{Kind: "retraction", Ref: id})
+	eventually(t, "what is taken back is served no more", func() bool {
+		time.Sleep(500 * time.Millisecond) // who asks too often gets nothing either
+		return !other.seeks(t, author, d.SHA256)
+	})
+}
+
+// seeks asks another node for a document, as package document does, and reports whether it
+// says that it holds something.
+func (h *hospital) seeks(t testing.TB, at *hospital, sha256 string) bool {
+	t.Helper()
+	id, err := document.ParseHash(sha256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := at.Documents().Ref(id)
+	if err != nil {
+		return false
+	}
+	peerID, err := peer.Decode(at.PeerID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.Mesh().OpenBulk(t.Context(), string(peerID), document.Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const kindSeek, kindList, kindWant, kindChunk, kindLater = 56, 57, 59, 60, 61
+	seek := struct {
+		ID     document.Hash `cbor:"1,keyasint"`
+		Chunks document.Hash `cbor:"2,keyasint"`
+		Size   uint32        `cbor:"3,keyasint"`
+	}{ref.ID, ref.Chunks, ref.Size}
+	want := struct {
+		Chunks []byte `cbor:"1,keyasint"`
+		Alone  bool   `cbor:"2,keyasint"`
+	}{[]byte{0}, true}
+	if _, err := wire.Write(s, kindSeek, &seek); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Write(s, kindWant, &want); err != nil {
+		t.Fatal(err)
+	}
+	kind, _, err := wire.Read(s, wire.FrameMax)
+	if err != nil || kind != kindList && kind != kindChunk && kind != kindLater {
+		t.Fatalf("a message of kind %d, %v", kind, err)
+	}
+	return kind != kindLater
 }
 
 func TestDocumentsThatAreRefused(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/watchward/watchward/mesh/wire"
 	"github.com/watchward/watchward/node/alert"
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/document"
 	"github.com/watchward/watchward/node/history"
 	"github.com/watchward/watchward/node/logs"
 	"github.com/watchward/watchward/node/notice"
@@ -37,6 +38,9 @@ func (n *Node) Unkept(raw []byte) {
 
 // Mesh is a node's place among its peers.
 func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
+
+// Documents are those of the node.
+func (n *Node) Documents() *document.Documents { return n.documents.Documents }
 
 // Heard are the regions that the node hears.
 func (n *Node) Heard() []crypto.Region { return n.roster.Regions() }

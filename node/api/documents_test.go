@@ -24,14 +24,16 @@ func TestPutDocument(t *testing.T) {
 		"a reader's":      {"reader", 5, 403, "weak-token"},
 		"nobody's":        {"", 5, 401, "no-token"},
 	} {
-		a := s.ask(t, c.who, http.MethodPost, "/v1/documents", strings.Repeat("x", c.size), "Content-Type", "application/pdf")
-		if a.StatusCode != c.status || c.word != "" && a.problem(t).Word() != c.word {
-			t.Errorf("%s: %d %.200s", name, a.StatusCode, a.body)
-		}
-		var got api.DocumentAnswer
-		if a.StatusCode == 200 {
-			if a.decode(t, &got); int(got.Size) != c.size || len(got.SHA256) != 64 {
-				t.Errorf("%s: %+v", name, got)
+		for _, length := range []string{"Said", "Chunked"} {
+			a := s.ask(t, c.who, http.MethodPost, "/v1/documents", strings.Repeat("x", c.size), "Content-Type", "application/pdf", length, "yes")
+			if a.StatusCode != c.status || c.word != "" && a.problem(t).Word() != c.word {
+				t.Errorf("%s, length %s: %d %.200s", name, length, a.StatusCode, a.body)
+			}
+			var got api.DocumentAnswer
+			if a.StatusCode == 200 {
+				if a.decode(t, &got); int(got.Size) != c.size || len(got.SHA256) != 64 {
+					t.Errorf("%s, length %s: %+v", name, length, got)
+				}
 			}
 		}
 	}

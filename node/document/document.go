@@ -164,6 +164,7 @@ type Documents struct {
 	wanting chan struct{} // closed when one is added to docs
 	fetches int
 	serves  int
+	served  map[string]int       // of them, by peer
 	left    map[string]time.Time // peers that lied, until nothing is asked of them
 	spent   map[crypto.MemberID]int64
 	day     int64
@@ -216,7 +217,7 @@ func Open(c Config) (*Documents, error) {
 	}
 	d := &Documents{
 		c: c, log: c.Log, dir: dir, wake: make(chan struct{}, 1), docs: map[Ref]*doc{}, wanting: make(chan struct{}),
-		left: map[string]time.Time{}, spent: map[crypto.MemberID]int64{},
+		served: map[string]int{}, left: map[string]time.Time{}, spent: map[crypto.MemberID]int64{},
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
@@ -422,11 +423,16 @@ func (d *Documents) nudge() {
 
 // liar leaves a peer that sent what is in no document, for a while.
 func (d *Documents) liar(peer string, err error) {
+	now := time.Now()
 	d.mu.Lock()
-	d.left[peer] = time.Now().Add(liarTime)
+	again := d.left[peer].After(now)
+	d.left[peer] = now.Add(liarTime)
 	d.mu.Unlock()
 	if d.c.Liar != nil {
 		d.c.Liar()
+	}
+	if again { // the log is not to be flooded either
+		return
 	}
 	d.log.Warn("a peer's document stream is not what it should be: nothing is asked of it for a while", slog.String("peer", fmt.Sprintf("%x", peer)), slog.Any("err", err))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,14 +297,14 @@ func TestFalseList(t *testing.T) {
 	w := newTown()
 	defer w.close(t)
 	file, lie := content(14, 300_000), content(15, 300_000)
-	false1 := refOf(lie)
-	false1.ID = refOf(file).ID
-	w.player("liar", func(_ string, s document.Stream) { giveSome(s, lie, false1Chunks) })
+	lying := refOf(lie)
+	lying.ID = refOf(file).ID
+	liar := w.player("liar", func(_ string, s document.Stream) { giveSome(s, lie, 5) })
 	b := w.join(t, "b", dirOf(t, "b"), nil)
-	b.Want(wanted(false1))
+	b.Want(wanted(lying))
 	eventually(t, "all chunks came, and were nothing", func() bool {
 		left, err := filepath.Glob(filepath.Join(b.dir, "*"))
-		return err == nil && len(left) == 0 && b.State(false1).Held == 0 && b.Missing() == 1
+		return liar.out.Load() > int64(len(lie)) && err == nil && len(left) == 0 && b.State(lying).Held == 0 && b.Missing() == 1
 	})
 	a := w.join(t, "a", dirOf(t, "a"), nil)
 	a.has(t, file)
@@ -312,23 +313,43 @@ func TestFalseList(t *testing.T) {
 	eventually(t, "nothing is missing", func() bool { return b.Missing() == 0 })
 }
 
-const false1Chunks = 5
-
-// One author takes no more than its share.
+// One author takes no more than its share: of the room, and of what is fetched in a day.
 func TestShare(t *testing.T) {
-	w := newTown()
-	defer w.close(t)
-	a := w.join(t, "a", dirOf(t, "a"), nil)
-	b := w.join(t, "b", dirOf(t, "b"), func(c *document.Config) { c.Max = 8 << 20 })
-	for i := range uint64(4) {
-		b.Want(wanted(a.has(t, content(20+i, 1<<20))))
-	}
-	another := wanted(a.has(t, content(30, 1<<20)))
-	another.Author = crypto.MemberID{2}
-	eventually(t, "b has its share of one author", func() bool { return b.Missing() == 2 })
-	b.Want(another)
-	eventually(t, "b has what another wants", func() bool { return b.State(another.Ref).Whole })
-	if b.Missing() != 2 {
-		t.Errorf("%d are missing", b.Missing())
-	}
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		a := w.join(t, "a", filepath.Join(root, "a"), nil)
+		b := w.join(t, "b", filepath.Join(root, "b"), func(c *document.Config) { c.Max = 8 << 20 })
+		var all []document.Wanted
+		for i := range uint64(4) {
+			all = append(all, wanted(a.has(t, content(20+i, 1<<20))))
+		}
+		another := wanted(a.has(t, content(30, 1<<20)))
+		another.Author = crypto.MemberID{2}
+		b.WantAll(all)
+		missing := func(when string, want int) {
+			t.Helper()
+			time.Sleep(10 * time.Minute)
+			if got := b.Missing(); got != want {
+				t.Errorf("%s: %d are missing, want %d", when, got, want)
+			}
+		}
+		missing("at first", 2)
+		b.Want(another)
+		missing("with what another wants", 2)
+		if !b.State(another.Ref).Whole {
+			t.Error("one author takes the room of another")
+		}
+		time.Sleep(25 * time.Hour)
+		missing("on another day", 2)
+		i := slices.IndexFunc(all, func(w document.Wanted) bool { return b.State(w.Ref).Whole })
+		b.WantAll(append(all[:i:i], all[i+1:]...))
+		missing("when one is named no longer", 1)
+		for i := range uint64(2) {
+			all = append(all, wanted(a.has(t, content(50+i, 1<<20))))
+		}
+		b.WantAll(all[4:])
+		missing("when the day's share is taken", 1)
+	})
 }

@@ -80,13 +80,19 @@ func (d *Documents) affords(x *doc) bool {
 	}
 	share := d.c.Max / shareParts
 	for _, w := range x.wanted {
-		held := int64(0)
+		held, coming := int64(x.ref.Size), int64(x.ref.Size)
 		for _, other := range d.docs {
-			if other != x && (other.whole || other.part != nil) && other.author() == w.Author {
+			if other == x || other.author() != w.Author {
+				continue
+			}
+			if other.busy {
+				coming += int64(other.ref.Size)
+			}
+			if other.busy || other.whole || other.part != nil {
 				held += int64(other.ref.Size)
 			}
 		}
-		if size := int64(x.ref.Size); w.Author == d.c.Self || held+size <= share && d.spent[w.Author]+size <= share {
+		if w.Author == d.c.Self || held <= share && d.spent[w.Author]+coming <= share {
 			return true
 		}
 	}

@@ -25,9 +25,11 @@ type trade func(message any) (any, error)
 var errGone = errors.New("gone")
 
 // deal plays a peer that holds a whole document.
-func deal(file []byte, change trade) func(string, document.Stream) {
+func deal(file []byte, seed uint64, anew func(*rand.Rand) trade) func(string, document.Stream) {
+	var streams atomic.Uint64
 	return func(_ string, s document.Stream) {
 		defer s.Close()
+		change := anew(rand.New(rand.NewPCG(seed, streams.Add(1))))
 		say := func(message any) error {
 			message, err := change(message)
 			if err != nil || message == nil {
@@ -58,7 +60,7 @@ func deal(file []byte, change trade) func(string, document.Stream) {
 }
 
 // trades are what peers do that are no good, by what one may call them. Each is made anew
-// for a peer.
+// for a stream.
 var trades = map[string]func(r *rand.Rand) trade{
 	"honest": func(*rand.Rand) trade { return func(m any) (any, error) { return m, nil } },
 	"lies now and then": func(r *rand.Rand) trade {
@@ -201,7 +203,7 @@ func mixture(t *testing.T, dir string, file []byte, kinds []string, seed uint64)
 		if !peaceful[kind] {
 			liars++
 		}
-		w.player(fmt.Sprintf("%02d", i), deal(file, trades[kind](rand.New(rand.NewPCG(seed, uint64(i))))))
+		w.player(fmt.Sprintf("%02d", i), deal(file, seed+uint64(i), trades[kind]))
 	}
 	m := w.join(t, "m", dir, func(c *document.Config) { c.Liar = func() { lied.Add(1) } })
 	ref := refOf(file)
@@ -236,7 +238,7 @@ func TestLiarIsLeft(t *testing.T) {
 				defer w.close(t)
 				file := content(40, 200_000)
 				var lied, asked atomic.Int32
-				plays := deal(file, trades[kind](nil))
+				plays := deal(file, 0, trades[kind])
 				w.player("liar", func(peer string, s document.Stream) { asked.Add(1); plays(peer, s) })
 				m := w.join(t, "m", filepath.Join(root, kind), func(c *document.Config) { c.Liar = func() { lied.Add(1) } })
 				m.Want(wanted(refOf(file)))
@@ -251,6 +253,32 @@ func TestLiarIsLeft(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What nobody asked for is not taken, be it good.
+func TestUnaskedIsNotTaken(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		file := content(43, 100)
+		var lied atomic.Int32
+		w.player("eager", func(_ string, s document.Stream) {
+			defer s.Close()
+			if _, err := document.Receive(s, document.AskMax); err != nil {
+				return
+			}
+			_ = document.Send(s, &document.List{Hashes: document.ListOf(file)})
+			_ = document.Send(s, &document.Chunk{Data: file})
+			_, _ = document.Receive(s, document.AskMax)
+		})
+		m := w.join(t, "m", filepath.Join(root, "m"), func(c *document.Config) { c.Liar = func() { lied.Add(1) } })
+		m.Want(wanted(refOf(file)))
+		time.Sleep(time.Minute)
+		if lied.Load() != 1 || m.holds(file) {
+			t.Errorf("told of %d times, taken %t", lied.Load(), m.holds(file))
+		}
+	})
 }
 
 // Whatever a peer says to the side that serves, it gets no more than the document, and the
@@ -288,5 +316,35 @@ func TestServeTakesNoNonsense(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One peer cannot take all places of those that are served.
+func TestOnePeerDoesNotCrowdOutOthers(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	m := w.join(t, "m", dirOf(t, "m"), nil)
+	w.player("other", nil)
+	ref := m.has(t, content(42, 5))
+	var open []document.Stream
+	for range 300 {
+		open = append(open, m.raw(t, "crowd"))
+	}
+	refused := 0
+	for _, s := range open {
+		refusedBy := make(chan error, 1)
+		go func() {
+			_, err := s.Write([]byte{0, 0})
+			refusedBy <- err
+		}()
+		if <-refusedBy != nil {
+			refused++
+		}
+	}
+	if refused != 292 {
+		t.Errorf("%d of 300 streams of one peer are refused", refused)
+	}
+	if got := hear(t, m.dial(t, "other", ref)); fmt.Sprintf("%T", got) != "*document.list" {
+		t.Errorf("another peer hears %T", got)
 	}
 }

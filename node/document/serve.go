@@ -11,7 +11,8 @@ import (
 
 // Bounds and times of serving.
 const (
-	servesMax  = 256 // streams at once
+	servesMax  = 256 // streams at once …
+	servesEach = 8   // … and of one peer
 	giftsOwn   = 2   // times that a chunk is given, in giftTime, to who may have it from others then, by its author …
 	giftsEach  = 8   // … and by others
 	giftTime   = time.Minute
@@ -59,18 +60,22 @@ func (g *gifts) give(peer string, i, size, whole int, own, alone bool, now time.
 // closes the stream.
 func (d *Documents) Serve(peer string, s Stream) {
 	d.mu.Lock()
-	if d.closed || d.serves >= servesMax {
+	if d.closed || d.serves >= servesMax || d.served[peer] >= servesEach {
 		d.mu.Unlock()
 		_ = s.Close()
 		return
 	}
 	d.serves++
+	d.served[peer]++
 	d.wait.Add(1)
 	d.mu.Unlock()
 	defer func() {
 		_ = s.Close()
 		d.mu.Lock()
 		d.serves--
+		if d.served[peer]--; d.served[peer] == 0 {
+			delete(d.served, peer)
+		}
 		d.mu.Unlock()
 		d.wait.Done()
 	}()

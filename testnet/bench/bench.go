@@ -117,6 +117,9 @@ var Figures = []Figure{
 	{9, "Exchange", "… no news, p99", "no-news-p99-ms", 5, false, "ms", "", ""},
 	{9, "Exchange", "… 1,000 indicators posted → known to a lookup, p99 of 30", "posted-p99-ms", 300, false, "ms", "", ""},
 	{9, "Exchange", "… put on the shelf at the first start", "filled-objects/s", 0, true, "/s", "", ""},
+	{10, "Document", "advisory with 8 MiB → on the disks of 49 others, p50 of 5", "p50-s", 5, false, "s", "copy-s", "the same bytes written and synced as often"},
+	{10, "Document", "… the longest", "longest-s", 5, false, "s", "", ""},
+	{10, "Document", "… its author sends it", "uploads", 3, false, "×", "", ""},
 }
 
 // Options of Run.
