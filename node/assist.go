@@ -32,6 +32,9 @@ func (n *Node) fitsRef(w *notice.Notice) error {
 			return wrong("a mayday takes the place of this hospital's own", "leave it out: the open one is found by itself")
 		}
 	case notice.KindResponse:
+		if w.Response == nil { // Check says so
+			return nil
+		}
 		return n.fitsResponse(w.Response.Answer, about, wrong)
 	case notice.KindAssistance:
 		return n.fitsAssistance(w.Assistance.Act, about, wrong)
