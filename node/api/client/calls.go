@@ -17,8 +17,8 @@ type SubmitOptions struct {
 	Local        bool   // keep them on the node
 	DryRun       bool
 	AllowSpecial bool
-	Again        bool // take imports again that were retracted
-	Elsewhere    bool // it is known from elsewhere too: what is held under a stricter marking does not bind
+	Again        bool   // take imports again that were retracted
+	Elsewhere    bool   // it is known from elsewhere too: what is held under a stricter marking does not bind
 	Exercise     string // one of api.Exercise…; "" = as the node has it
 	Idempotency  string
 }
