@@ -248,7 +248,7 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 	say(amberHeader, "LIS GmbH in the title alone", nil)
 	drill := amberHeader
 	drill.Exercise = true
-	say(drill, "a drill", func(a *notice.Advisory) { a.Suppliers = []string{"LIS GmbH"} })
+	drilled := say(drill, "a drill", func(a *notice.Advisory) { a.Suppliers = []string{"LIS GmbH"} })
 	alerts := func() (out []store.Alert) {
 		t.Helper()
 		for _, a := range b.heeded(t) {
@@ -260,7 +260,7 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 		return out
 	}
 	got := alerts()
-	if len(got) != 3 {
+	if len(got) != 4 {
 		t.Fatalf("%d alerts: %+v", len(got), got)
 	}
 	for _, want := range []struct {
@@ -270,6 +270,7 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 	}{
 		{profile, notice.TLPAmber, "ADVISORY (a supplier is compromised) by author: LIS is encrypted. It is about what this hospital has: lis  GMBH. Due "},
 		{config, notice.TLPAmberStrict, "ADVISORY (playbook) by author: PACS. It is about what this hospital has: PACS AG. Read it: "}, // which nobody else knows
+		{drilled, notice.TLPAmber, "EXERCISE: ADVISORY (guidance) by author: a drill. It is about what this hospital has: LIS GmbH"},
 		{hunt, notice.TLPAmberStrict, "ADVISORY (look for it even if you have patched) by author: Hunt. It is about what this hospital has: cpe:2.3:a:citrix:netscaler:*"},
 	} {
 		i := slices.IndexFunc(got, func(a store.Alert) bool { return a.Refs[0] == want.id })
@@ -292,7 +293,7 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 	}
 	b.stop(t) // and nobody is told again
 	b.open(t)
-	if got := alerts(); len(got) != 3 {
+	if got := alerts(); len(got) != 4 {
 		t.Errorf("after a start: %d alerts", len(got))
 	}
 
@@ -304,12 +305,12 @@ func TestAdvisoriesThatConcernThisHospital(t *testing.T) {
 		})
 	}
 	flood(9)
-	if got := alerts(); len(got) != 12 {
+	if got := alerts(); len(got) != 13 {
 		t.Errorf("nine more make %d alerts", len(got))
 	}
 	flood(200)
 	flood(200)
-	if got := alerts(); len(got) != 14 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
+	if got := alerts(); len(got) != 15 || !strings.HasPrefix(got[len(got)-1].Text, "ADVISORY: author sends more than 10 advisories a day") || got[len(got)-1].TLP != notice.TLPRed {
 		t.Errorf("a flood makes %d alerts, the last is %+v", len(got), got[len(got)-1])
 	}
 	before := len(alerts())
