@@ -324,6 +324,9 @@ func (n *Node) SendIncident(ctx context.Context, number string, q api.IncidentSe
 	if q.To == "" || q.At != 0 {
 		return out, true, &notice.FieldError{Field: toField, Reason: "who gets it is not said", Fix: "name the member, or say elsewhere, and when, if it was handed in another way"}
 	}
+	if n.drills.now() != nil && !q.Real && !q.DryRun {
+		return out, true, &notice.FieldError{Field: "real", Reason: "an exercise runs here, and a report to an authority is never part of one: it would be taken for a real one", Fix: "end the exercise first (watchward exercise stop), or send it with --real if it is real"}
+	}
 	n.desk.mu.Lock()
 	i, found := n.desk.all[number]
 	n.desk.mu.Unlock()

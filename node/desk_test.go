@@ -465,6 +465,34 @@ func TestFiling(t *testing.T) {
 	}
 }
 
+// TestFilingInAnExercise: a drill sends no report that would be taken for a real one; what
+// is real goes out without the mark.
+func TestFilingInAnExercise(t *testing.T) {
+	r := startRegion(t, 2)
+	a, b := r.hospitals[0], r.hospitals[1]
+	i := a.opens(t, api.IncidentChange{Description: ptr("at night")})
+	if _, err := a.StartExercise(t.Context(), "drill", time.Hour, "desk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.DraftIncident(t.Context(), i.Number, "early-warning", "desk"); err != nil {
+		t.Fatal(err)
+	}
+	q := api.IncidentSend{Stage: "early-warning", To: b.Name()}
+	field := &notice.FieldError{}
+	if _, _, err := a.SendIncident(t.Context(), i.Number, q, "desk", notice.TLPRed); !errors.As(err, &field) || field.Field != "real" {
+		t.Errorf("in an exercise: %v", err)
+	}
+	if sent := a.incident(t, i.Number).Sent; len(sent) != 0 {
+		t.Errorf("it was sent: %+v", sent)
+	}
+	q.Real = true
+	sent, _, err := a.SendIncident(t.Context(), i.Number, q, "desk", notice.TLPRed)
+	if err != nil || sent.Notice.Exercise {
+		t.Fatalf("%+v, %v", sent.Notice, err)
+	}
+	eventually(t, "it arrives, as real", func() bool { v, found := b.notice(t, sent.Notice.ID); return found && !v.Exercise })
+}
+
 // TestFilingForAllIsRefused: a report that comes otherwise than sealed is a bad item.
 func TestFilingForAllIsRefused(t *testing.T) {
 	b := newBench(t)

@@ -339,12 +339,13 @@ func drillView(r *store.Drill) api.ExerciseView {
 // by here.
 //
 // A mayday is real, whatever runs: nobody may doubt one. A profile says whom to call, and
-// is real too. A word about a notice is as real as the notice: so a retraction of what is
+// is real too; so is a report to an authority, which SendIncident refuses in an exercise
+// unless it is said to be real. A word about a notice is as real as the notice: so a retraction of what is
 // real takes it back, and whoever answers a drill's question answers in the drill without
 // holding one. What has an origin (imports, other programs, hits of logs) was not made up
 // for the drill, and an attack during one must not be hidden.
 func (n *Node) exercises(w *notice.Notice, o api.SubmitOptions) (bool, error) {
-	if w.Kind == notice.KindMayday || w.Kind == notice.KindProfile {
+	if w.Kind == notice.KindMayday || w.Kind == notice.KindProfile || w.Kind == notice.KindFiling {
 		return false, nil
 	}
 	if w.Ref != nil {

@@ -368,6 +368,7 @@ portal or by telephone, is noted with --elsewhere.`,
 	c.Flags().StringVar(&q.To, "to", "", "the member that alone gets it: name or id")
 	c.Flags().StringVar(&q.TLP, "tlp", "", "AMBER+STRICT (default) or RED")
 	c.Flags().StringVar(&q.Elsewhere, "elsewhere", "", "instead: where it was handed in, and under which number")
+	c.Flags().BoolVar(&q.Real, "real", false, "send it although an exercise runs here: it is real")
 	c.Flags().StringVar(&at, "at", "", "with --elsewhere, when: 2h (ago) or a time (default: now)")
 	c.Flags().BoolVar(&q.DryRun, "dry-run", false, "show what would leave, field by field; send nothing")
 	return c

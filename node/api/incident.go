@@ -233,6 +233,7 @@ type IncidentSend struct {
 	Elsewhere string `json:"elsewhere,omitempty" maxLength:"120" doc:"Instead of to: where it was handed in, such as a portal and the number that it gave"`
 	At        Time   `json:"at,omitempty" doc:"With elsewhere: when; now when left out"`
 	DryRun    bool   `json:"dry_run,omitempty" doc:"Show what would leave, and send nothing"`
+	Real      bool   `json:"real,omitempty" doc:"Send it although an exercise runs here: a report is never part of one"`
 }
 
 // IncidentSent is the answer to a send.
@@ -356,12 +357,15 @@ func (s *Server) sendIncident(ctx context.Context, in *numberInput) (*sentOutput
 	var q IncidentSend
 	err := decodeBody(bodyOf(ctx), func(r *jsonReader) error {
 		texts := map[string]*string{"stage": &q.Stage, "to": &q.To, "tlp": &q.TLP, "elsewhere": &q.Elsewhere}
-		return r.fields(texts, "stage, to, tlp, elsewhere, at, dry_run", func(key string) (known bool, err error) {
+		return r.fields(texts, "stage, to, tlp, elsewhere, at, dry_run, real", func(key string) (known bool, err error) {
 			switch key {
 			case "at":
 				return true, r.time(&q.At)
 			case "dry_run":
 				q.DryRun, err = r.boolean()
+				return true, err
+			case "real":
+				q.Real, err = r.boolean()
 				return true, err
 			}
 			return false, nil

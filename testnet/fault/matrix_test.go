@@ -15,7 +15,7 @@ import (
 
 // How many rows the matrix and the list of attacks have.
 const (
-	faults  = 60
+	faults  = 70
 	attacks = 42
 )
 

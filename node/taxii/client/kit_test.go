@@ -198,12 +198,6 @@ func (s *script) left() int {
 	return len(s.replies)
 }
 
-func (s *script) requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string(nil), s.asked...)
-}
-
 // object makes an indicator, known by its number.
 func object(n int) string {
 	return fmt.Sprintf(`{"type":"indicator","spec_version":"2.1","id":"%s","created":"1999-01-01T00:00:00.000Z","modified":"1999-01-01T00:00:00.000Z","pattern":"[ipv4-addr:value = '198.51.100.%d']","pattern_type":"stix","valid_from":"1999-01-01T00:00:00Z"}`, idOf(n), n%256)
