@@ -118,7 +118,7 @@ func TestSeenHereIsBounded(t *testing.T) {
 	}
 	b.Remind()
 	eventually(t, "the alert of a thousand more", func() bool {
-		return slices.ContainsFunc(b.alerts(t, "seen-here"), func(a api.AlertView) bool { return strings.Contains(a.Text, "there are 1000 more or above") })
+		return slices.ContainsFunc(b.alerts(t, "seen-here"), func(a api.AlertView) bool { return strings.Contains(a.Text, "there are 1,000 more or above") })
 	})
 	if all := b.alerts(t, "seen-here"); len(all) != 50+4 {
 		t.Errorf("%d alerts", len(all))
