@@ -20,19 +20,25 @@ func TestReportKeepsToItsMarking(t *testing.T) {
 	b.alone(t)
 	for tlp, text := range map[notice.TLP]string{notice.TLPGreen: "green-word", notice.TLPAmber: "amber-word", notice.TLPRed: "red-word"} {
 		o := api.SubmitOptions{TLP: tlp, Local: tlp == notice.TLPRed}
-		b.submit(t, o, api.Submission{Kind: "service", Parts: api.Parts{Service: &api.Service{Department: text, State: "diverted"}}})
+		b.submit(t, o, api.Submission{Kind: "service", Parts: api.Parts{Service: &api.Service{Department: text, State: "diverted"}}}, sighting(text+".example", b.clock.now()))
+	}
+	seen := func(r api.Report) (n int) {
+		for _, count := range r.Hourly {
+			n += count
+		}
+		return n
 	}
 	eventually(t, "all is in the picture", func() bool {
 		r, err := b.Report(t.Context(), 0, notice.TLPRed)
-		return err == nil && len(r.Services) == 3 && !r.Reading
+		return err == nil && len(r.Services) == 3 && seen(r) == 3 && !r.Reading
 	})
 	for ceiling, want := range map[notice.TLP]int{notice.TLPClear: 0, notice.TLPGreen: 1, notice.TLPAmber: 2, notice.TLPRed: 3} {
 		r, err := b.Report(t.Context(), 0, ceiling)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.TLP != ceiling.String() || r.Sources.Notices != want {
-			t.Errorf("TLP:%s is marked %s, from %d notices, want %d", ceiling, r.TLP, r.Sources.Notices, want)
+		if r.TLP != ceiling.String() || r.Sources.Notices != want || seen(r) != want {
+			t.Errorf("TLP:%s is marked %s, from %d notices and %d sightings, want %d", ceiling, r.TLP, r.Sources.Notices, seen(r), want)
 		}
 		for _, format := range []string{api.ReportHTML, api.ReportMarkdown} {
 			page, err := b.PrintReport(&r, format, "de")

@@ -74,7 +74,7 @@ const (
 	ReportOffers      Key = "report.offers"
 	ReportAmount      Key = "report.amount"
 	ReportConfirmed   Key = "report.confirmed"
-	ReportOf2         Key = "report.so-many-of"
+	ReportSoMany      Key = "report.so-many-of"
 	ReportHelpOpen    Key = "report.help-open"
 	ReportHelpCovered Key = "report.help-covered"
 	ReportHelpClosed  Key = "report.help-closed"
@@ -175,7 +175,7 @@ var reportTexts = texts{
 	ReportOffers:      {en: "offers %s", de: "bietet %s"},
 	ReportAmount:      {en: "%s %s of %s", de: "%s %s %s"},
 	ReportConfirmed:   {en: "confirmed", de: "zugesagt"},
-	ReportOf2:         {en: "%s of %s", de: "%s von %s"},
+	ReportSoMany:      {en: "%s of %s", de: "%s von %s"},
 	ReportHelpOpen:    {en: "open", de: "offen"},
 	ReportHelpCovered: {en: "covered", de: "gedeckt"},
 	ReportHelpClosed:  {en: "closed", de: "geschlossen"},

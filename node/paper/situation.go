@@ -360,7 +360,7 @@ func (p *report) help() section {
 			what.Small = p.Text(catalog.ReportUntil, p.clock(h.Until))
 		}
 		when := p.when(h.Said, h.ID)
-		confirmed := cell{Figure: portion(float64(h.Confirmed), float64(h.Quantity)), Text: p.Text(catalog.ReportOf2, p.Number(int(h.Confirmed)), p.Number(int(h.Quantity)))}
+		confirmed := cell{Figure: portion(float64(h.Confirmed), float64(h.Quantity)), Text: p.Text(catalog.ReportSoMany, p.Number(int(h.Confirmed)), p.Number(int(h.Quantity)))}
 		if key, ok := helpStates[h.State]; ok {
 			confirmed.Text += ", " + p.Text(key)
 		}
