@@ -93,15 +93,6 @@ var rights = map[string]struct {
 	"GET /v1/questions":                           {"/v1/questions", "", [5]int{401, 401, 200, 200, 200}},
 	"POST /v1/hunt":                               {"/v1/hunt", `{"values":["evil.example"]}`, [5]int{401, 401, 200, 200, 200}},
 	"GET /v1/logs":                                {"/v1/logs", "", [5]int{401, 401, 200, 200, 200}},
-	"GET /v1/incidents":                           {"/v1/incidents", "", [5]int{401, 401, 200, 200, 200}},
-	"GET /v1/incidents/{number}":                  {"/v1/incidents/2026-1", "", [5]int{401, 401, 200, 200, 200}},
-	"GET /v1/incidents/{number}/drafts/{stage}":   {"/v1/incidents/2026-1/drafts/final", "", [5]int{401, 401, 200, 200, 200}},
-	"GET /v1/filings/{id}":                        {"/v1/filings/" + knownID, "", [5]int{401, 401, 200, 200, 200}},
-	"POST /v1/incidents":                          {"/v1/incidents", `{"title":"x"}`, [5]int{401, 401, 403, 201, 201}},
-	"POST /v1/incidents/{number}":                 {"/v1/incidents/2026-1", `{"impact":"x"}`, [5]int{401, 401, 403, 200, 200}},
-	"POST /v1/incidents/{number}/drafts":          {"/v1/incidents/2026-1/drafts", `{"stage":"final"}`, [5]int{401, 401, 403, 200, 200}},
-	"POST /v1/incidents/{number}/send":            {"/v1/incidents/2026-1/send", `{"stage":"final","to":"CSIRT"}`, [5]int{401, 401, 403, 200, 200}},
-	"POST /v1/incidents/{number}/close":           {"/v1/incidents/2026-1/close", `{"why":"x"}`, [5]int{401, 401, 403, 200, 200}},
 }
 
 func TestRights(t *testing.T) {
