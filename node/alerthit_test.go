@@ -55,6 +55,10 @@ do = "send"
 		t.Fatal(err)
 	}
 	l.start(t, nil)
+	eventually(t, "what is known was held against an empty history", func() bool {
+		at, err := l.Store().Cursor("history")
+		return err == nil && at >= l.Store().Last()
+	})
 	l.write(t, "dns.log", query("a.evil.example")+query("quiet.example")+query("family.example"))
 	eventually(t, "the first log's are told", func() bool { return len(h.texts()) == 2 })
 	l.write(t, "second.log", query("b.evil.example"))

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/watchward/watchward/node/api"
 	"github.com/watchward/watchward/node/api/token"
 	"github.com/watchward/watchward/node/config"
 	"github.com/watchward/watchward/node/intel"
@@ -94,6 +97,12 @@ func (h *handout) Add(ctx context.Context, who taxii.Caller, _ string, offers []
 	}
 	in := intake{caller: who.Name, ceiling: who.Ceiling, share: h.n.o.Settings.Exchange.Inbox == config.InboxShare}
 	taken, err := h.takeObjects(ctx, in, inboxServer, who.Name, objects)
+	if u := (*api.Unavailable)(nil); errors.As(err, &u) {
+		return nil, &taxii.Error{
+			Status: http.StatusServiceUnavailable, Code: "unavailable", Title: "Nothing is taken now", Description: u.Reason + ": " + u.Fix,
+			Header: http.Header{"Retry-After": {"60"}},
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +146,9 @@ func readOffered(raw []byte) (o offered, ok bool) {
 // it. server and party name from whom they come: an id belongs to the party that gave
 // it first, and what refers to an object that came earlier finds it.
 func (h *handout) takeObjects(ctx context.Context, in intake, server, party string, objects []json.RawMessage) ([]takenIn, error) {
+	if err := h.room(); err != nil {
+		return nil, err
+	}
 	out := make([]takenIn, len(objects))
 	fits := map[string]int{} // place of an id that is read
 	remember := map[string]shelf.Foreign{}
@@ -170,11 +182,8 @@ func (h *handout) takeObjects(ctx context.Context, in intake, server, party stri
 		return nil, err
 	}
 	found, places, err := readObjects(file.end(), fits)
-	if err != nil { // no single object is to blame, since each was read before
-		for _, i := range fits {
-			out[i] = takenIn{reason: err.Error()}
-		}
-		return out, nil
+	if err != nil {
+		return h.takeReadable(ctx, in, server, party, objects, err)
 	}
 	taken, err := h.n.takeIn(ctx, in, found)
 	if err != nil {
@@ -192,6 +201,33 @@ func (h *handout) takeObjects(ctx context.Context, in intake, server, party stri
 		}
 	}
 	return out, h.shelf.Remember(server, remember)
+}
+
+// takeReadable takes the objects that can be read, where others beside them cannot.
+func (h *handout) takeReadable(ctx context.Context, in intake, server, party string, objects []json.RawMessage, why error) ([]takenIn, error) {
+	out := make([]takenIn, len(objects))
+	var rest []json.RawMessage
+	var places []int
+	for i, raw := range objects {
+		var alone objectFile
+		alone.add(raw)
+		if _, _, err := readObjects(alone.end(), nil); err != nil {
+			out[i].reason = err.Error()
+		} else {
+			rest, places = append(rest, raw), append(places, i)
+		}
+	}
+	if len(rest) == len(objects) { // it is all of them together
+		for i := range out {
+			out[i].reason = why.Error()
+		}
+		return out, nil
+	}
+	taken, err := h.takeObjects(ctx, in, server, party, rest)
+	for k, t := range taken {
+		out[places[k]] = t
+	}
+	return out, err
 }
 
 // merge adds what became of one value to what became of its object.

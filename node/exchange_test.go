@@ -403,6 +403,13 @@ func TestInbox(t *testing.T) {
 		t.Error("what stood beside a bad object was not taken")
 	}
 
+	// One that no reader can take, beside one that is sound.
+	hashes := strings.TrimPrefix(strings.Repeat(`,"MD5":"a"`, 10_001), ",")
+	unreadable := outside("observed-data", 50, early, markGrn, `"first_observed":"2026-01-01T00:00:00Z","last_observed":"2026-01-01T00:00:00Z","number_observed":1,"objects":{"0":{"type":"file","hashes":{`+hashes+`}}}`)
+	if refused := a.post(t, secret, unreadable, outside("indicator", 51, early, markGrn, bad("beside.example"))); len(refused) != 1 || refused[stixID("observed-data", 50)] == "" || !a.knows(t, "beside.example") {
+		t.Errorf("beside what cannot be read: %v", refused)
+	}
+
 	// Rights: who may not add has no inbox; an empty envelope is for it to refuse.
 	for name, want := range map[string]int{"reader": http.StatusNotFound, "reporter": http.StatusUnprocessableEntity} {
 		if status, _, answer := a.fetch(t, tokens[name], "/taxii2/watchward/collections/inbox/objects/", []byte(`{}`)); status != want {

@@ -24,6 +24,7 @@ const (
 	handoutTidied = 24 * time.Hour   // between two looks at what is gone
 	handoutFirst  = 10 * time.Minute // after a start until the first
 	recheckNote   = "recheck"
+	foreignRoom   = 1 << 30 // bytes of the disk that other programs leave to the node's own words
 )
 
 // A handout keeps the shelf up with the store: what other programs may be given is on
@@ -43,7 +44,7 @@ func (n *Node) openHandout() error {
 	}
 	h := &handout{n: n, anew: make(chan struct{}, 1)}
 	var err error
-	h.shelf, err = shelf.Open(shelf.Options{Dir: filepath.Join(n.o.Dir, shelfDir), Now: n.now, Log: n.log, Stated: h.stated})
+	h.shelf, err = shelf.Open(shelf.Options{Dir: filepath.Join(n.o.Dir, shelfDir), Now: n.now, Log: n.log, Stated: h.stated, Room: h.room})
 	if err != nil {
 		return err
 	}
@@ -55,6 +56,9 @@ func (n *Node) openHandout() error {
 	h.again.Store(recheck)
 	return nil
 }
+
+// room refuses what other programs give while the store has less than foreignRoom.
+func (h *handout) room() error { return unwritten(h.n.store.Room(foreignRoom)) }
 
 // withdrawn has everything looked at again: words count no longer, or count again,
 // and nothing new in the store says of which.
@@ -107,14 +111,18 @@ func (h *handout) run() {
 
 // keepUp puts what the store has, then what arrives.
 func (h *handout) keepUp(ctx context.Context) error {
-	from := h.shelf.Cursor()
-	if h.again.Load() {
+	from, looked := h.shelf.Cursor(), true
+	defer func() {
+		if !looked {
+			h.again.Store(true) // it was interrupted, and begins again
+		}
+	}()
+	if h.again.Swap(false) {
+		looked = false
 		if err := h.shelf.WriteNote(recheckNote, true); err != nil {
 			return err
 		}
-		h.again.Store(false)
 		if err := h.takeBack(); err != nil {
-			h.again.Store(true)
 			return err
 		}
 		from = 0
@@ -161,11 +169,11 @@ func (h *handout) keepUp(ctx context.Context) error {
 			}
 			return err
 		}
-		if from == 0 && local >= rechecked {
+		if !looked && local >= rechecked {
 			if err := h.shelf.WriteNote(recheckNote, false); err != nil {
 				return err
 			}
-			rechecked = ^uint64(0)
+			looked = true
 		}
 	}
 	return <-followed

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -28,21 +29,28 @@ func (p *pipes) Addr() net.Addr { return nil }
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := api.Limit(&pipes{}, 2)
+		var mu sync.Mutex // guards what follows
 		var open []net.Conn
 		var end error
 		go func() {
 			for {
 				c, err := l.Accept()
+				mu.Lock()
 				if err != nil {
 					end = err
+					mu.Unlock()
 					return
 				}
 				open = append(open, c)
+				mu.Unlock()
 			}
 		}()
 		wait := func(want int) {
 			t.Helper()
-			if synctest.Wait(); len(open) != want {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(open) != want {
 				t.Fatalf("accepted %d, want %d", len(open), want)
 			}
 		}
@@ -51,7 +59,10 @@ func TestLimit(t *testing.T) {
 		_ = open[0].Close() // gives its place up once
 		wait(3)
 		_ = l.Close()
-		if wait(3); !errors.Is(end, net.ErrClosed) {
+		wait(3)
+		mu.Lock()
+		defer mu.Unlock()
+		if !errors.Is(end, net.ErrClosed) {
 			t.Errorf("closed, it ends with %v", end)
 		}
 	})

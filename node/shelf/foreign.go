@@ -3,6 +3,7 @@ package shelf
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,15 @@ type Foreign struct {
 	Text    []byte // the object, nil if it was too long
 }
 
+// foreignIDMax is the longest id that is a key as it is, in bytes: Badger's keys have a
+// bound, and ids are what others write.
+const foreignIDMax = 512
+
 func foreignKey(server, id string) []byte {
+	if len(id) > foreignIDMax {
+		sum := sha256.Sum256([]byte(id))
+		id = "sha256:" + hex.EncodeToString(sum[:])
+	}
 	return append(append([]byte{tableForeign}, server...), "\x00"+id...)
 }
 
@@ -81,6 +90,11 @@ func (s *Shelf) Foreign(server, id string) (f Foreign, ok bool, err error) {
 
 // Remember notes what a server gave: objects by their ids.
 func (s *Shelf) Remember(server string, objects map[string]Foreign) error {
+	if s.o.Room != nil && len(objects) > 0 {
+		if err := s.o.Room(); err != nil {
+			return fmt.Errorf("remember what %s gave: %w", server, err)
+		}
+	}
 	batch := s.db.NewWriteBatch()
 	defer batch.Cancel()
 	for id, f := range objects {

@@ -53,6 +53,9 @@ type Options struct {
 	Dir string
 	Now func() time.Time
 	Log *slog.Logger
+	// Room refuses what others give when the disk has little left, so that no service can
+	// fill it up to where the node itself stores nothing more. May be nil.
+	Room func() error
 	// Stated returns a notice as it was put, and whether it is still there and may go
 	// out. It is asked when a MISP event is read.
 	Stated func(crypto.ItemID) (intel.Stated, bool, error)

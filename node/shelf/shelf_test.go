@@ -484,6 +484,35 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// Ids of others are keys however long they are, and what others give is not taken where
+// the disk has little left.
+func TestForeignBounds(t *testing.T) {
+	full := errors.New("full")
+	room := error(nil)
+	s, err := shelf.Open(shelf.Options{Dir: t.TempDir(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Room: func() error { return room }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	long, other := strings.Repeat("a", 70_000), strings.Repeat("a", 69_999)+"b"
+	if err := s.Remember("isac", map[string]shelf.Foreign{long: {Version: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	if f, ok, err := s.Foreign("isac", long); err != nil || !ok || f.Version != 7 {
+		t.Error(f, ok, err)
+	}
+	if _, ok, err := s.Foreign("isac", other); err != nil || ok {
+		t.Error("another long id is taken for it", err)
+	}
+	room = full
+	if err := s.Remember("isac", map[string]shelf.Foreign{"x": {}}); !errors.Is(err, full) {
+		t.Error("a full disk:", err)
+	}
+	if _, ok, _ := s.Foreign("isac", "x"); ok {
+		t.Error("it is remembered all the same")
+	}
+}
+
 func open(t testing.TB, dir string) *shelf.Shelf {
 	t.Helper()
 	s, err := shelf.Open(shelf.Options{Dir: dir, Now: time.Now, Log: slog.New(slog.DiscardHandler), Stated: func(crypto.ItemID) (intel.Stated, bool, error) {

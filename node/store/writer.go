@@ -277,6 +277,10 @@ func (s *Store) checkSpace(bytes int) error {
 	return nil
 }
 
+// Room returns ErrFull if fewer bytes than these are left on the disk beside the reserve,
+// for who can wait, so that those who cannot need not.
+func (s *Store) Room(bytes int) error { return s.checkSpace(bytes / 2) }
+
 // enrol makes a batch's new members known just before it commits: a reader of
 // the committed batch needs their ids.
 func (s *Store) enrol(b *batch) {

@@ -57,7 +57,8 @@ func (w *Word) origin() origin {
 // count sorts out the words about one indicator, which come in order of id.
 func (j *Judge) count(about notice.Indicator, words []*Word, retracted map[taken]bool, now int64) *tally {
 	t := &tally{about: about}
-	var disputers map[crypto.MemberID]bool
+	var disputers map[crypto.MemberID]bool // how many dispute it
+	silenced := map[silence]bool{}         // who raise it no more
 	for _, w := range words {
 		switch {
 		case w.Kind == notice.KindRetraction:
@@ -71,17 +72,26 @@ func (j *Judge) count(about notice.Indicator, words []*Word, retracted map[taken
 				disputers = map[crypto.MemberID]bool{}
 			}
 			disputers[w.Author] = true
+			silenced[silence{w.Author, w.Source}] = true
 		case w.Kind == notice.KindSighting || w.Kind == notice.KindIndicator:
 			t.raise = append(t.raise, w)
 		}
 	}
 	t.disputers = len(disputers)
-	t.listen(j, disputers, now)
+	t.listen(j, silenced, now)
 	return t
 }
 
-// listen makes the voices. Who disputes a value raises it no more.
-func (t *tally) listen(j *Judge, disputers map[crypto.MemberID]bool, now int64) {
+// A silence is of who disputes a value: a member, and of what it passed on a source, for
+// which its own word does not stand.
+type silence struct {
+	author crypto.MemberID
+	source string
+}
+
+// listen makes the voices. Who disputes a value raises it no more; a member that disputes
+// it itself passes nobody's word on either.
+func (t *tally) listen(j *Judge, silenced map[silence]bool, now int64) {
 	m := modelOf(t.about.Type)
 	all := t.raise
 	t.raise = make([]*Word, 0, len(all))
@@ -89,7 +99,7 @@ func (t *tally) listen(j *Judge, disputers map[crypto.MemberID]bool, now int64) 
 	authors, sources := make(map[crypto.MemberID]int, len(all)), make(map[origin]int, len(all))
 	pairs := make(map[[2]int]bool, len(all))
 	for _, w := range all {
-		if disputers[w.Author] {
+		if silenced[silence{w.Author, ""}] || silenced[silence{w.Author, w.Source}] {
 			continue
 		}
 		ends := min(w.Expires, addCapped(w.Seen, int64(m.lifetime)))

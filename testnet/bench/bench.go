@@ -121,6 +121,10 @@ var Figures = []Figure{
 	{10, "Document", "advisory with 8 MiB → on the disks of 49 others, p50 of 5", "p50-s", 5, false, "s", "copy-s", "the same bytes written and synced as often"},
 	{10, "Document", "… the longest", "longest-s", 5, false, "s", "", ""},
 	{10, "Document", "… its author sends it", "uploads", 3, false, "×", "", ""},
+	{10, "Paper", "report of 200 members, 1,000,000 sightings, over HTTP, HTML: longest", "html-max-ms", 500, false, "ms", "", ""},
+	{10, "Paper", "… Markdown", "md-max-ms", 500, false, "ms", "", ""},
+	{10, "Paper", "… JSON", "json-max-ms", 500, false, "ms", "", ""},
+	{10, "Paper", "… the pack", "pack-max-ms", 0, false, "ms", "", ""},
 }
 
 // Options of Run.
