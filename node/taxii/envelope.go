@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/watchward/watchward/node/intel/jsonscan"
 )
 
 // Limits of an envelope that is sent to a collection. Config.PostBytesMax bounds it whole.
@@ -141,7 +143,7 @@ func inspect(raw []byte, version string) item {
 		it.bad = "it is not an object {…}"
 	case !utf8.Valid(raw):
 		it.bad = "it is not valid UTF-8"
-	case depth(raw) > DepthMax:
+	case jsonscan.Depth(raw) > DepthMax:
 		it.bad = fmt.Sprintf("it is nested deeper than %d", DepthMax)
 	default:
 		it.bad = it.common()
@@ -205,24 +207,4 @@ func (it *item) common() (bad string) {
 		it.Version = texts[key]
 	}
 	return ""
-}
-
-// depth returns how deep a valid JSON text is nested.
-func depth(raw []byte) (deepest int) {
-	now, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			now++
-			deepest = max(deepest, now)
-		case c == '}', c == ']':
-			now--
-		}
-	}
-	return deepest
 }

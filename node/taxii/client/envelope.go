@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/watchward/watchward/node/intel/jsonscan"
 )
 
 // Limits of an envelope. Config.PageBytes bounds it whole.
@@ -161,7 +163,7 @@ func inspect(raw []byte, index int) (label, *Refused) {
 		bad = "it is not an object {…}"
 	case !utf8.Valid(raw):
 		bad = "it is not valid UTF-8"
-	case depth(raw) > DepthMax:
+	case jsonscan.Depth(raw) > DepthMax:
 		bad = fmt.Sprintf("it is nested deeper than %d", DepthMax)
 	case json.Unmarshal(raw, &l) != nil:
 		bad = "its id, type, created or modified is not a text"
@@ -175,24 +177,4 @@ func inspect(raw []byte, index int) (label, *Refused) {
 		r.ID = fmt.Sprintf("objects[%d]", index)
 	}
 	return l, r
-}
-
-// depth returns how deep a valid JSON text is nested.
-func depth(raw []byte) (deepest int) {
-	now, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			now++
-			deepest = max(deepest, now)
-		case c == '}', c == ']':
-			now--
-		}
-	}
-	return deepest
 }
