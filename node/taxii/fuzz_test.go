@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/watchward/watchward/node/intel/jsonscan"
 )
 
 // FuzzQuery: a query is refused with a reason, or within its bounds and read the same way
@@ -155,7 +157,7 @@ func checkItem(t *testing.T, it item, version string) {
 	if o.Modified != "" {
 		want = o.Modified
 	}
-	if it.ID != o.ID || it.Type != o.Type || it.Version != want || !strings.HasPrefix(o.ID, o.Type+"--") || depth(it.JSON) > DepthMax {
+	if it.ID != o.ID || it.Type != o.Type || it.Version != want || !strings.HasPrefix(o.ID, o.Type+"--") || jsonscan.Depth(it.JSON) > DepthMax {
 		t.Fatalf("%+v of %s", it.Offer, it.JSON)
 	}
 }

@@ -1,5 +1,7 @@
 package client
 
+import "github.com/watchward/watchward/node/intel/jsonscan"
+
 import "encoding/json"
 
 // ReadEnvelope lets fuzzing get at the decoder.
@@ -11,4 +13,4 @@ func ReadEnvelope(body []byte) (objects []json.RawMessage, refusals int, err err
 	return e.objects, e.refusals, nil
 }
 
-func Depth(raw []byte) int { return depth(raw) }
+func Depth(raw []byte) int { return jsonscan.Depth(raw) }
