@@ -366,12 +366,20 @@ func (f *fetch) ask(now time.Time) {
 	}
 	for peer, s := range f.sessions {
 		chunks, alone := f.swarm.next(peer, now)
-		if len(chunks) > 0 { // there is room for all that may be under way
-			s.wants <- &want{Chunks: chunks}
+		if len(chunks) > 0 && !s.wish(&want{Chunks: chunks}) || len(alone) > 0 && !s.wish(&want{Chunks: alone, Alone: true}) {
+			f.drop(s, now)
 		}
-		if len(alone) > 0 {
-			s.wants <- &want{Chunks: alone, Alone: true}
-		}
+	}
+}
+
+// wish gives the writer something to say, and reports whether there was room. There is
+// for all that may be under way, unless the peer answers what it has not read.
+func (s *session) wish(w *want) bool {
+	select {
+	case s.wants <- w:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -409,8 +417,10 @@ func (f *fetch) seek(s *session) error {
 		for w := range s.wants {
 			if send(stream, w) != nil {
 				_ = stream.Close() // the reader sees it
-				return
+				break
 			}
+		}
+		for range s.wants { // nobody is to find it full
 		}
 	})
 	in := &receiver{r: hearing{stream, &s.heard}, limit: answerMax}
