@@ -80,13 +80,13 @@ func (d *Documents) affords(x *doc) bool {
 	}
 	share := d.c.Max / shareParts
 	for _, w := range x.wanted {
-		held, coming := int64(x.ref.Size), int64(x.ref.Size)
+		held, coming := int64(x.ref.Size), x.missing()
 		for _, other := range d.docs {
 			if other == x || other.author() != w.Author {
 				continue
 			}
 			if other.busy {
-				coming += int64(other.ref.Size)
+				coming += other.missing()
 			}
 			if other.busy || other.whole || other.part != nil {
 				held += int64(other.ref.Size)
@@ -97,6 +97,14 @@ func (d *Documents) affords(x *doc) bool {
 		}
 	}
 	return false
+}
+
+// spend counts what came of a document in its author's share of the day, whatever
+// becomes of it.
+func (d *Documents) spend(x *doc, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spent[x.author()] += int64(n)
 }
 
 // fetch asks for a document until it is whole, wanted no longer, or stuck.
@@ -111,7 +119,6 @@ func (d *Documents) fetch(x *doc) {
 	x.busy = false
 	switch {
 	case err == nil:
-		d.spent[x.author()] += int64(x.ref.Size)
 		d.completed(x)
 		d.nudge()
 	case x.whole: // somebody has put it here meanwhile
@@ -500,6 +507,7 @@ func (f *fetch) takeChunk(s *session, c *chunk, now time.Time) error {
 			f.end(err)
 			return err
 		}
+		f.d.spend(f.x, len(c.Data))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
