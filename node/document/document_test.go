@@ -2,6 +2,7 @@ package document_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -411,4 +412,32 @@ func TestShareOfWhatGoesOn(t *testing.T) {
 			t.Error("the rest does not come")
 		}
 	})
+}
+
+// Many documents that wait for their author's share stop nobody: what to fetch is found in
+// far less time than it takes to look at each of them for each.
+func TestManyThatWait(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	m := &member{town: w}
+	var err error
+	if m.Documents, err = document.Open(document.Config{Dir: dirOf(t, "m"), Max: 4 << 20, Network: m}); err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	const many = 40_000
+	all := []document.Wanted{wanted(m.has(t, content(70, 1<<20)))} // all of the share
+	for i := range many {
+		ref := document.Ref{Size: 1}
+		binary.BigEndian.PutUint32(ref.ID[:], uint32(i))
+		all = append(all, wanted(ref))
+	}
+	m.WantAll(all)
+	begun := time.Now()
+	if m.Begin() {
+		t.Error("a document beyond the share is fetched")
+	}
+	if took := time.Since(begun); took > 5*time.Second { // some 10 ms; each for each are minutes
+		t.Errorf("it took %s to look at %d documents", took, many)
+	}
 }

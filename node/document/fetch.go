@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/watchward/watchward/crypto"
 )
 
 // Bounds and times of fetching.
@@ -52,13 +54,15 @@ func (d *Documents) begin() bool {
 	if d.fetches >= fetchesMax || d.closed || d.c.Network == nil {
 		return false
 	}
-	now := time.Now()
-	var best *doc
 	for _, x := range d.docs {
 		if !x.whole && !x.busy && d.dir.has(x.ref.ID) { // it came under another list of chunks
 			d.completed(x)
 		}
-		if !x.whole && !x.busy && !x.rests.After(now) && (best == nil || x.rests.Before(best.rests)) && d.affords(x) {
+	}
+	now, shares := time.Now(), d.shares()
+	var best *doc
+	for _, x := range d.docs {
+		if !x.whole && !x.busy && !x.rests.After(now) && (best == nil || x.rests.Before(best.rests)) && d.affords(x, shares) {
 			best = x
 		}
 	}
@@ -71,28 +75,40 @@ func (d *Documents) begin() bool {
 	return true
 }
 
-// affords reports whether one of those who want a document has a share of the room, and
-// of what is fetched in a day, left for it. mu is held.
-func (d *Documents) affords(x *doc) bool {
+// A share is what there is, and is on its way, of an author's documents, in bytes.
+type share struct{ held, coming int64 }
+
+// shares sums up the documents of each author, and begins a new day. mu is held.
+func (d *Documents) shares() map[crypto.MemberID]share {
 	if day := d.c.Now().Unix() / int64(dayTime/time.Second); day != d.day {
 		d.day = day
 		clear(d.spent)
 	}
-	share := d.c.Max / shareParts
-	for _, w := range x.wanted {
-		held, coming := int64(x.ref.Size), x.missing()
-		for _, other := range d.docs {
-			if other == x || other.author() != w.Author {
-				continue
-			}
-			if other.busy {
-				coming += other.missing()
-			}
-			if other.busy || other.whole || other.part != nil {
-				held += int64(other.ref.Size)
-			}
+	out := map[crypto.MemberID]share{}
+	for _, x := range d.docs {
+		s := out[x.author()]
+		if x.busy {
+			s.coming += x.missing()
 		}
-		if w.Author == d.c.Self || held <= share && d.spent[w.Author]+coming <= share {
+		if x.busy || x.whole || x.part != nil {
+			s.held += int64(x.ref.Size)
+		}
+		out[x.author()] = s
+	}
+	return out
+}
+
+// affords reports whether one of those who want a document has a share of the room, and
+// of what is fetched in a day, left for it. It is neither whole nor being fetched. mu is
+// held.
+func (d *Documents) affords(x *doc, shares map[crypto.MemberID]share) bool {
+	most := d.c.Max / shareParts
+	for _, w := range x.wanted {
+		s := shares[w.Author]
+		if x.part == nil || x.author() != w.Author { // else it is counted
+			s.held += int64(x.ref.Size)
+		}
+		if w.Author == d.c.Self || s.held <= most && d.spent[w.Author]+s.coming+x.missing() <= most {
 			return true
 		}
 	}
