@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,9 @@ const (
 // documents keeps the documents that advisories name, as long as these hold.
 type documents struct {
 	*document.Documents
-	n     *Node
-	stale atomic.Bool // something is named no longer, or may be
+	n      *Node
+	stale  atomic.Bool // something is named no longer, or may be
+	naming sync.Mutex  // held from the listing of what is named until it is wanted, and for what comes meanwhile
 }
 
 // openDocuments opens the documents of this node, which a node without a region has too.
@@ -81,7 +83,7 @@ func (s *documents) follow(after uint64) {
 				if r.Notice.Kind == notice.KindRetraction {
 					s.stale.Store(true)
 				}
-				s.n.wantDocuments(r)
+				s.more(r)
 			}
 			after = local
 			return nil
@@ -129,16 +131,33 @@ func (s *documents) keep() {
 }
 
 // all wants what all advisories that hold name, and nothing else.
-func (s *documents) all() error {
-	var all []document.Wanted
-	err := s.each(0, func(r store.Record) bool {
-		all = append(all, s.n.wanted(r)...)
-		return true
-	})
+func (s *documents) all() error { return s.only(s.named) }
+
+// only wants what list returns, and what a new advisory names while it lists.
+func (s *documents) only(list func() ([]document.Wanted, error)) error {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	all, err := list()
 	if err == nil {
 		s.WantAll(all)
 	}
 	return err
+}
+
+// more wants what a new advisory names.
+func (s *documents) more(r store.Record) {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	s.n.wantDocuments(r)
+}
+
+// named returns what all advisories that hold name.
+func (s *documents) named() (all []document.Wanted, err error) {
+	err = s.each(0, func(r store.Record) bool {
+		all = append(all, s.n.wanted(r)...)
+		return true
+	})
+	return all, err
 }
 
 // each yields the advisories that hold, within a ceiling, the newest first.

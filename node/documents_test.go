@@ -196,6 +196,35 @@ func (h *hospital) seeks(t testing.TB, at *hospital, sha256 string) bool {
 	return kind != kindLater
 }
 
+// What an advisory names that comes while all are listed is not forgotten with what none
+// names.
+func TestDocumentOfAdvisoryThatComesMeanwhile(t *testing.T) {
+	b := newBench(t)
+	b.alone(t)
+	d := b.puts(t, file(6, 5), "a.pdf")
+	id, err := document.ParseHash(d.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := func() bool { return b.Documents().Missing() == 1 }
+	err = b.WantWhile(func() {
+		b.submit(t, local, advice("x", func(a *api.Advisory) { a.Documents = []api.Document{d} })) // nothing signs it, so it comes once
+		if err := os.Remove(filepath.Join(b.dir, "documents", d.SHA256)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Documents().Content(id); !errors.Is(err, document.ErrMissing) {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(time.Second); !missing() && time.Now().Before(end); { // so long a fault would take
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is wanted", missing)
+}
+
 func TestDocumentsThatAreRefused(t *testing.T) {
 	b := newBench(t)
 	if _, err := b.PutDocument(t.Context(), strings.NewReader("")); err == nil {

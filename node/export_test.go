@@ -48,6 +48,15 @@ func (n *Node) Mesh() *mesh.Mesh { return n.mesh }
 // Documents are those of the node.
 func (n *Node) Documents() *document.Documents { return n.documents.Documents }
 
+// WantWhile lists the documents that are named, and wants these alone after meanwhile.
+func (n *Node) WantWhile(meanwhile func()) error {
+	return n.documents.only(func() ([]document.Wanted, error) {
+		all, err := n.documents.named()
+		meanwhile()
+		return all, err
+	})
+}
+
 // Heard are the regions that the node hears.
 func (n *Node) Heard() []crypto.Region { return n.roster.Regions() }
 

@@ -193,6 +193,17 @@ func (x *doc) author() (id crypto.MemberID) {
 	return id
 }
 
+// missing returns how many bytes of it are still to come.
+func (x *doc) missing() (n int64) {
+	for i := range x.ref.count() {
+		if !x.held.has(i) {
+			_, size := x.ref.span(i)
+			n += int64(size)
+		}
+	}
+	return n
+}
+
 // A State says how far a document is here.
 type State struct {
 	Whole bool

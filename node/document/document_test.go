@@ -2,6 +2,7 @@ package document_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -212,9 +213,13 @@ func TestGoesOn(t *testing.T) {
 // giveSome gives the first n chunks of a document.
 func giveSome(s document.Stream, file []byte, n int) {
 	defer s.Close()
-	if _, err := document.Receive(s, document.AskMax); err != nil {
-		return
+	if _, err := document.Receive(s, document.AskMax); err == nil {
+		give(s, file, n)
 	}
+}
+
+// give gives the first n chunks of a document that is sought.
+func give(s document.Stream, file []byte, n int) {
 	held := document.All(n)
 	if document.Send(s, &document.List{Hashes: document.ListOf(file)}) != nil || document.Send(s, &document.Have{Chunks: held[:]}) != nil {
 		return
@@ -352,4 +357,87 @@ func TestShare(t *testing.T) {
 		b.WantAll(all[4:])
 		missing("when the day's share is taken", 1)
 	})
+}
+
+// What an author makes others fetch in vain counts in its share of the day as well.
+func TestShareOfWhatIsFetchedInVain(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		lies := map[document.Hash][]byte{}
+		var all []document.Wanted
+		for i := range uint64(4) {
+			lie := content(60+i, 1<<20)
+			ref := refOf(lie)
+			ref.ID = document.Hash{byte(i)}
+			lies[ref.Chunks] = lie
+			all = append(all, wanted(ref))
+		}
+		liar := w.player("liar", func(_ string, s document.Stream) {
+			defer s.Close()
+			if message, err := document.Receive(s, document.AskMax); err == nil {
+				give(s, lies[message.(*document.Seek).Chunks], 1<<20/document.ChunkSize)
+			}
+		})
+		b := w.join(t, "b", filepath.Join(root, "b"), func(c *document.Config) { c.Max = 8 << 20 })
+		b.WantAll(all)
+		time.Sleep(10 * time.Minute)
+		if out := liar.out.Load(); out < 2<<20 || out > 2<<20+64<<10 {
+			t.Errorf("%d bytes came of an author that has 2 MiB a day", out)
+		}
+	})
+}
+
+// What came of a document before its fetch was stuck does not count twice.
+func TestShareOfWhatGoesOn(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown()
+		defer w.close(t)
+		file := content(64, 2<<20) // all of the share
+		ref := refOf(file)
+		half := w.player("half", func(_ string, s document.Stream) { giveSome(s, file, 16) })
+		b := w.join(t, "b", filepath.Join(root, "b"), func(c *document.Config) { c.Max = 8 << 20 })
+		b.Want(wanted(ref))
+		time.Sleep(2 * time.Minute)
+		if got := b.State(ref).Held; got != 16 {
+			t.Errorf("%d chunks are there", got)
+		}
+		half.leave(t)
+		a := w.join(t, "a", filepath.Join(root, "a"), nil)
+		a.has(t, file)
+		time.Sleep(10 * time.Minute)
+		if !b.holds(file) {
+			t.Error("the rest does not come")
+		}
+	})
+}
+
+// Many documents that wait for their author's share stop nobody: what to fetch is found in
+// far less time than it takes to look at each of them for each.
+func TestManyThatWait(t *testing.T) {
+	w := newTown()
+	defer w.close(t)
+	m := &member{town: w}
+	var err error
+	if m.Documents, err = document.Open(document.Config{Dir: dirOf(t, "m"), Max: 4 << 20, Network: m}); err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	const many = 40_000
+	all := []document.Wanted{wanted(m.has(t, content(70, 1<<20)))} // all of the share
+	for i := range many {
+		ref := document.Ref{Size: 1}
+		binary.BigEndian.PutUint32(ref.ID[:], uint32(i))
+		all = append(all, wanted(ref))
+	}
+	m.WantAll(all)
+	begun := time.Now()
+	if m.Begin() {
+		t.Error("a document beyond the share is fetched")
+	}
+	if took := time.Since(begun); took > 5*time.Second { // some 10 ms; each for each are minutes
+		t.Errorf("it took %s to look at %d documents", took, many)
+	}
 }

@@ -31,6 +31,9 @@ func Receive(r io.Reader, limit int) (any, error) {
 	return (&receiver{r: r, limit: limit}).next()
 }
 
+// Begin begins to fetch a document, and reports whether there was one.
+func (d *Documents) Begin() bool { return d.begin() }
+
 const (
 	AnswerMax = answerMax
 	AskMax    = askMax

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/watchward/watchward/crypto"
 )
 
 // Bounds and times of fetching.
@@ -52,13 +54,15 @@ func (d *Documents) begin() bool {
 	if d.fetches >= fetchesMax || d.closed || d.c.Network == nil {
 		return false
 	}
-	now := time.Now()
-	var best *doc
 	for _, x := range d.docs {
 		if !x.whole && !x.busy && d.dir.has(x.ref.ID) { // it came under another list of chunks
 			d.completed(x)
 		}
-		if !x.whole && !x.busy && !x.rests.After(now) && (best == nil || x.rests.Before(best.rests)) && d.affords(x) {
+	}
+	now, shares := time.Now(), d.shares()
+	var best *doc
+	for _, x := range d.docs {
+		if !x.whole && !x.busy && !x.rests.After(now) && (best == nil || x.rests.Before(best.rests)) && d.affords(x, shares) {
 			best = x
 		}
 	}
@@ -71,32 +75,52 @@ func (d *Documents) begin() bool {
 	return true
 }
 
-// affords reports whether one of those who want a document has a share of the room, and
-// of what is fetched in a day, left for it. mu is held.
-func (d *Documents) affords(x *doc) bool {
+// A share is what there is, and is on its way, of an author's documents, in bytes.
+type share struct{ held, coming int64 }
+
+// shares sums up the documents of each author, and begins a new day. mu is held.
+func (d *Documents) shares() map[crypto.MemberID]share {
 	if day := d.c.Now().Unix() / int64(dayTime/time.Second); day != d.day {
 		d.day = day
 		clear(d.spent)
 	}
-	share := d.c.Max / shareParts
-	for _, w := range x.wanted {
-		held, coming := int64(x.ref.Size), int64(x.ref.Size)
-		for _, other := range d.docs {
-			if other == x || other.author() != w.Author {
-				continue
-			}
-			if other.busy {
-				coming += int64(other.ref.Size)
-			}
-			if other.busy || other.whole || other.part != nil {
-				held += int64(other.ref.Size)
-			}
+	out := map[crypto.MemberID]share{}
+	for _, x := range d.docs {
+		s := out[x.author()]
+		if x.busy {
+			s.coming += x.missing()
 		}
-		if w.Author == d.c.Self || held <= share && d.spent[w.Author]+coming <= share {
+		if x.busy || x.whole || x.part != nil {
+			s.held += int64(x.ref.Size)
+		}
+		out[x.author()] = s
+	}
+	return out
+}
+
+// affords reports whether one of those who want a document has a share of the room, and
+// of what is fetched in a day, left for it. It is neither whole nor being fetched. mu is
+// held.
+func (d *Documents) affords(x *doc, shares map[crypto.MemberID]share) bool {
+	most := d.c.Max / shareParts
+	for _, w := range x.wanted {
+		s := shares[w.Author]
+		if x.part == nil || x.author() != w.Author { // else it is counted
+			s.held += int64(x.ref.Size)
+		}
+		if w.Author == d.c.Self || s.held <= most && d.spent[w.Author]+s.coming+x.missing() <= most {
 			return true
 		}
 	}
 	return false
+}
+
+// spend counts what came of a document in its author's share of the day, whatever
+// becomes of it.
+func (d *Documents) spend(x *doc, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spent[x.author()] += int64(n)
 }
 
 // fetch asks for a document until it is whole, wanted no longer, or stuck.
@@ -111,7 +135,6 @@ func (d *Documents) fetch(x *doc) {
 	x.busy = false
 	switch {
 	case err == nil:
-		d.spent[x.author()] += int64(x.ref.Size)
 		d.completed(x)
 		d.nudge()
 	case x.whole: // somebody has put it here meanwhile
@@ -366,12 +389,20 @@ func (f *fetch) ask(now time.Time) {
 	}
 	for peer, s := range f.sessions {
 		chunks, alone := f.swarm.next(peer, now)
-		if len(chunks) > 0 { // there is room for all that may be under way
-			s.wants <- &want{Chunks: chunks}
+		if len(chunks) > 0 && !s.wish(&want{Chunks: chunks}) || len(alone) > 0 && !s.wish(&want{Chunks: alone, Alone: true}) {
+			f.drop(s, now)
 		}
-		if len(alone) > 0 {
-			s.wants <- &want{Chunks: alone, Alone: true}
-		}
+	}
+}
+
+// wish gives the writer something to say, and reports whether there was room. There is
+// for all that may be under way, unless the peer answers what it has not read.
+func (s *session) wish(w *want) bool {
+	select {
+	case s.wants <- w:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -409,8 +440,10 @@ func (f *fetch) seek(s *session) error {
 		for w := range s.wants {
 			if send(stream, w) != nil {
 				_ = stream.Close() // the reader sees it
-				return
+				break
 			}
+		}
+		for range s.wants { // nobody is to find it full
 		}
 	})
 	in := &receiver{r: hearing{stream, &s.heard}, limit: answerMax}
@@ -490,6 +523,7 @@ func (f *fetch) takeChunk(s *session, c *chunk, now time.Time) error {
 			f.end(err)
 			return err
 		}
+		f.d.spend(f.x, len(c.Data))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

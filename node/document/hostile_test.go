@@ -255,6 +255,57 @@ func TestLiarIsLeft(t *testing.T) {
 	}
 }
 
+// A peer that puts off what it has never read that it is asked for stops nobody.
+func TestPeerThatReadsNothing(t *testing.T) {
+	w := newTown()
+	file := content(44, 12*document.ChunkSize)
+	said := make(chan error, 1)
+	deaf := func(s document.Stream) error {
+		if _, err := document.Receive(s, document.AskMax); err != nil {
+			return err
+		}
+		if err := document.Send(s, &document.List{Hashes: document.ListOf(file)}); err != nil {
+			return err
+		}
+		for i := range 10 { // one that the writer has, eight that wait for it, and one more
+			held := document.All(i + 1)
+			if err := document.Send(s, &document.Have{Chunks: held[:]}); err != nil {
+				return err
+			}
+			if i == 9 {
+				break
+			}
+			if err := document.Send(s, &document.Later{Index: uint8(i)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	w.player("deaf", func(_ string, s document.Stream) {
+		defer s.Close()
+		select {
+		case said <- deaf(s):
+		default: // it is asked again
+		}
+	})
+	m := w.join(t, "m", dirOf(t, "m"), nil)
+	m.Want(wanted(refOf(file)))
+	if err := <-said; err != nil {
+		t.Error(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("Close does not end")
+	}
+	w.close(t)
+}
+
 // What nobody asked for is not taken, be it good.
 func TestUnaskedIsNotTaken(t *testing.T) {
 	root := t.TempDir()
