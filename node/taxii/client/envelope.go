@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // Limits of an envelope. Config.PageBytes bounds it whole.
@@ -16,6 +18,7 @@ const (
 	ObjectBytesMax = 1 << 20 // of an object; a larger one is refused alone
 	DepthMax       = 64      // likewise
 	refusedMax     = 100     // refusals kept of a page; the rest is counted
+	typeMax        = 250     // bytes of a type, section 3.1 of STIX
 	tokenMax       = 4 << 10 // bytes of a next
 )
 
@@ -165,7 +168,7 @@ func inspect(raw []byte, index int) (label, *Refused) {
 		bad = fmt.Sprintf("it is nested deeper than %d", DepthMax)
 	case json.Unmarshal(raw, &l) != nil:
 		bad = "its id, type, created or modified is not a text"
-	case l.Type == "" || !strings.HasPrefix(l.ID, l.Type+"--"):
+	case !identifies(l.ID, l.Type):
 		bad = "its id is not its type with a UUID"
 	default:
 		return l, nil
@@ -175,6 +178,17 @@ func inspect(raw []byte, index int) (label, *Refused) {
 		r.ID = fmt.Sprintf("objects[%d]", index)
 	}
 	return l, r
+}
+
+// identifies reports whether an id is a type with a UUID in its usual form: whoever
+// keeps ids relies on their length.
+func identifies(id, kind string) bool {
+	text, ok := strings.CutPrefix(id, kind+"--")
+	if !ok || kind == "" || len(kind) > typeMax || len(text) != 36 {
+		return false
+	}
+	_, err := uuid.Parse(text)
+	return err == nil
 }
 
 // depth returns how deep a valid JSON text is nested.
