@@ -111,6 +111,27 @@ func TestBridgeTakesEachAlone(t *testing.T) {
 	}
 }
 
+// An id of any length stops no bridge: that of an object is refused alone, and one under
+// which an object is known elsewhere is read past.
+func TestBridgeReadsPastLongIDs(t *testing.T) {
+	long := strings.Repeat("a", 70_000)
+	known := strings.Replace(stixIndicator(1, "known.example", greenMark), `"pattern_type"`, `"external_references":[{"source_name":"other","external_id":"indicator--`+long+`"}],"pattern_type"`, 1)
+	named := strings.Replace(stixIndicator(2, "named.example", greenMark), `"id":"indicator--`, `"id":"indicator--`+long, 1)
+	s := &taxiiPages{pages: []string{known + "," + named, stixIndicator(3, "next.example", greenMark)}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	h := bridgedAlone(t, server.URL, "private = true\n")
+	h.open(t)
+	defer h.stop(t)
+	h.start(t, nil)
+	h.bridges(t, "isac")
+	for value, want := range map[string][]string{"known.example": {"indicator GREEN"}, "named.example": nil, "next.example": {"indicator GREEN"}} {
+		if got := h.words(t, value); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", value, got, want)
+		}
+	}
+}
+
 // A service that is gone is one line in the log, and one when it is there again. What was
 // come to is kept over a restart.
 func TestBridgeBreaksAndIsWellAgain(t *testing.T) {
