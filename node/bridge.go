@@ -89,6 +89,8 @@ type bridgeState struct {
 	Others map[string]int64 `json:"others,omitempty"`
 	Pushed int64            `json:"pushed,omitempty"` // stamp of the shelf up to which all was pushed
 	Tries  int              `json:"tries,omitempty"`  // at what follows it
+	// Missed are MISP events that the service failed at; the map is never changed.
+	Missed map[string]missedEvent `json:"missed,omitempty"`
 
 	Counts  bridgeCounts   `json:"counts"`
 	Reasons []bridgeReason `json:"reasons,omitempty"` // the latest last
@@ -165,7 +167,7 @@ func (b *bridge) settle() {
 	}
 	of = strings.Join([]string{c.Kind, c.URL, c.PushCollection, c.Push, c.PushCeiling().String()}, "\n")
 	if b.at.PushOf != of {
-		b.at.PushOf, b.at.Pushed, b.at.Tries = of, 0, 0
+		b.at.PushOf, b.at.Pushed, b.at.Tries, b.at.Missed = of, 0, 0, nil
 	}
 }
 
