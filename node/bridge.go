@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -64,9 +65,10 @@ type bridge struct {
 	c config.Bridge
 
 	wait     func(context.Context, time.Duration) error
-	round    sync.Mutex // one at a time; guards the next three
-	service  service    // nil = to be opened
-	failures int        // in a row
+	within   func(context.Context) (context.Context, context.CancelFunc) // the time of a round
+	round    sync.Mutex                                                  // one at a time; guards the next three
+	service  service                                                     // nil = to be opened
+	failures int                                                         // in a row
 	saved    time.Time
 
 	mu   sync.Mutex // guards what follows
@@ -89,6 +91,8 @@ type bridgeState struct {
 	Others map[string]int64 `json:"others,omitempty"`
 	Pushed int64            `json:"pushed,omitempty"` // stamp of the shelf up to which all was pushed
 	Tries  int              `json:"tries,omitempty"`  // at what follows it
+	// Missed are MISP events that the service failed at; the map is never changed.
+	Missed map[string]missedEvent `json:"missed,omitempty"`
 
 	Counts  bridgeCounts   `json:"counts"`
 	Reasons []bridgeReason `json:"reasons,omitempty"` // the latest last
@@ -134,7 +138,7 @@ func (n *Node) openBridges() error {
 	}
 	n.bridges = &bridges{}
 	for _, c := range n.o.Settings.Bridges {
-		b := &bridge{n: n, h: n.handout, c: c, wait: pauseFor}
+		b := &bridge{n: n, h: n.handout, c: c, wait: pauseFor, within: withinRound}
 		if err := n.handout.shelf.Note(bridgeServer+c.Name, &b.at); err != nil {
 			return fmt.Errorf("bridge %s: %w", c.Name, err)
 		}
@@ -165,7 +169,7 @@ func (b *bridge) settle() {
 	}
 	of = strings.Join([]string{c.Kind, c.URL, c.PushCollection, c.Push, c.PushCeiling().String()}, "\n")
 	if b.at.PushOf != of {
-		b.at.PushOf, b.at.Pushed, b.at.Tries = of, 0, 0
+		b.at.PushOf, b.at.Pushed, b.at.Tries, b.at.Missed = of, 0, 0, nil
 	}
 }
 
@@ -254,7 +258,7 @@ func (b *bridge) shut() {
 // share is one round. What is pushed was there before all was read that the service
 // has, so that of everything that came from there this is known.
 func (b *bridge) share(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, bridgeRoundMax, fmt.Errorf("it did not come to an end within %s: the next try goes on", bridgeRoundMax))
+	ctx, cancel := b.within(ctx)
 	defer cancel()
 	if b.service == nil {
 		if b.service, err = b.open(ctx); err != nil {
@@ -262,6 +266,7 @@ func (b *bridge) share(ctx context.Context) (more bool, err error) {
 		}
 	}
 	b.settle()
+	before := b.state()
 	push := false
 	if b.c.Pushes() {
 		if push, err = b.service.mark(ctx); err == nil && push {
@@ -277,7 +282,21 @@ func (b *bridge) share(ctx context.Context) (more bool, err error) {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	if after := b.state(); errors.Is(err, errRoundMax) && after.beyond(&before) {
+		return true, nil // there is much, and it comes
+	}
 	return more, err
+}
+
+var errRoundMax = fmt.Errorf("it did not come to an end within %s: the next try goes on", bridgeRoundMax)
+
+func withinRound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, bridgeRoundMax, errRoundMax)
+}
+
+// beyond reports whether more was read or pushed than before.
+func (s *bridgeState) beyond(before *bridgeState) bool {
+	return s.TAXII != before.TAXII || s.Other != before.Other || s.Pushed != before.Pushed || !reflect.DeepEqual(s.MISP, before.MISP)
 }
 
 func (b *bridge) open(ctx context.Context) (service, error) {

@@ -24,6 +24,7 @@ import (
 type taxiiPages struct {
 	pages []string // objects, comma separated
 	dead  atomic.Bool
+	stuck atomic.Pointer[func(page int) bool] // such a page is not given
 }
 
 func (s *taxiiPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +40,10 @@ func (s *taxiiPages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page := 0
 	if next := r.URL.Query().Get("next"); next != "" {
 		_, _ = fmt.Sscan(next, &page)
+	}
+	if stuck := s.stuck.Load(); stuck != nil && (*stuck)(page) {
+		<-r.Context().Done()
+		return
 	}
 	more := ""
 	if page+1 < len(s.pages) {
@@ -108,6 +113,74 @@ func TestBridgeTakesEachAlone(t *testing.T) {
 		if !slices.ContainsFunc(d.Reasons, func(r api.BridgeReason) bool { return strings.Contains(r.Reason, want) }) {
 			t.Errorf("no reason says %q: %+v", want, d.Reasons)
 		}
+	}
+}
+
+// An id of any length stops no bridge: that of an object is refused alone, and one under
+// which an object is known elsewhere is read past.
+func TestBridgeReadsPastLongIDs(t *testing.T) {
+	long := strings.Repeat("a", 70_000)
+	known := strings.Replace(stixIndicator(1, "known.example", greenMark), `"pattern_type"`, `"external_references":[{"source_name":"other","external_id":"indicator--`+long+`"}],"pattern_type"`, 1)
+	named := strings.Replace(stixIndicator(2, "named.example", greenMark), `"id":"indicator--`, `"id":"indicator--`+long, 1)
+	s := &taxiiPages{pages: []string{known + "," + named, stixIndicator(3, "next.example", greenMark)}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	h := bridgedAlone(t, server.URL, "private = true\n")
+	h.open(t)
+	defer h.stop(t)
+	h.start(t, nil)
+	h.bridges(t, "isac")
+	for value, want := range map[string][]string{"known.example": {"indicator GREEN"}, "named.example": nil, "next.example": {"indicator GREEN"}} {
+		if got := h.words(t, value); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// A first read of many pages waits once for those who come first. One that does not come
+// to an end in its time goes on where it was, and nothing is wrong as long as it gets on.
+func TestBridgeReadsManyPages(t *testing.T) {
+	s := &taxiiPages{pages: []string{stixIndicator(1, "one.example", greenMark), stixIndicator(2, "two.example", greenMark), stixIndicator(3, "three.example", greenMark)}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	s.dead.Store(true) // until the round with which it starts is over
+	h := makeRegion(t, 1).hospitals[0]
+	h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"isac\"\nkind = \"taxii\"\nurl = \"%s/taxii2/\"\ncollection = \"all\"\npull = true\nshare = true\nevery = \"24h\"\nprivate = true\n", server.URL))
+	h.open(t)
+	var waited int
+	h.BridgeTurns("isac", func() { waited++ })
+	h.alone(t)
+	eventually(t, "it has begun", func() bool { d, _ := h.Bridge("isac"); return d.State != "starting" })
+	h.BridgeSaw("isac")
+	s.dead.Store(false)
+
+	var end atomic.Pointer[func()]
+	h.BridgeRounds("isac", func(e func()) { end.Store(&e) })
+	stuck := func(at int) *func(int) bool {
+		f := func(page int) bool {
+			if page == at {
+				(*end.Load())()
+			}
+			return page == at
+		}
+		return &f
+	}
+	s.stuck.Store(stuck(0))
+	if why := h.BridgeOnce(t.Context(), "isac"); !strings.Contains(why, "did not come to an end") {
+		t.Errorf("a round that got nowhere fails by %q", why)
+	}
+	s.stuck.Store(stuck(2))
+	h.bridges(t, "isac")
+	if got := h.words(t, "two.example"); len(got) != 1 || h.knows(t, "three.example") {
+		t.Fatalf("what was read before the round ended: %q", got)
+	}
+	if waited != 1 {
+		t.Errorf("it waited %d times in a round of two pages", waited)
+	}
+	s.stuck.Store(nil)
+	h.bridges(t, "isac")
+	if got := h.words(t, "three.example"); len(got) != 1 {
+		t.Errorf("the next round did not go on: %q", got)
 	}
 }
 

@@ -2,11 +2,14 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +24,11 @@ import (
 )
 
 const (
-	mispEvents    = 20     // events pushed in a round
-	mispNotices   = 20_000 // … with so many notices in all, or one event
-	mispWitnesses = 100    // notices of a value among which one from there is looked for
+	mispEvents    = 20              // events pushed in a round
+	mispNotices   = 20_000          // … with so many notices in all, or one event
+	mispStrikes   = 3               // failures in a row after which a round ends
+	mispPause     = 5 * time.Minute // at least, between two tries that are counted
+	mispWitnesses = 100             // notices of a value among which one from there is looked for
 	mispDialMax   = 10 * time.Second
 	mispHeaderMax = 64 << 10 // bytes
 )
@@ -36,10 +41,26 @@ type mispService struct {
 	marked []markedEvent
 	more   bool  // not all that changed is marked
 	again  bool  // not all that was marked is pushed
+	held   bool  // not all that failed before is marked, or will fare better
 	until  int64 // stamp of the shelf up to which all is marked
 	found  []intel.Found
 	turned bool
+
+	answered bool  // the service took or refused something in this push
+	strikes  int   // failures in a row
+	why      error // of the last
 }
+
+// A missedEvent is one that the service failed at, again and again.
+type missedEvent struct {
+	Tries int   `json:"tries"`
+	Last  int64 `json:"last"` // ms, when one was counted
+}
+
+// A missError is one of the service at one event: it may take others.
+type missError struct{ error }
+
+func (e missError) Unwrap() error { return e.error }
 
 // A markedEvent is an event that changed, as it was before a read.
 type markedEvent struct {
@@ -95,6 +116,7 @@ func (m *mispService) mark(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	view, count := b.h.shelf.Events(b.c.PushCeiling()), 0
+	var held []markedEvent // failed just now: others come first
 	for e, err := range view.Events(ctx) {
 		if err != nil {
 			return false, err
@@ -106,12 +128,22 @@ func (m *mispService) mark(ctx context.Context) (bool, error) {
 		if before.Version == e.Changed {
 			continue
 		}
+		if m.missedNow(e.UUID()) {
+			if len(held) < mispStrikes {
+				held = append(held, markedEvent{event: e})
+			}
+			continue
+		}
 		if len(m.marked) == mispEvents || count > 0 && count+e.Notices > mispNotices {
 			m.more = true
 			break
 		}
 		count += e.Notices
 		m.marked = append(m.marked, markedEvent{event: e})
+	}
+	m.held = len(held) > 0
+	if len(m.marked) == 0 {
+		m.marked = held
 	}
 	for i := range m.marked { // not within the other look, which holds the shelf's state
 		for n, err := range view.Notices(ctx, m.marked[i].event) {
@@ -205,18 +237,35 @@ func (m *mispService) turn(ctx context.Context) error {
 	return m.b.turn(ctx)
 }
 
-// push pushes the marked events.
+// push pushes the marked events. One that the service fails at holds up no other; a
+// service that fails at all is one error.
 func (m *mispService) push(ctx context.Context) (more bool, err error) {
+	m.answered, m.strikes = false, 0
+	missed := m.b.state().Missed
+	slices.SortStableFunc(m.marked, func(x, y markedEvent) int {
+		return cmp.Compare(missed[x.event.UUID()].Tries, missed[y.event.UUID()].Tries)
+	})
+	var miss error
 	for i := range m.marked {
-		if err := m.pushEvent(ctx, &m.marked[i]); err != nil {
+		if m.strikes >= mispStrikes {
+			return false, m.why
+		}
+		err := m.pushEvent(ctx, &m.marked[i])
+		if err != nil && !errors.As(err, new(missError)) {
 			return false, err
 		}
+		if err != nil {
+			miss, m.held = err, true
+		}
+	}
+	if miss != nil && !m.answered {
+		return false, miss
 	}
 	if m.again { // when the next second has come, or whoever holds it up is done
 		return false, m.b.change(func(s *bridgeState) { s.Tries++ })
 	}
 	return m.more, m.b.change(func(s *bridgeState) {
-		if s.Tries = 0; !m.more {
+		if s.Tries = 0; !m.more && !m.held {
 			s.Pushed = m.until
 		}
 	})
@@ -227,6 +276,7 @@ func (m *mispService) push(ctx context.Context) (more bool, err error) {
 func (m *mispService) pushEvent(ctx context.Context, e *markedEvent) error {
 	b := m.b
 	var own []intel.Stated
+	var miss error
 	done := map[string]shelf.Foreign{}
 	for i := range e.notices {
 		s := e.notices[i]
@@ -246,18 +296,68 @@ func (m *mispService) pushEvent(ctx context.Context, e *markedEvent) error {
 			if fresh {
 				done[w.id] = shelf.Foreign{Version: w.version}
 			}
-		case fresh:
-			if err := m.sighting(ctx, &w, attribute, &s); err != nil {
+		case fresh && miss == nil:
+			if err := m.sighting(ctx, e, &w, attribute, &s); errors.As(err, new(missError)) {
+				miss = err
+			} else if err != nil {
 				return err
 			}
 		}
 	}
+	if m.strikes >= mispStrikes { // it would fail as well
+		return miss
+	}
 	if len(done) > 0 {
 		if had, err := m.putEvent(ctx, e, own, done); err != nil || !had {
-			return err
+			return cmp.Or(err, miss)
 		}
 	}
+	if miss != nil {
+		return miss
+	}
+	b.reached(func(s *bridgeState) { s.missed(e.event.UUID(), missedEvent{}) })
 	return b.h.shelf.Remember(b.server()+bridgeEvents, map[string]shelf.Foreign{e.event.UUID(): {Version: e.event.Changed}})
+}
+
+// missedNow reports whether the service failed at an event a short time ago.
+func (m *mispService) missedNow(uuid string) bool {
+	at, ok := m.b.state().Missed[uuid]
+	return ok && m.b.n.now().UnixMilli()-at.Last < max(mispPause, m.b.c.Interval()/2).Milliseconds()
+}
+
+// miss counts a failure of the service at an event, and reports whether that is given up.
+// One is counted in some time, so that a service that fails for a while loses nothing.
+func (m *mispService) miss(uuid string, err error) (over bool) {
+	m.strikes++
+	m.why = missError{err}
+	at := m.b.state().Missed[uuid]
+	if !m.missedNow(uuid) {
+		at = missedEvent{at.Tries + 1, m.b.n.now().UnixMilli()}
+		m.b.reached(func(s *bridgeState) { s.missed(uuid, at) })
+	}
+	return at.Tries >= bridgeTries
+}
+
+// missed notes how often the service failed at an event; with no tries it forgets that.
+func (s *bridgeState) missed(uuid string, at missedEvent) {
+	all := maps.Clone(s.Missed)
+	if all == nil {
+		all = map[string]missedEvent{}
+	}
+	all[uuid] = at
+	maps.DeleteFunc(all, func(id string, have missedEvent) bool {
+		return have.Tries == 0 || at.Tries > 0 && at.Last-have.Last > bridgeForgets.Milliseconds()
+	})
+	s.Missed = all
+}
+
+// ofOne reports whether an error is of what was sent, and not of the service as a whole.
+func ofOne(ctx context.Context, err error) bool {
+	refusal := (*misp.Error)(nil)
+	if !errors.As(err, &refusal) {
+		return ctx.Err() == nil
+	}
+	return ctx.Err() == nil && refusal.RetryAfter == 0 && refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusTooManyRequests
 }
 
 // goes reports whether a notice is for the service, and whether it is news there: an
@@ -290,13 +390,23 @@ func (m *mispService) putEvent(ctx context.Context, e *markedEvent, own []intel.
 		return true, nil
 	}
 	put, err := m.c.PutEvent(ctx, e.event.UUID(), text.Bytes())
-	if refusal := (*misp.Error)(nil); errors.As(err, &refusal) && !refusal.Temporary() && refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden && refusal.Status/100 == 4 {
+	refusal := (*misp.Error)(nil)
+	if errors.As(err, &refusal) && !refusal.Temporary() && refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden && refusal.Status/100 == 4 {
+		m.answer()
 		b.failed(e.event.UUID(), err.Error())
 		return true, nil // the same again would fare no better
 	}
 	if err != nil {
-		return false, err
+		if !ofOne(ctx, err) || refusal != nil && refusal.Status == http.StatusForbidden { // the latter is most likely the key's
+			return false, err
+		}
+		if !m.miss(e.event.UUID(), err) {
+			return false, missError{err}
+		}
+		b.failed(e.event.UUID(), err.Error())
+		return true, nil
 	}
+	m.answer()
 	if put.Refused != "" {
 		b.failed(e.event.UUID(), put.Refused)
 	}
@@ -312,6 +422,9 @@ func (m *mispService) putEvent(ctx context.Context, e *markedEvent, own []intel.
 	return true, b.h.shelf.Remember(b.server()+bridgePushed, done)
 }
 
+// answer notes that the service works.
+func (m *mispService) answer() { m.answered, m.strikes = true, 0 }
+
 func each(all []intel.Stated) iter.Seq2[intel.Stated, error] {
 	return func(yield func(intel.Stated, error) bool) {
 		for _, s := range all {
@@ -323,7 +436,7 @@ func each(all []intel.Stated) iter.Seq2[intel.Stated, error] {
 }
 
 // sighting tells of a sighting or dispute of an attribute that the service has.
-func (m *mispService) sighting(ctx context.Context, w *word, attribute string, s *intel.Stated) error {
+func (m *mispService) sighting(ctx context.Context, e *markedEvent, w *word, attribute string, s *intel.Stated) error {
 	b := m.b
 	x, ok := events.SightingOf(s)
 	if !ok {
@@ -331,15 +444,23 @@ func (m *mispService) sighting(ctx context.Context, w *word, attribute string, s
 	}
 	err := m.c.AddSighting(ctx, attribute, "", x)
 	if refusal := (*misp.Error)(nil); errors.Is(err, misp.ErrNoAttribute) || errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest {
-		b.failed(w.id, err.Error())
-		err = nil // it was deleted there, or cannot be told
+		m.answer()
+		b.failed(w.id, err.Error()) // it was deleted there, or cannot be told
 	} else if err == nil {
+		m.answer()
 		b.reached(func(s *bridgeState) { s.Counts.Pushed++ })
-	}
-	if err != nil {
+	} else if !ofOne(ctx, err) {
 		return err
+	} else if !m.miss(e.event.UUID(), err) {
+		return missError{err}
+	} else {
+		b.failed(w.id, err.Error())
 	}
-	return b.h.shelf.Remember(b.server()+bridgePushed, map[string]shelf.Foreign{w.id: {Version: w.version}})
+	err = b.h.shelf.Remember(b.server()+bridgePushed, map[string]shelf.Foreign{w.id: {Version: w.version}})
+	if err == nil && m.strikes >= mispStrikes {
+		err = m.why
+	}
+	return err
 }
 
 // theirs returns the attribute of the service that a sighting or dispute is about, ""

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/watchward/watchward/node/api"
+	"github.com/watchward/watchward/node/notice"
 )
 
 // A mispServer answers as MISP does where a bridge asks it, and merges what it is given
@@ -23,6 +24,9 @@ type mispServer struct {
 	now    func() time.Time
 	events map[string]map[string]any
 	told   int // sightings added
+
+	fails func(path, body string) bool // answered with 500, if not nil
+	posts int                          // such answers
 }
 
 func newMISP(t testing.TB, now func() time.Time) (*mispServer, string) {
@@ -52,6 +56,11 @@ func (m *mispServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/metadata:1")
+	if m.fails != nil && m.fails(path, string(raw)) {
+		m.posts++
+		http.Error(w, `{"message":"An Internal Error Has Occurred."}`, http.StatusInternalServerError)
+		return
+	}
 	switch uuid, edit := strings.CutPrefix(path, "events/edit/"); {
 	case edit && m.events[uuid] == nil:
 		http.Error(w, `{"name":"Invalid event"}`, http.StatusNotFound)
@@ -268,5 +277,96 @@ func TestBridgesByMISP(t *testing.T) {
 	}
 	if after := fmt.Sprint(all[0].total(t), all[2].total(t), m.told); after != before {
 		t.Errorf("there were %s, and after three more rounds there are %s", before, after)
+	}
+}
+
+// fail makes a server answer some requests with 500, and returns how many it did so far.
+func (m *mispServer) fail(which func(path, body string) bool) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fails = which
+	return m.posts
+}
+
+func noWrites(path, _ string) bool { return !strings.HasSuffix(path, "restSearch") }
+
+// mispAlone makes a region of one that shares with a MISP server.
+func mispAlone(t *testing.T) (*hospital, *mispServer) {
+	t.Helper()
+	h := makeRegion(t, 1).hospitals[0]
+	m, url := newMISP(t, h.clock.Now)
+	h.configure(t, fmt.Sprintf("[[bridge]]\nname = \"csirt\"\nkind = \"misp\"\nurl = %q\nkey_file = %q\npull = true\npush = \"all\"\nevery = \"1h\"\nprivate = true\n", url, h.secret(t, "misp.key", "the-key")))
+	h.open(t)
+	h.alone(t)
+	return h, m
+}
+
+// hasEvents goes on until the server has a value.
+func (m *mispServer) hasEvents(t *testing.T, h *hospital, value string) {
+	t.Helper()
+	eventually(t, "MISP has "+value, func() bool {
+		h.BridgeOnce(t.Context(), "csirt")
+		return m.has(value) == 1
+	})
+}
+
+// An event or sighting at which MISP fails holds up no other, is tried again for hours, and
+// is then given up.
+func TestBridgeGoesPastWhatMISPFailsAt(t *testing.T) {
+	h, m := mispAlone(t)
+	m.add("5be1e65d-8198-497b-bdf5-000000000001", "5be1e65d-8198-497b-bdf5-000000000002", "tlp:green", "cert.example")
+	eventually(t, "it is taken", func() bool { h.BridgeOnce(t.Context(), "csirt"); return h.knows(t, "cert.example") })
+	m.fail(func(path, body string) bool {
+		return strings.Contains(body, "bad.example") || path == "sightings/add"
+	})
+	h.submit(t, green, api.Submission{Kind: "indicator", Value: "bad.example"})
+	h.submit(t, green, sighting("cert.example", h.clock.now()))
+	failed := func() int64 { d, _ := h.Bridge("csirt"); return d.Failed }
+	for i := range 8 {
+		value := fmt.Sprintf("good-%d.example", i)
+		h.submit(t, api.SubmitOptions{TLP: notice.TLPClear}, api.Submission{Kind: "indicator", Value: value}) // of another event
+		m.hasEvents(t, h, value)
+		if i < 3 && failed() != 0 {
+			t.Fatalf("%d given up after %d hours", failed(), i)
+		}
+		h.clock.advance(time.Hour)
+	}
+	eventually(t, "both are given up", func() bool {
+		h.clock.advance(time.Hour)
+		h.BridgeOnce(t.Context(), "csirt")
+		return failed() == 2
+	})
+	before := m.fail(noWrites)
+	for range 3 {
+		h.clock.advance(time.Hour)
+		h.bridges(t, "csirt")
+	}
+	if after := m.fail(nil); after != before {
+		t.Errorf("what was given up was tried again %d times", after-before)
+	}
+}
+
+// A server that takes nothing is one error each round, and nothing is lost once it does.
+func TestBridgeToAMISPThatTakesNothing(t *testing.T) {
+	h, m := mispAlone(t)
+	m.fail(noWrites)
+	for i := range 10 {
+		h.submit(t, green, api.Submission{Kind: "indicator", Value: fmt.Sprintf("v-%d.example", i)})
+		h.clock.advance(24 * time.Hour) // each an event of its own
+	}
+	eventually(t, "all is handed out", h.HandsOutAll)
+	for range 10 {
+		before := m.fail(noWrites)
+		why := h.BridgeOnce(t.Context(), "csirt")
+		if asked := m.fail(noWrites) - before; asked == 0 || asked > 3 || !strings.Contains(why, "500") {
+			t.Fatalf("it was asked %d times, and the error is %q", asked, why)
+		}
+	}
+	m.fail(nil)
+	for i := range 10 {
+		m.hasEvents(t, h, fmt.Sprintf("v-%d.example", i))
+	}
+	if d, _ := h.Bridge("csirt"); d.Failed != 0 {
+		t.Errorf("%d were given up: %+v", d.Failed, d.Reasons)
 	}
 }

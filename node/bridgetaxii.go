@@ -34,6 +34,7 @@ type taxiiService struct {
 	from, to client.Collection
 	shared   map[string]bool // objects without a word of their own that are there
 	until    int64           // stamp of the shelf up to which may be pushed
+	turned   bool            // this read has waited for those who come first
 }
 
 func (b *bridge) openTAXII(ctx context.Context) (service, error) {
@@ -95,6 +96,7 @@ func (t *taxiiService) mark(context.Context) (bool, error) {
 // read takes in what came into the collection. Of another collection that is pushed to
 // it only remembers what is there.
 func (t *taxiiService) read(ctx context.Context) error {
+	t.turned = false
 	at, err := t.c.Poll(ctx, t.from, t.b.state().TAXII, client.Options{}, func(p client.Page) error { return t.take(ctx, p) })
 	t.b.reached(func(s *bridgeState) { s.TAXII = at })
 	if err != nil || t.to.ID == t.from.ID || !t.to.CanRead || !t.b.c.Pushes() {
@@ -129,7 +131,7 @@ func (t *taxiiService) take(ctx context.Context, p client.Page) error {
 	if b.c.Pull {
 		news, err := t.news(p.Objects)
 		if err == nil && news {
-			err = b.turn(ctx)
+			err = t.turn(ctx)
 		}
 		if err != nil {
 			return err
@@ -146,6 +148,15 @@ func (t *taxiiService) take(ctx context.Context, p client.Page) error {
 		}
 	}
 	return b.change(func(s *bridgeState) { s.TAXII, s.Late = p.Position, late })
+}
+
+// turn waits once a round: whoever comes first is pages ahead from then on.
+func (t *taxiiService) turn(ctx context.Context) error {
+	if t.turned {
+		return nil
+	}
+	t.turned = true
+	return t.b.turn(ctx)
 }
 
 // news reports whether there is an object that did not come before.

@@ -270,6 +270,32 @@ func (n *Node) BridgeTurns(name string, wait func()) {
 	}
 }
 
+// BridgeSaw has a bridge know of another that comes first.
+func (n *Node) BridgeSaw(name string) {
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.mu.Lock()
+			b.at.other(crypto.MemberID{}, n.now().UnixMilli())
+			b.mu.Unlock()
+		}
+	}
+}
+
+// BridgeRounds has a test end the rounds of a bridge, as their time does.
+func (n *Node) BridgeRounds(name string, begin func(end func())) {
+	for _, b := range n.bridges.all {
+		if b.c.Name == name {
+			b.round.Lock()
+			b.within = func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, end := context.WithCancelCause(ctx)
+				begin(func() { end(errRoundMax) })
+				return ctx, func() { end(nil) }
+			}
+			b.round.Unlock()
+		}
+	}
+}
+
 // Bridge is what is shown of a bridge.
 func (n *Node) Bridge(name string) (api.BridgeDetail, bool) {
 	if n.bridges == nil {

@@ -9,7 +9,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
+<<<<<<< HEAD
 	"github.com/watchward/watchward/node/intel/jsonscan"
+=======
+	"github.com/google/uuid"
+>>>>>>> work/fixbridge
 )
 
 // Limits of an envelope. Config.PageBytes bounds it whole.
@@ -18,6 +22,7 @@ const (
 	ObjectBytesMax = 1 << 20 // of an object; a larger one is refused alone
 	DepthMax       = 64      // likewise
 	refusedMax     = 100     // refusals kept of a page; the rest is counted
+	typeMax        = 250     // bytes of a type, section 3.1 of STIX
 	tokenMax       = 4 << 10 // bytes of a next
 )
 
@@ -167,7 +172,7 @@ func inspect(raw []byte, index int) (label, *Refused) {
 		bad = fmt.Sprintf("it is nested deeper than %d", DepthMax)
 	case json.Unmarshal(raw, &l) != nil:
 		bad = "its id, type, created or modified is not a text"
-	case l.Type == "" || !strings.HasPrefix(l.ID, l.Type+"--"):
+	case !identifies(l.ID, l.Type):
 		bad = "its id is not its type with a UUID"
 	default:
 		return l, nil
@@ -178,3 +183,37 @@ func inspect(raw []byte, index int) (label, *Refused) {
 	}
 	return l, r
 }
+<<<<<<< HEAD
+=======
+
+// identifies reports whether an id is a type with a UUID in its usual form: whoever
+// keeps ids relies on their length.
+func identifies(id, kind string) bool {
+	text, ok := strings.CutPrefix(id, kind+"--")
+	if !ok || kind == "" || len(kind) > typeMax || len(text) != 36 {
+		return false
+	}
+	_, err := uuid.Parse(text)
+	return err == nil
+}
+
+// depth returns how deep a valid JSON text is nested.
+func depth(raw []byte) (deepest int) {
+	now, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}', c == ']':
+			now--
+		}
+	}
+	return deepest
+}
+>>>>>>> work/fixbridge

@@ -152,6 +152,8 @@ var polls = []struct {
 	{name: "a first page that breaks off is asked for again", replies: []reply{{do: brokenOff}, {body: envelope(``, 1)}}, want: []int{1, -1}, took: [2]time.Duration{500 * time.Millisecond, 2 * time.Second}},
 	{name: "a bad object alone", replies: []reply{{body: `{"objects":[` + object(1) + `,{"type":"indicator"},5,null,{"type":"malware","id":7},{"type":"tool","id":"indicator--1"},` + object(2) + `]}`, header: last("1999-02-01T00:00:00Z")}},
 		want: []int{1, 2, -1}, position: "1999-02-01T00:00:00.000000Z", refused: "objects[1]: its id is not its type with a UUID (5)"},
+	{name: "ids that are too long, or no UUID", replies: []reply{{body: `{"objects":[{"type":"tool","id":"tool--00000000-0000-4000-8000-00000000000x"},{"type":"tool","id":"tool--` + strings.Repeat("a", 70_000) + `"},{"type":"` + strings.Repeat("a", 70_000) + `","id":"` + strings.Repeat("a", 70_000) + `--00000000-0000-4000-8000-000000000001"},{"type":"tool","id":"tool--{0000000000004000800000000000001}00"},` + object(2) + `]}`}},
+		want: []int{2, -1}, refused: "tool--00000000-0000-4000-8000-00000000000x: its id is not its type with a UUID (4)"},
 	{name: "an object that is too deep", replies: []reply{{body: `{"objects":[` + deep(client.DepthMax+1) + `,` + object(2) + `]}`}}, want: []int{2, -1}, refused: "objects[0]: it is nested deeper than 64 (1)"},
 	{name: "an object that is too large", replies: []reply{{body: `{"objects":[{"a":"` + strings.Repeat("a", client.ObjectBytesMax) + `"},` + object(2) + `]}`}}, want: []int{2, -1}, refused: "objects[0]: it is larger than 1048576 bytes (1)"},
 	{name: "a page of bad ones, more and no next", replies: []reply{

@@ -221,7 +221,7 @@ func TestPushForm(t *testing.T) {
 	given := []json.RawMessage{
 		json.RawMessage(`{`), json.RawMessage(`5`), json.RawMessage(`{"type":"indicator"}`), json.RawMessage(deep(65)), nil,
 		json.RawMessage(old), json.RawMessage(object(1)),
-		json.RawMessage(`{"type":"note","id":"note--1","x":"` + strings.Repeat("x", 3000) + `"}`),
+		json.RawMessage(`{"type":"note","id":"note--00000000-0000-4000-8000-000000000001","x":"` + strings.Repeat("x", 3000) + `"}`),
 	}
 	k := &taker{t: t, post: says(state("complete", 2, 1, 1, 0, `,"failures":[{"id":"`+idOf(1)+`","version":"1998-01-01T00:00:00.12Z","message":"old s3cret-t0ken"}]`))}
 	bubble(t, k, client.Config{}, func(t *testing.T, one *client.Client, _ *network) {
@@ -236,7 +236,7 @@ func TestPushForm(t *testing.T) {
 			"objects[0]  declined it is not JSON", "objects[1]  declined it is not an object {…}", "objects[2]  declined its id is not its type with a UUID",
 			"objects[3]  declined it is nested deeper than 64", "objects[4]  declined it is not JSON",
 			idOf(1) + " 1998-01-01T00:00:00.120Z declined old …", idOf(1) + " 1999-01-01T00:00:00.000Z taken ",
-			"note--1  declined it is larger than the 2000 bytes that the server takes",
+			"note--00000000-0000-4000-8000-000000000001  declined it is larger than the 2000 bytes that the server takes",
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v\n%s", err, strings.Join(got, "\n"))
