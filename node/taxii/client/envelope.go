@@ -9,11 +9,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-<<<<<<< HEAD
-	"github.com/watchward/watchward/node/intel/jsonscan"
-=======
 	"github.com/google/uuid"
->>>>>>> work/fixbridge
+
+	"github.com/watchward/watchward/node/intel/jsonscan"
 )
 
 // Limits of an envelope. Config.PageBytes bounds it whole.
@@ -183,8 +181,6 @@ func inspect(raw []byte, index int) (label, *Refused) {
 	}
 	return l, r
 }
-<<<<<<< HEAD
-=======
 
 // identifies reports whether an id is a type with a UUID in its usual form: whoever
 // keeps ids relies on their length.
@@ -196,24 +192,3 @@ func identifies(id, kind string) bool {
 	_, err := uuid.Parse(text)
 	return err == nil
 }
-
-// depth returns how deep a valid JSON text is nested.
-func depth(raw []byte) (deepest int) {
-	now, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			now++
-			deepest = max(deepest, now)
-		case c == '}', c == ']':
-			now--
-		}
-	}
-	return deepest
-}
->>>>>>> work/fixbridge
