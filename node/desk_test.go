@@ -510,7 +510,8 @@ func TestFilingForAllIsRefused(t *testing.T) {
 }
 
 // TestEvidence: a draft has what this house said itself in the span of the incident, and
-// nothing that is stricter than AMBER, of others, or of another time.
+// nothing that is stricter than AMBER, of others, or of another time. What was taken in
+// from elsewhere was not seen here.
 func TestEvidence(t *testing.T) {
 	b := newBench(t)
 	b.alone(t)
@@ -521,6 +522,11 @@ func TestEvidence(t *testing.T) {
 	b.submit(t, amber, seen("evil.example", at, 3))
 	b.submit(t, amber, seen("evil.example", at-5*minute, 4))
 	b.submit(t, amber, seen("old.example", at-3*day, 1))
+	for source, value := range map[string]string{"misp:ESET": "evil.example", "taxii:isac": "bridged.example", "logs": "logged.example"} {
+		from := seen(value, at, 2)
+		from.Origin = &api.Origin{Source: source, ID: value}
+		b.submit(t, amber, from)
+	}
 	b.submit(t, api.SubmitOptions{Local: true}, seen("kept.example", at, 1))
 	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPAmberStrict}, seen("strict.example", at, 1))
 	b.submit(t, amber, api.Submission{Kind: "service", Parts: api.Parts{Service: &api.Service{Department: "Radiology", State: "closed"}}},
@@ -540,7 +546,7 @@ func TestEvidence(t *testing.T) {
 	for _, s := range f.Sightings {
 		values[s.Value] = s.Count
 	}
-	if fmt.Sprint(values) != "map[evil.example:7 kept.example:1]" || v.LeftOut != 1 {
+	if fmt.Sprint(values) != "map[evil.example:7 kept.example:1 logged.example:2]" || v.LeftOut != 1 {
 		t.Errorf("%v, %d left out", values, v.LeftOut)
 	}
 	if len(f.Services) != 1 || f.Services[0].Department != "Radiology" || len(f.Links) != 1 || f.Links[0].Supplier != "LIS" || len(f.Assistance) != 1 || f.Assistance[0].Quantity != 2 {
@@ -554,7 +560,7 @@ func TestEvidence(t *testing.T) {
 	if _, _, err := b.UpdateIncident(t.Context(), i.Number, api.IncidentChange{Began: ptr(time.UnixMilli(at - 6*day).UTC().Format(time.RFC3339))}, "desk", notice.TLPRed); err != nil {
 		t.Fatal(err)
 	}
-	if v, _, err = b.DraftIncident(t.Context(), i.Number, "notification", "desk"); err != nil || len(v.Filing.Links) != 2 || len(v.Filing.Sightings) != 3 {
+	if v, _, err = b.DraftIncident(t.Context(), i.Number, "notification", "desk"); err != nil || len(v.Filing.Links) != 2 || len(v.Filing.Sightings) != 4 {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
