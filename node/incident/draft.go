@@ -38,7 +38,7 @@ func (i *Incident) Span(now int64) (from, until int64) {
 }
 
 // Draft makes a report of what is known now, and keeps it in the place of the last one
-// of its stage. It says what its stage asks for and no more. Errors are
+// of its stage. It is current, also if the clock was set back since the last change. It says what its stage asks for and no more. Errors are
 // *notice.FieldError.
 func (i *Incident) Draft(stage notice.Stage, e Evidence, now int64, by string) (notice.Filing, error) {
 	if err := i.open(); err != nil {
@@ -69,7 +69,7 @@ func (i *Incident) Draft(stage notice.Stage, e Evidence, now int64, by string) (
 	if err := filing.Check(); err != nil {
 		return filing, err
 	}
-	i.Drafts = append(slices.DeleteFunc(slices.Clone(i.Drafts), func(d Draft) bool { return d.Filing.Stage == stage }), Draft{now, filing})
+	i.Drafts = append(slices.DeleteFunc(slices.Clone(i.Drafts), func(d Draft) bool { return d.Filing.Stage == stage }), Draft{max(now, i.Changed), filing})
 	i.log(now, by, "drafted "+stage.String())
 	return filing, nil
 }

@@ -167,7 +167,7 @@ func (i *Incident) change(u Update, now int64) (what []string, err error) {
 	f, r := &i.Facts, &i.Ransom
 	reported := func(name string, changed bool) {
 		if changed {
-			what, i.Changed = append(what, name), now
+			what, i.Changed = append(what, name), i.after(now)
 		}
 	}
 	if u.Title != nil {
@@ -221,6 +221,15 @@ func (i *Incident) change(u Update, now int64) (what []string, err error) {
 		}
 	}
 	return i.changeRansom(r, u, what)
+}
+
+// after is now, or later than all drafts if the clock was set back: what changes makes
+// them old, whatever it shows.
+func (i *Incident) after(now int64) int64 {
+	for _, d := range i.Drafts {
+		now = max(now, d.Made+1)
+	}
+	return now
 }
 
 // changeRansom changes what no report says, and so leaves drafts as they are.
