@@ -275,6 +275,35 @@ consumers = ["all"]
 	}
 }
 
+// TestLogWithoutRansom: the log tells of a ransom to who may see everything, and to
+// nobody else that there is one; all else of it to both.
+func TestLogWithoutRansom(t *testing.T) {
+	b := newBench(t)
+	i := b.opens(t, api.IncidentChange{Impact: ptr("no imaging"), Ransom: &api.RansomChange{Demanded: ptr("yes"), Recipient: ptr("x")}})
+	if _, _, err := b.UpdateIncident(t.Context(), i.Number, api.IncidentChange{Ransom: &api.RansomChange{Paid: ptr("no")}}, "desk", notice.TLPRed); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.DraftIncident(t.Context(), i.Number, "early-warning", "desk"); err != nil {
+		t.Fatal(err)
+	}
+	for ceiling, want := range map[notice.TLP]string{
+		notice.TLPRed:         `["opened" "changed impact, ransom.demanded, ransom.recipient" "changed ransom.paid" "drafted early-warning"]`,
+		notice.TLPAmberStrict: `["opened" "changed impact" "drafted early-warning"]`,
+	} {
+		v, _, err := b.Incident(t.Context(), i.Number, ceiling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log []string
+		for _, c := range v.Log {
+			log = append(log, c.What)
+		}
+		if got := fmt.Sprintf("%q", log); got != want {
+			t.Errorf("up to %s: %s, want %s", ceiling, got, want)
+		}
+	}
+}
+
 // TestIncidentsOutliveARestart: what was acknowledged is there after it, and numbers are
 // given once, whoever asks at once.
 func TestIncidentsOutliveARestart(t *testing.T) {
