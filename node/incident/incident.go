@@ -281,7 +281,7 @@ func (i *Incident) Close(why string, now int64, by string) error {
 		return err
 	}
 	if why == "" && i.met(notice.StageFinal) == 0 {
-		return field("why", `say why none is needed: "not significant, by the CSIRT's word"`, "no final report of %s has arrived", i.Number)
+		return field("why", `say why none is needed: watchward incident close `+i.Number+` --why "not significant, by the CSIRT's word"`, "no final report of %s has arrived", i.Number)
 	}
 	i.Closed, i.Why = now, why
 	i.log(now, by, "closed")
