@@ -305,6 +305,9 @@ func showDraft(w io.Writer, v api.DraftView, number, path string) {
 	if len(v.Unknown) > 0 {
 		fmt.Fprintf(w, "Unknown, and reported so: %s.\n", strings.Join(v.Unknown, ", "))
 	}
+	if slices.Contains(v.Unknown, "contact") {
+		fmt.Fprintln(w, "The contact is of the profile:  watchward profile edit --contact 'TELEPHONE (WHO)'")
+	}
 	if v.LeftOut > 0 {
 		fmt.Fprintf(w, "Left out: %s marked stricter than AMBER. If their authors allow it, say what matters in --description.\n", plural(int64(v.LeftOut), "own word"))
 	}

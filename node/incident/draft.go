@@ -170,7 +170,8 @@ func (i *Incident) NoteDelivery(notice, member string, delivered, failed int64) 
 	return false
 }
 
-// Unknown names what a report should say and does not know, by the fields of Update.
+// Unknown names what a report should say and does not know, by the fields of Update; the
+// contact is of the profile.
 func Unknown(f *notice.Filing) []string {
 	var out []string
 	for _, q := range []struct {
@@ -180,6 +181,7 @@ func Unknown(f *notice.Filing) []string {
 	}{
 		{"malicious", notice.StageEarlyWarning, f.Malicious == 0}, {"cross_border", notice.StageEarlyWarning, f.CrossBorder == 0},
 		{"description", notice.StageEarlyWarning, f.Description == ""},
+		{"contact", notice.StageEarlyWarning, len(f.Contact) == 0},
 		{"severity", notice.StageNotification, f.Severity == 0}, {"impact", notice.StageNotification, f.Impact == ""},
 		{"measures", notice.StageProgress, f.Measures == ""}, {"cause", notice.StageFinal, f.Cause == ""},
 		{"borders", notice.StageFinal, f.Borders == "" && f.CrossBorder != notice.WhetherNo},

@@ -490,6 +490,13 @@ func TestUnknownMayBeReported(t *testing.T) {
 		if n := strings.Count(text, "unknown"); n < len(incident.Unknown(&f)) || len(incident.Unknown(&f)) < 3 {
 			t.Errorf("%s: %d times unknown, of %q:\n%s", stage, n, incident.Unknown(&f), text)
 		}
+		if !slices.Contains(incident.Unknown(&f), "contact") {
+			t.Errorf("%s: whom to call is not among what is unknown: %q", stage, incident.Unknown(&f))
+		}
+		f = draft(t, i, stage, incident.Evidence{Contact: []string{"+353 1 555 0100"}})
+		if slices.Contains(incident.Unknown(&f), "contact") {
+			t.Errorf("%s: whom to call is known, and among %q", stage, incident.Unknown(&f))
+		}
 	}
 }
 
