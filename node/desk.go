@@ -406,8 +406,8 @@ func (n *Node) evidence(ctx context.Context, i *incident.Incident, now int64) (e
 	}
 	seen := map[notice.Indicator]*notice.FiledSighting{}
 	said(notice.KindSighting, func(r store.Record) error {
-		if w := r.Notice; w.LastSeen < from || w.FirstSeen > until {
-			return nil
+		if w := r.Notice; w.LastSeen < from || w.FirstSeen > until || w.Origin != nil && w.Origin.Source != logsOrigin {
+			return nil // of another time, or taken in: somebody else saw it
 		}
 		if held, err := n.store.Strictest(r.Notice.Indicator.Key(), 0); err != nil || max(held, r.TLP) > notice.TLPAmber {
 			leftOut++

@@ -275,6 +275,35 @@ consumers = ["all"]
 	}
 }
 
+// TestLogWithoutRansom: the log tells of a ransom to who may see everything, and to
+// nobody else that there is one; all else of it to both.
+func TestLogWithoutRansom(t *testing.T) {
+	b := newBench(t)
+	i := b.opens(t, api.IncidentChange{Impact: ptr("no imaging"), Ransom: &api.RansomChange{Demanded: ptr("yes"), Recipient: ptr("x")}})
+	if _, _, err := b.UpdateIncident(t.Context(), i.Number, api.IncidentChange{Ransom: &api.RansomChange{Paid: ptr("no")}}, "desk", notice.TLPRed); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.DraftIncident(t.Context(), i.Number, "early-warning", "desk"); err != nil {
+		t.Fatal(err)
+	}
+	for ceiling, want := range map[notice.TLP]string{
+		notice.TLPRed:         `["opened" "changed impact, ransom.demanded, ransom.recipient" "changed ransom.paid" "drafted early-warning"]`,
+		notice.TLPAmberStrict: `["opened" "changed impact" "drafted early-warning"]`,
+	} {
+		v, _, err := b.Incident(t.Context(), i.Number, ceiling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log []string
+		for _, c := range v.Log {
+			log = append(log, c.What)
+		}
+		if got := fmt.Sprintf("%q", log); got != want {
+			t.Errorf("up to %s: %s, want %s", ceiling, got, want)
+		}
+	}
+}
+
 // TestIncidentsOutliveARestart: what was acknowledged is there after it, and numbers are
 // given once, whoever asks at once.
 func TestIncidentsOutliveARestart(t *testing.T) {
@@ -510,7 +539,8 @@ func TestFilingForAllIsRefused(t *testing.T) {
 }
 
 // TestEvidence: a draft has what this house said itself in the span of the incident, and
-// nothing that is stricter than AMBER, of others, or of another time.
+// nothing that is stricter than AMBER, of others, or of another time. What was taken in
+// from elsewhere was not seen here.
 func TestEvidence(t *testing.T) {
 	b := newBench(t)
 	b.alone(t)
@@ -521,6 +551,11 @@ func TestEvidence(t *testing.T) {
 	b.submit(t, amber, seen("evil.example", at, 3))
 	b.submit(t, amber, seen("evil.example", at-5*minute, 4))
 	b.submit(t, amber, seen("old.example", at-3*day, 1))
+	for source, value := range map[string]string{"misp:ESET": "evil.example", "taxii:isac": "bridged.example", "logs": "logged.example"} {
+		from := seen(value, at, 2)
+		from.Origin = &api.Origin{Source: source, ID: value}
+		b.submit(t, amber, from)
+	}
 	b.submit(t, api.SubmitOptions{Local: true}, seen("kept.example", at, 1))
 	b.submit(t, api.SubmitOptions{Local: true, TLP: notice.TLPAmberStrict}, seen("strict.example", at, 1))
 	b.submit(t, amber, api.Submission{Kind: "service", Parts: api.Parts{Service: &api.Service{Department: "Radiology", State: "closed"}}},
@@ -540,7 +575,7 @@ func TestEvidence(t *testing.T) {
 	for _, s := range f.Sightings {
 		values[s.Value] = s.Count
 	}
-	if fmt.Sprint(values) != "map[evil.example:7 kept.example:1]" || v.LeftOut != 1 {
+	if fmt.Sprint(values) != "map[evil.example:7 kept.example:1 logged.example:2]" || v.LeftOut != 1 {
 		t.Errorf("%v, %d left out", values, v.LeftOut)
 	}
 	if len(f.Services) != 1 || f.Services[0].Department != "Radiology" || len(f.Links) != 1 || f.Links[0].Supplier != "LIS" || len(f.Assistance) != 1 || f.Assistance[0].Quantity != 2 {
@@ -554,7 +589,7 @@ func TestEvidence(t *testing.T) {
 	if _, _, err := b.UpdateIncident(t.Context(), i.Number, api.IncidentChange{Began: ptr(time.UnixMilli(at - 6*day).UTC().Format(time.RFC3339))}, "desk", notice.TLPRed); err != nil {
 		t.Fatal(err)
 	}
-	if v, _, err = b.DraftIncident(t.Context(), i.Number, "notification", "desk"); err != nil || len(v.Filing.Links) != 2 || len(v.Filing.Sightings) != 3 {
+	if v, _, err = b.DraftIncident(t.Context(), i.Number, "notification", "desk"); err != nil || len(v.Filing.Links) != 2 || len(v.Filing.Sightings) != 4 {
 		t.Errorf("%+v, %v", v, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,9 +78,29 @@ func (n *Node) incidentView(i *incident.Incident, ceiling notice.TLP) api.Incide
 		v.Sent = append(v.Sent, sent)
 	}
 	for _, c := range i.Log {
-		v.Log = append(v.Log, api.ChangeLine{At: api.Time(c.At), By: c.By, What: c.What})
+		what := c.What
+		if ceiling < notice.TLPRed {
+			what = withoutRansom(what)
+		}
+		if what != "" {
+			v.Log = append(v.Log, api.ChangeLine{At: api.Time(c.At), By: c.By, What: what})
+		}
 	}
 	return v
+}
+
+// withoutRansom is what a log says beside a ransom, "" if that is nothing: also that
+// somebody asked for one is for who may see everything.
+func withoutRansom(what string) string {
+	names, isChange := strings.CutPrefix(what, "changed ")
+	if !isChange {
+		return what
+	}
+	kept := slices.DeleteFunc(strings.Split(names, ", "), func(name string) bool { return strings.HasPrefix(name, "ransom") })
+	if len(kept) == 0 {
+		return ""
+	}
+	return "changed " + strings.Join(kept, ", ")
 }
 
 func deadlineState(i *incident.Incident, d incident.Deadline, now int64) string {

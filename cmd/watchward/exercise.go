@@ -135,14 +135,14 @@ func showExercises(out io.Writer, all api.ExerciseAnswer) {
 	t.print(out)
 }
 
-// showAfterAction prints what came of an exercise, in the node's language: it goes into
-// reports.
+// showAfterAction prints what came of an exercise, in English, as all that is printed on a
+// terminal: --json has the node's language for whoever makes a report of it.
 func showAfterAction(cmd *cobra.Command, a api.AfterAction) error {
 	out := cmd.OutOrStdout()
 	if jsonFlag(cmd) {
 		return printJSON(out, a)
 	}
-	p := catalog.For(a.Language)
+	p := catalog.For("en")
 	title, to := a.Name, p.Text(catalog.DrillRuns)
 	if title == "" {
 		title = p.Text(catalog.DrillUnnamed)

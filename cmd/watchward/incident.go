@@ -305,6 +305,9 @@ func showDraft(w io.Writer, v api.DraftView, number, path string) {
 	if len(v.Unknown) > 0 {
 		fmt.Fprintf(w, "Unknown, and reported so: %s.\n", strings.Join(v.Unknown, ", "))
 	}
+	if slices.Contains(v.Unknown, "contact") {
+		fmt.Fprintln(w, "The contact is of the profile:  watchward profile edit --contact 'TELEPHONE (WHO)'")
+	}
 	if v.LeftOut > 0 {
 		fmt.Fprintf(w, "Left out: %s marked stricter than AMBER. If their authors allow it, say what matters in --description.\n", plural(int64(v.LeftOut), "own word"))
 	}
@@ -567,8 +570,19 @@ func showIncident(out io.Writer, v api.IncidentView) {
 		_ = t.print(out)
 	}
 	if d := next(v); d.Stage != "" && v.Closed == 0 {
-		fmt.Fprintf(out, "\nNext:  watchward incident draft %s %s --out report.html\n", plain(v.Number), d.Stage)
+		fmt.Fprintf(out, "\nNext:  %s\n", nextStep(v, d))
 	}
+}
+
+// nextStep is what is to be done for a deadline: nothing, while what was sent is on its
+// way.
+func nextStep(v api.IncidentView, d api.DeadlineView) string {
+	for _, s := range slices.Backward(v.Sent) {
+		if s.State == "waiting" && (s.Stage == d.Stage || d.State == api.DeadlineSent) {
+			return fmt.Sprintf("the %s waits until %s has confirmed it:  watchward incident show %s", s.Stage, plain(s.To), plain(v.Number))
+		}
+	}
+	return fmt.Sprintf("watchward incident draft %s %s --out report.html", plain(v.Number), d.Stage)
 }
 
 func orUnknown(s string) string {

@@ -1,10 +1,36 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/watchward/watchward/node/api"
 )
+
+// TestNextStep: what was sent waits for its confirmation, and is not drafted again; what
+// failed is.
+func TestNextStep(t *testing.T) {
+	const draft, wait = "\nNext:  watchward incident draft 2026-1 early-warning --out report.html\n", "\nNext:  the %s waits until CSIRT North has confirmed it:  watchward incident show 2026-1\n"
+	for name, c := range map[string]struct{ deadline, stage, sent, want string }{
+		"none is sent": {api.DeadlineOpen, "", "", draft},
+		"on its way":   {api.DeadlineSent, "early-warning", "waiting", fmt.Sprintf(wait, "early-warning")},
+		"covered":      {api.DeadlineSent, "notification", "waiting", fmt.Sprintf(wait, "notification")},
+		"overdue":      {api.DeadlineOverdue, "early-warning", "waiting", fmt.Sprintf(wait, "early-warning")},
+		"failed":       {api.DeadlineOpen, "early-warning", "failed", draft},
+	} {
+		v := api.IncidentView{Number: "2026-1", Deadlines: []api.DeadlineView{{Stage: "early-warning", Due: 1, State: c.deadline}}}
+		if c.sent != "" {
+			v.Sent = []api.SentView{{Stage: c.stage, To: "CSIRT North", State: c.sent}}
+		}
+		var out strings.Builder
+		showIncident(&out, v)
+		if !strings.HasSuffix(out.String(), c.want) {
+			t.Errorf("%s: %q, want %q", name, out.String(), c.want)
+		}
+	}
+}
 
 // TestTimesOnTheWall: a time that was once is taken, one that was twice or never is
 // refused with how to say it.

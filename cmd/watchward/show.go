@@ -186,6 +186,9 @@ func showIndicator(cmd *cobra.Command, c *client.Client, value string) error {
 			fmt.Fprintln(cmd.OutOrStdout(), "{}")
 		} else {
 			fmt.Fprintf(cmd.OutOrStdout(), "Nobody has said anything about %s.\n", plain(value))
+			if isSHA256(value) {
+				fmt.Fprintf(cmd.OutOrStdout(), "If it is a document of an advisory:  watchward show %s --out FILE\n", plain(value))
+			}
 		}
 		return differs()
 	}

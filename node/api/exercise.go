@@ -182,15 +182,18 @@ func (s *Server) exercise(ctx context.Context, in *exerciseInput) (*afterActionO
 	number, err := uint64(0), error(nil)
 	if in.Number != "last" {
 		if number, err = strconv.ParseUint(in.Number, 10, 64); err != nil || number == 0 {
-			return nil, &notice.FieldError{Field: "path.number", Reason: strconv.Quote(in.Number) + " is no number of an exercise", Fix: "GET /v1/exercise lists them; last is the last one"}
+			return nil, &notice.FieldError{Field: "path.number", Reason: strconv.Quote(in.Number) + " is no number of an exercise", Fix: "watchward exercise lists them; last is the last one"}
 		}
 	}
 	v, found, err := s.c.Node.Exercise(ctx, number)
 	if err != nil {
 		return nil, err
 	}
-	if !found {
-		return nil, problem(http.StatusNotFound, "not-found", "There is no such exercise", "no exercise "+in.Number+" is kept here", "GET /v1/exercise lists them")
+	switch {
+	case !found && number == 0:
+		return nil, problem(http.StatusNotFound, "not-found", "There is no such exercise", "no exercise was held here", "begin one: watchward exercise start")
+	case !found:
+		return nil, problem(http.StatusNotFound, "not-found", "There is no such exercise", "no exercise "+in.Number+" is kept here", "watchward exercise lists those that are")
 	}
 	return &afterActionOutput{v}, nil
 }

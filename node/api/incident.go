@@ -288,7 +288,7 @@ type sentOutput struct{ Body IncidentSent }
 
 func noIncident(number string) error {
 	return problem(http.StatusNotFound, "no-such-incident", "No such incident", "this house has no incident of that number",
-		"see GET /v1/incidents").at("path.number", number)
+		"watchward incident list --all shows those that it has").at("path.number", number)
 }
 
 func incidentAnswer(v IncidentView, found bool, err error, number string) (*incidentOutput, error) {
@@ -437,7 +437,7 @@ func (s *Server) draftPage(ctx context.Context, in *draftPageInput) (*document, 
 		return nil, err
 	case !found:
 		return nil, problem(http.StatusNotFound, "no-such-draft", "No such draft", "this house has no draft of that stage, or no such incident",
-			"make one: POST /v1/incidents/{number}/drafts").at("path.stage", in.Stage)
+			"make one: watchward incident draft "+in.Number+" "+in.Stage).at("path.stage", in.Stage)
 	}
 	return documentAnswer(in.Format, in.Stage, text), nil
 }

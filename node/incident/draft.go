@@ -38,7 +38,7 @@ func (i *Incident) Span(now int64) (from, until int64) {
 }
 
 // Draft makes a report of what is known now, and keeps it in the place of the last one
-// of its stage. It says what its stage asks for and no more. Errors are
+// of its stage. It is current, also if the clock was set back since the last change. It says what its stage asks for and no more. Errors are
 // *notice.FieldError.
 func (i *Incident) Draft(stage notice.Stage, e Evidence, now int64, by string) (notice.Filing, error) {
 	if err := i.open(); err != nil {
@@ -69,7 +69,7 @@ func (i *Incident) Draft(stage notice.Stage, e Evidence, now int64, by string) (
 	if err := filing.Check(); err != nil {
 		return filing, err
 	}
-	i.Drafts = append(slices.DeleteFunc(slices.Clone(i.Drafts), func(d Draft) bool { return d.Filing.Stage == stage }), Draft{now, filing})
+	i.Drafts = append(slices.DeleteFunc(slices.Clone(i.Drafts), func(d Draft) bool { return d.Filing.Stage == stage }), Draft{max(now, i.Changed), filing})
 	i.log(now, by, "drafted "+stage.String())
 	return filing, nil
 }
@@ -170,7 +170,8 @@ func (i *Incident) NoteDelivery(notice, member string, delivered, failed int64) 
 	return false
 }
 
-// Unknown names what a report should say and does not know, by the fields of Update.
+// Unknown names what a report should say and does not know, by the fields of Update; the
+// contact is of the profile.
 func Unknown(f *notice.Filing) []string {
 	var out []string
 	for _, q := range []struct {
@@ -180,6 +181,7 @@ func Unknown(f *notice.Filing) []string {
 	}{
 		{"malicious", notice.StageEarlyWarning, f.Malicious == 0}, {"cross_border", notice.StageEarlyWarning, f.CrossBorder == 0},
 		{"description", notice.StageEarlyWarning, f.Description == ""},
+		{"contact", notice.StageEarlyWarning, len(f.Contact) == 0},
 		{"severity", notice.StageNotification, f.Severity == 0}, {"impact", notice.StageNotification, f.Impact == ""},
 		{"measures", notice.StageProgress, f.Measures == ""}, {"cause", notice.StageFinal, f.Cause == ""},
 		{"borders", notice.StageFinal, f.Borders == "" && f.CrossBorder != notice.WhetherNo},

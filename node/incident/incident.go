@@ -167,7 +167,7 @@ func (i *Incident) change(u Update, now int64) (what []string, err error) {
 	f, r := &i.Facts, &i.Ransom
 	reported := func(name string, changed bool) {
 		if changed {
-			what, i.Changed = append(what, name), now
+			what, i.Changed = append(what, name), i.after(now)
 		}
 	}
 	if u.Title != nil {
@@ -223,6 +223,15 @@ func (i *Incident) change(u Update, now int64) (what []string, err error) {
 	return i.changeRansom(r, u, what)
 }
 
+// after is now, or later than all drafts if the clock was set back: what changes makes
+// them old, whatever it shows.
+func (i *Incident) after(now int64) int64 {
+	for _, d := range i.Drafts {
+		now = max(now, d.Made+1)
+	}
+	return now
+}
+
 // changeRansom changes what no report says, and so leaves drafts as they are.
 func (i *Incident) changeRansom(r *Ransom, u Update, what []string) ([]string, error) {
 	for _, w := range []struct {
@@ -272,7 +281,7 @@ func (i *Incident) Close(why string, now int64, by string) error {
 		return err
 	}
 	if why == "" && i.met(notice.StageFinal) == 0 {
-		return field("why", `say why none is needed: "not significant, by the CSIRT's word"`, "no final report of %s has arrived", i.Number)
+		return field("why", `say why none is needed: watchward incident close `+i.Number+` --why "not significant, by the CSIRT's word"`, "no final report of %s has arrived", i.Number)
 	}
 	i.Closed, i.Why = now, why
 	i.log(now, by, "closed")

@@ -311,6 +311,32 @@ func TestOnlyWhatWasReadIsSent(t *testing.T) {
 	}
 }
 
+// TestClockSetBack: what is drafted after it may be sent, until something changes.
+func TestClockSetBack(t *testing.T) {
+	i := opened(t, "2026-11-28T09:09:00Z")
+	stage, now := notice.StageEarlyWarning, i.AwareAt+3*hour
+	if err := i.Update(incident.Update{Malicious: ptr(notice.WhetherYes)}, now, "desk"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		at          int64
+		description string
+	}{{now - hour, "back"}, {now - hour + 1, "on"}, {now - hour + 1, "at once"}, {now - 2*hour, "back again"}, {now + hour, "right again"}} {
+		if _, err := i.Draft(stage, incident.Evidence{}, c.at, "desk"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.Ready(stage); err != nil {
+			t.Errorf("%s: a new draft is old: %v", c.description, err)
+		}
+		if err := i.Update(incident.Update{Description: &c.description}, c.at, "desk"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.Ready(stage); err == nil {
+			t.Errorf("%s: an old draft is ready", c.description)
+		}
+	}
+}
+
 // known is an incident of which everything is known, every text of it as made by text.
 func known(t testing.TB, text func(field string) string) (*incident.Incident, incident.Evidence) {
 	t.Helper()
@@ -463,6 +489,13 @@ func TestUnknownMayBeReported(t *testing.T) {
 		text := page(t, incident.Page{Filing: &f, Words: catalog.For("en"), Zone: time.UTC})
 		if n := strings.Count(text, "unknown"); n < len(incident.Unknown(&f)) || len(incident.Unknown(&f)) < 3 {
 			t.Errorf("%s: %d times unknown, of %q:\n%s", stage, n, incident.Unknown(&f), text)
+		}
+		if !slices.Contains(incident.Unknown(&f), "contact") {
+			t.Errorf("%s: whom to call is not among what is unknown: %q", stage, incident.Unknown(&f))
+		}
+		f = draft(t, i, stage, incident.Evidence{Contact: []string{"+353 1 555 0100"}})
+		if slices.Contains(incident.Unknown(&f), "contact") {
+			t.Errorf("%s: whom to call is known, and among %q", stage, incident.Unknown(&f))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package paper_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -216,4 +217,30 @@ func heads(t *testing.T, pages []string, r *api.Report) {
 func fingerprint(r *api.Report) string {
 	f := r.Sources.Fingerprint
 	return fmt.Sprintf("%s %s %s %s", f[:4], f[4:8], f[8:12], f[12:16])
+}
+
+// TestDrillQuestions: a question of a drill says so in each form of a report, and a real
+// one does not.
+func TestDrillQuestions(t *testing.T) {
+	r := region{members: 3, text: usual}.report()
+	r.Situation = api.Situation{Now: r.Now, Questions: r.Questions[:1]}
+	for _, drill := range []bool{true, false} {
+		r.Questions[0].Exercise = drill
+		page, err := paper.Situation(r, "en", time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for form, marked := range map[string]bool{
+			"HTML": bytes.Contains(page, []byte("EXERCISE: domain beacon.example")), "Markdown": bytes.Contains(paper.SituationMarkdown(r, "en", time.UTC), []byte("EXERCISE: domain beacon.example")),
+			"JSON": bytes.Contains(text, []byte(`"exercise":true`)),
+		} {
+			if marked != drill {
+				t.Errorf("%s: marked %v, want %v", form, marked, drill)
+			}
+		}
+	}
 }

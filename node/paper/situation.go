@@ -431,7 +431,7 @@ func (p *report) questions() section {
 		if len(answers) == 0 {
 			answers = append(answers, p.Text(catalog.ReportNoAnswer))
 		}
-		s.Rows = append(s.Rows, []cell{{Text: shorten(q.Indicator.Type+" "+q.Indicator.Value, valueRunes), Small: shorten(q.Text, textRunes), Strong: true},
+		s.Rows = append(s.Rows, []cell{{Text: p.drilled(q.Word, shorten(q.Indicator.Type+" "+q.Indicator.Value, valueRunes)), Small: shorten(q.Text, textRunes), Strong: true},
 			{Text: p.party(q.Party)}, p.when(q.Said, q.ID), {Text: strings.Join(answers, ", ")}})
 	}
 	return s
