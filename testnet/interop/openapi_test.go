@@ -54,7 +54,8 @@ func TestSchemathesis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = config.WriteString("\n[[feeds.list]]\nname = \"list\"\nformat = \"plain\"\ntypes = [\"domain\"]\n")
+	_, err = config.WriteString("\n[[feeds.list]]\nname = \"list\"\nformat = \"plain\"\ntypes = [\"domain\"]\n" +
+		"\n[[bridge]]\nname = \"isac\"\nkind = \"taxii\"\nurl = \"http://127.0.0.1:1/taxii2/\"\ncollection = \"green\"\npull = true\nprivate = true\n")
 	if err := errors.Join(err, config.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +151,23 @@ func apiExamples(t *testing.T, d *dev, ask *ledger) map[string][]example {
 	if err := json.Unmarshal(get("v1/silences"), &silences); err != nil || len(silences.Silences) == 0 {
 		t.Fatalf("no silence: %v", err)
 	}
+	advisory := map[string]string{"id": ask.say(t, object{"kind": "advisory", "tlp": "GREEN", "advisory": object{"type": "guidance", "title": "What to do", "text": "This."}}, "share=true")}
+	d.watchward(t, "exercise", "start", "a test")
+	d.watchward(t, "exercise", "stop")
+	incident, closed := map[string]string{"number": fmt.Sprint(time.Now().UTC().Year(), "-1")}, map[string]string{"number": fmt.Sprint(time.Now().UTC().Year(), "-2")}
+	d.watchward(t, "incident", "open", "A test")
+	d.watchward(t, "incident", "open", "Another")
+	d.watchward(t, "incident", "draft", incident["number"], "early-warning", "--out", filepath.Join(t.TempDir(), "draft.html"))
+	draft := maps.Clone(incident)
+	draft["stage"] = "early-warning"
+	there("incident", "open", "Theirs")
+	there("incident", "draft", incident["number"], "early-warning", "--out", filepath.Join(t.TempDir(), "draft.html"))
+	there("incident", "send", incident["number"], "early-warning", "--to", d.nodes[0].Name)
+	var filings struct{ Notices []struct{ ID string } }
+	eventually(t, "a report has come", func() bool {
+		return json.Unmarshal(get("v1/notices?kind=filing"), &filings) == nil && len(filings.Notices) > 0
+	})
+	filing := map[string]string{"id": filings.Notices[0].ID}
 	s := d.status(t)
 	region, _, _ := strings.Cut(strings.TrimPrefix(s.Origin, "watchward/"), "/")
 	of := map[string]string{"region": region, "epoch": "1"}
@@ -159,6 +177,17 @@ func apiExamples(t *testing.T, d *dev, ask *ledger) map[string][]example {
 	share := map[string]string{"tlp": "AMBER", "share": "true"}
 	submit := func(o object) example { return example{Query: share, Body: o} }
 	return map[string][]example{
+		"get-advisory":     {{Path: advisory}},
+		"get-exercise":     {{Path: map[string]string{"number": "last"}}},
+		"open-incident":    {{Body: object{"title": "A third"}}},
+		"get-incident":     {{Path: incident}},
+		"update-incident":  {{Path: incident, Body: object{"impact": "none"}}},
+		"draft-incident":   {{Path: incident, Body: object{"stage": "early-warning"}}},
+		"get-draft":        {{Path: draft}},
+		"send-incident":    {{Path: incident, Body: object{"stage": "early-warning", "elsewhere": "portal, file 4711"}}},
+		"close-incident":   {{Path: closed, Body: object{"why": "a test"}}},
+		"get-filing":       {{Path: filing}},
+		"show-bridge":      {{Path: map[string]string{"name": "isac"}}},
 		"ack-alert":        {{Path: map[string]string{"id": fmt.Sprint(alerts.Alerts[0].ID)}}},
 		"add-records":      {{Base64: base64.StdEncoding.EncodeToString(get("v1/region/records?all=true"))}},
 		"create-token":     {{Body: object{"name": "another", "role": "reporter", "ceiling": "AMBER"}}},
