@@ -314,17 +314,18 @@ func (m *mispServer) hasEvents(t *testing.T, h *hospital, value string) {
 // is then given up.
 func TestBridgeGoesPastWhatMISPFailsAt(t *testing.T) {
 	h, m := mispAlone(t)
-	m.add("5be1e65d-8198-497b-bdf5-000000000001", "5be1e65d-8198-497b-bdf5-000000000002", "tlp:green", "cert.example")
+	m.add("5be1e65d-8198-497b-bdf5-000000000001", "5be1e65d-8198-497b-bdf5-000000000002", "tlp:clear", "cert.example")
 	eventually(t, "it is taken", func() bool { h.BridgeOnce(t.Context(), "csirt"); return h.knows(t, "cert.example") })
 	m.fail(func(path, body string) bool {
 		return strings.Contains(body, "bad.example") || path == "sightings/add"
 	})
-	h.submit(t, green, api.Submission{Kind: "indicator", Value: "bad.example"})
-	h.submit(t, green, sighting("cert.example", h.clock.now()))
+	clear := api.SubmitOptions{TLP: notice.TLPClear} // of an event that comes first
+	h.submit(t, clear, api.Submission{Kind: "indicator", Value: "bad.example"})
+	h.submit(t, clear, sighting("cert.example", h.clock.now()))
 	failed := func() int64 { d, _ := h.Bridge("csirt"); return d.Failed }
 	for i := range 8 {
 		value := fmt.Sprintf("good-%d.example", i)
-		h.submit(t, api.SubmitOptions{TLP: notice.TLPClear}, api.Submission{Kind: "indicator", Value: value}) // of another event
+		h.submit(t, green, api.Submission{Kind: "indicator", Value: value})
 		m.hasEvents(t, h, value)
 		if i < 3 && failed() != 0 {
 			t.Fatalf("%d given up after %d hours", failed(), i)
