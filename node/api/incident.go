@@ -270,10 +270,13 @@ func (s *Server) registerIncidents() {
 	draft := post[IncidentDraft](s, "draft-incident", path+"/drafts", "Draft a report from what is known, and what this hospital said in the span of the incident")
 	add(s, write, draft, s.draftIncident)
 	page := answering(get("get-draft", path+"/drafts/{stage}", "The last draft of a report as a document"), "text/html", nil)
+	asFiling := &huma.MediaType{Schema: s.schema(Filing{})}
+	page.Responses["200"].Content["application/json"] = asFiling
 	add(s, house, page, s.draftPage)
 	add(s, write, post[IncidentSend](s, "send-incident", path+"/send", "Send a draft to a member, sealed for it, or note where it was handed in"), s.sendIncident)
 	add(s, write, post[IncidentClose](s, "close-incident", path+"/close", "Close an incident: nothing of it is due any more"), s.closeIncident)
 	filing := answering(get("get-filing", "/v1/filings/{id}", "A report that was sent or received, as a document"), "text/html", nil)
+	filing.Responses["200"].Content["application/json"] = asFiling
 	add(s, route{need: token.Reader}, filing, s.filingPage)
 }
 
