@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/watchward/watchward/node/api/token"
 	"github.com/watchward/watchward/node/notice"
 )
