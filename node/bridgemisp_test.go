@@ -356,12 +356,17 @@ func TestBridgeToAMISPThatTakesNothing(t *testing.T) {
 		h.clock.advance(24 * time.Hour) // each an event of its own
 	}
 	eventually(t, "all is handed out", h.HandsOutAll)
+	least := 100 // of a round: one of its own may run beside some of these
 	for range 10 {
 		before := m.fail(noWrites)
 		why := h.BridgeOnce(t.Context(), "csirt")
-		if asked := m.fail(noWrites) - before; asked == 0 || asked > 3 || !strings.Contains(why, "500") {
+		asked := m.fail(noWrites) - before
+		if least = min(least, asked); asked == 0 || !strings.Contains(why, "500") {
 			t.Fatalf("it was asked %d times, and the error is %q", asked, why)
 		}
+	}
+	if least > 3 {
+		t.Fatalf("it was asked at least %d times a round", least)
 	}
 	m.fail(nil)
 	for i := range 10 {

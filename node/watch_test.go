@@ -130,8 +130,12 @@ func (l *logged) warned(t testing.TB, text string) bool {
 func TestLogHit(t *testing.T) {
 	l := newLogged(t, oneLog)
 	l.knowsOf(t, "evil.example", "last.example")
-	l.write(t, "dns.log", query("fine.example")+query("a.evil.example")+query("b.evil.example"))
 	l.start(t, nil)
+	eventually(t, "what is known was held against an empty history", func() bool {
+		at, err := l.Store().Cursor("history")
+		return err == nil && at >= l.Store().Last()
+	})
+	l.write(t, "dns.log", query("fine.example")+query("a.evil.example")+query("b.evil.example"))
 	text := l.awaitHit(t, "a.evil.example")
 	for _, want := range []string{"HIT in log resolver: query a.evil.example, which matches domain evil.example (detect). 2 lines, ", "Why: "} {
 		if !strings.Contains(text, want) {
