@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -497,6 +498,33 @@ func TestServedInAnyOrder(t *testing.T) {
 		now := all()
 		return !strings.Contains(now, `"revoked":true`) && strings.Contains(now, "one.example") && strings.Contains(now, `"type":"opinion"`)
 	})
+}
+
+// A look at everything that is interrupted begins again, also after a start.
+func TestInterruptedLookBeginsAgain(t *testing.T) {
+	b := benchAt(t, t.TempDir(), &clock{})
+	b.exchanges(t, "off")
+	b.open(t)
+	e := b.author.Envelope(t, crypto.Header{Time: b.clock.now()}, nil, b.item(t, "one.example"))
+	if err := b.bring(t.Context(), e.Raw, mesh.ViaSync, e.Header.Audience); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if !b.LookAgain(ended) {
+		t.Error("what was interrupted is taken for done")
+	}
+	if b.Looked() {
+		t.Error("… and written down as done")
+	}
+	enough, cancel := context.WithCancel(t.Context())
+	again := make(chan bool, 1)
+	go func() { again <- b.LookAgain(enough) }()
+	eventually(t, "all is looked at", b.Looked)
+	cancel()
+	if <-again {
+		t.Error("what was looked at whole is looked at again")
+	}
 }
 
 // What a revoked member said beyond its cut is handed out as taken back, to those too

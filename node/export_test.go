@@ -319,3 +319,18 @@ func (n *Node) ExerciseRan(d time.Duration) {
 
 // LookAtExercise does what is done each second of an exercise.
 func (n *Node) LookAtExercise() error { return n.drills.look() }
+
+// LookAgain has a shelf whose node is not started look at everything from the beginning,
+// and reports whether it would have to once more.
+func (n *Node) LookAgain(ctx context.Context) (again bool) {
+	n.handout.withdrawn()
+	<-n.handout.anew
+	_ = n.handout.keepUp(ctx) // which ends with ctx
+	return n.handout.again.Load()
+}
+
+// Looked reports whether the shelf has written down that it looked at everything.
+func (n *Node) Looked() bool {
+	var recheck bool
+	return n.handout.shelf.Note(recheckNote, &recheck) == nil && !recheck
+}
